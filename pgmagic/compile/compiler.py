@@ -1,0 +1,40 @@
+"""The compiler that stands behind declarations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import models
+
+from pgmagic.compile import bodies, predicate, triggers
+from pgmagic.compile.sql import render
+from pgmagic.compile.triggers import Body, Target
+from pgmagic.declare.conditions import Condition
+from pgmagic.declare.trigger import Trigger
+from pgmagic.plan.state import DesiredTrigger
+
+Model = type[models.Model]
+
+
+@dataclass(frozen=True)
+class DeclarationCompiler:
+    """What `declare.delegates` asks of a compiler, for one target."""
+
+    target: Target = Target()
+
+    def condition(self, condition: Condition | models.Q, model: Model) -> str:
+        """Return a condition as SQL on OLD and NEW."""
+        return render(predicate.condition_sql(condition, model))
+
+    def trigger(self, trigger: Trigger, model: Model) -> DesiredTrigger:
+        """Return the function and the triggers that stand for a declaration."""
+        return triggers.compile_trigger(trigger, model, self.target)
+
+    def body(self, trigger: Trigger, model: Model) -> Body:
+        """Return the body of a ready-made trigger."""
+        return Body(render(bodies.body(trigger, model, self.target.schema)))
+
+    def template_kwargs(self, model: Model) -> dict[str, Any]:
+        """Return what every function's text may name."""
+        return triggers.template_kwargs(model)

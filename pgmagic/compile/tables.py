@@ -1,0 +1,34 @@
+"""A model's table to SQL, by Django's own schema editor without a connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from django.db.backends.postgresql.schema import DatabaseSchemaEditor
+
+from pgmagic.compile.offline import offline_connection
+from pgmagic.compile.triggers import check_table_name
+from pgmagic.declare.conditions import table_fields
+from pgmagic.plan.state import DesiredTable
+
+Model = type[models.Model]
+
+
+def compile_table(model: Model) -> DesiredTable:
+    """Return the statements that create a model's table, and behind them those that refer to other tables.
+
+    Names are not qualified: tables are made in the first schema of the session's `search_path`.
+    """
+    check_table_name(model)
+    editor: Any = DatabaseSchemaEditor(offline_connection(), collect_sql=True, atomic=False)
+    editor.deferred_sql = []
+    editor.create_model(model)
+    return DesiredTable(
+        label=model._meta.label,
+        table=model._meta.db_table,
+        kind="event table" if hasattr(model, "pgh_tracked_model") else "table",
+        create=tuple(editor.collected_sql),
+        deferred=tuple(str(statement) + ";" for statement in editor.deferred_sql),
+        columns=tuple(field.column for field in table_fields(model)),
+    )

@@ -1,0 +1,67 @@
+"""What declarations ask of the rooms behind them, as protocols that the public packages fill in at import."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from django.db import models
+
+    from pgmagic.declare.conditions import Condition
+    from pgmagic.declare.templates import Func
+    from pgmagic.declare.trigger import Trigger
+
+Model = type["models.Model"]
+
+
+class Compiler(Protocol):
+    """What `compile/` does for a declaration."""
+
+    def condition(self, condition: Condition, model: Model) -> str:
+        """Return a condition as SQL on OLD and NEW."""
+
+    def trigger(self, trigger: Trigger, model: Model) -> Any:
+        """Return the compiled trigger."""
+
+    def body(self, trigger: Trigger, model: Model) -> Func | str:
+        """Return the body of a ready-made trigger's function."""
+
+    def template_kwargs(self, model: Model) -> dict[str, Any]:
+        """Return what every function's text may name."""
+
+
+class Database(Protocol):
+    """What `db/` does for a declaration."""
+
+    def install(self, model: Model, trigger: Trigger, database: str | None) -> None:
+        """Install one trigger, in one transaction."""
+
+    def uninstall(self, model: Model, trigger: Trigger, database: str | None) -> None:
+        """Drop one trigger and its function, in one transaction."""
+
+    def enable(self, model: Model, trigger: Trigger, database: str | None) -> None:
+        """Enable one trigger."""
+
+    def disable(self, model: Model, trigger: Trigger, database: str | None) -> None:
+        """Disable one trigger."""
+
+    def installation_status(
+        self, model: Model, trigger: Trigger, database: str | None
+    ) -> tuple[str, bool | None]:
+        """Return the installation state of one trigger, and whether it is enabled."""
+
+    def execute(self, sql: str, model: Model, database: str | None, fetchall: bool) -> Any:
+        """Execute SQL on the model's database."""
+
+
+class Delegates:
+    """The rooms that stand behind the declarations; `pgmagic.pgtrigger` supplies them."""
+
+    compiler: Compiler
+    database: Database
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"Nothing supplied the {name} of declarations: import pgmagic.pgtrigger first.")
+
+
+delegates = Delegates()

@@ -1,0 +1,53 @@
+"""The ways in which a trigger is put on a model: `@register(...)` and `Meta.triggers`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import models
+from django.db.models import options
+from django.db.models.signals import class_prepared
+
+from pgmagic.declare import registry
+from pgmagic.declare.trigger import Trigger
+from pgmagic.errors import DeclarationError
+
+Model = type[models.Model]
+M = TypeVar("M", bound=models.Model)
+
+
+def register(*triggers: Trigger) -> Callable[[type[M]], type[M]]:
+    """Return a class decorator that registers triggers for a model."""
+
+    def decorate(model: type[M]) -> type[M]:
+        _check(triggers, f"pgtrigger.register on {model.__name__}")
+        for trigger in triggers:
+            registry.add(model, trigger)
+        return model
+
+    return decorate
+
+
+def _check(triggers: object, where: str) -> None:
+    if not isinstance(triggers, list | tuple):
+        raise DeclarationError(f"{where} is a list of triggers, but {triggers!r} was given.")
+    for trigger in triggers:
+        if not isinstance(trigger, Trigger):
+            raise DeclarationError(f"{where} holds triggers, but {trigger!r} was given.")
+
+
+def _register_meta(sender: Model, **_kwargs: object) -> None:
+    triggers = getattr(sender._meta, "triggers", None)
+    if triggers is None:
+        return
+    _check(triggers, f"Meta.triggers of {sender.__name__}")
+    for trigger in triggers:
+        registry.add(sender, trigger)
+
+
+def allow_meta_triggers() -> None:
+    """Let `class Meta` of every model name `triggers`; the one place where Django's option names are extended."""
+    if "triggers" not in options.DEFAULT_NAMES:
+        options.DEFAULT_NAMES = (*options.DEFAULT_NAMES, "triggers")
+    class_prepared.connect(_register_meta, dispatch_uid="pgmagic.meta_triggers")

@@ -1,0 +1,88 @@
+"""The triggers that are registered in this process, by URI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from django.db import models
+
+from pgmagic.declare import names
+from pgmagic.errors import DeclarationError, UnknownTriggerError
+
+if TYPE_CHECKING:
+    from pgmagic.declare.trigger import Trigger
+
+Model = type[models.Model]
+
+_registry: dict[str, tuple[Model, Trigger]] = {}
+
+
+def add(model: Model, trigger: Trigger) -> None:
+    """Register a trigger for a model; one of the same name on a former class of the model is replaced.
+
+    Raises:
+        DeclarationError: the model already has another trigger of that name.
+    """
+    uri = trigger.get_uri(model)
+    known = _registry.get(uri)
+    if known and known[0] is model and known[1] is not trigger:
+        raise DeclarationError(
+            f'{model._meta.object_name} has two triggers named "{trigger.name}": give one of them another name.'
+        )
+    _registry[uri] = (model, trigger)
+
+
+def remove(model: Model, trigger: Trigger) -> None:
+    """Take a trigger off a model.
+
+    Raises:
+        UnknownTriggerError: it is not registered.
+    """
+    uri = trigger.get_uri(model)
+    if uri not in _registry:
+        raise UnknownTriggerError(_unknown(uri))
+    del _registry[uri]
+
+
+def remove_model(model: Model) -> None:
+    """Take every trigger off a model."""
+    for uri in [uri for uri, (registered_model, _) in _registry.items() if registered_model is model]:
+        del _registry[uri]
+
+
+def find(uri: str) -> tuple[Model, Trigger] | None:
+    """Return the model and trigger registered under a URI, or None."""
+    return _registry.get(uri)
+
+
+def registered(*uris: str) -> list[tuple[Model, Trigger]]:
+    """Return the model and trigger of each URI, in the order asked for; without a URI, of all.
+
+    Raises:
+        DeclarationError: a text is not a URI.
+        UnknownTriggerError: nothing is registered under it.
+    """
+    for uri in uris:
+        names.split_uri(uri)
+        if uri not in _registry:
+            raise UnknownTriggerError(_unknown(uri))
+    return [_registry[uri] for uri in uris] if uris else list(_registry.values())
+
+
+def _unknown(uri: str) -> str:
+    known = ", ".join(sorted(_registry)) or "none"
+    return f'URI "{uri}" not found in pgtrigger registry; registered are: {known}.'
+
+
+@contextmanager
+def restored_on_error() -> Iterator[None]:
+    """Put the registry back as it was if the block raises, KeyboardInterrupt included."""
+    before = dict(_registry)
+    try:
+        yield
+    except BaseException:
+        _registry.clear()
+        _registry.update(before)
+        raise

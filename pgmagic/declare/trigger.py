@@ -1,0 +1,250 @@
+"""`Trigger`: one rule on one model's table, declared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.db import models
+
+from pgmagic.declare import names, registry
+from pgmagic.declare.conditions import Condition
+from pgmagic.declare.delegates import delegates
+from pgmagic.declare.templates import Func
+from pgmagic.declare.vocabulary import (
+    After,
+    InsteadOf,
+    Level,
+    Operation,
+    Referencing,
+    Row,
+    Statement,
+    Timing,
+    Truncate,
+    UpdateOf,
+    When,
+)
+from pgmagic.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from pgmagic.plan.state import DesiredTrigger
+
+Model = type[models.Model]
+
+
+class Trigger:
+    """A trigger. Every argument may also be an attribute of a subclass, and every `get_…` may be overridden.
+
+    name: unique among the triggers of a model. when, operation, level, timing: the words of CREATE TRIGGER; a
+    timing makes it a constraint trigger. condition: fires only where it is true. referencing: names of the
+    transition tables. func: the PL/pgSQL between BEGIN and END. declare: its variables, as (name, type) pairs.
+
+    Raises:
+        DeclarationError: the arguments contradict each other.
+    """
+
+    name: str | None = None
+    when: When | None = None
+    operation: Operation | None = None
+    level: Level = Row
+    timing: Timing | None = None
+    condition: Condition | models.Q | None = None
+    referencing: Referencing | None = None
+    func: Func | str | None = None
+    declare: list[tuple[str, str]] | None = None
+
+    # Whether the body leaves it to the WHEN clause to be skipped by `ignore`.
+    ignorable: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        level: Level | None = None,
+        when: When | None = None,
+        operation: Operation | None = None,
+        condition: Condition | models.Q | None = None,
+        referencing: Referencing | None = None,
+        func: Func | str | None = None,
+        declare: list[tuple[str, str]] | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        given = {
+            "name": name, "level": level, "when": when, "operation": operation, "condition": condition,
+            "referencing": referencing, "func": func, "declare": declare, "timing": timing,
+        }  # fmt: skip
+        for attribute, value in given.items():
+            if value is not None:
+                setattr(self, attribute, value)
+        self.validate()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.name}>"
+
+    def validate(self) -> None:
+        """Check that the attributes make one trigger.
+
+        Raises:
+            DeclarationError: they do not; the message names the attribute.
+        """
+        self.validate_name()
+        self._validate_type("when", When)
+        self._validate_type("operation", Operation)
+        self._validate_type("level", Level)
+        self._validate_type("timing", Timing, type(None))
+        self._validate_type("condition", Condition, models.Q, type(None))
+        self._validate_type("referencing", Referencing, type(None))
+        self._validate_timing()
+        self._validate_level()
+        self._validate_referencing()
+
+    def validate_name(self) -> None:
+        """Check the name; see `declare.names.validate_name`."""
+        names.validate_name(self.name, type(self).__name__)
+
+    def _validate_type(self, attribute: str, *types: type) -> None:
+        value = getattr(self, attribute)
+        if not isinstance(value, types):
+            expected = " or ".join(f"pgtrigger.{kind.__name__}" for kind in types if kind is not type(None))
+            raise DeclarationError(
+                f'Invalid "{attribute}" attribute of trigger "{self.name}": expected {expected}, got {value!r}.'
+            )
+
+    def _validate_timing(self) -> None:
+        if self.timing is None:
+            return
+        if self.level != Row:
+            raise DeclarationError(
+                f'Deferrable triggers must have "level" attribute as "pgtrigger.Row" (trigger "{self.name}").'
+            )
+        if self.when != After:
+            raise DeclarationError(
+                f'Deferrable triggers must have "when" attribute as "pgtrigger.After" (trigger "{self.name}").'
+            )
+
+    def _validate_level(self) -> None:
+        if self.when != InsteadOf:
+            return
+        if self.level != Row:
+            raise DeclarationError(f'InsteadOf triggers fire for each row (trigger "{self.name}").')
+        if self.condition is not None:
+            raise DeclarationError(
+                f'InsteadOf triggers take no condition in Postgres: test it in the body (trigger "{self.name}").'
+            )
+
+    def _validate_referencing(self) -> None:
+        if self.referencing is None:
+            return
+        if self.when != After or self.level != Statement:
+            raise DeclarationError(
+                f'"referencing" goes with when=pgtrigger.After and level=pgtrigger.Statement '
+                f'(trigger "{self.name}").'
+            )
+        for operation in self.operations:
+            if isinstance(operation, UpdateOf) or operation == Truncate:
+                raise DeclarationError(
+                    f'Postgres has no transition tables for {operation}: use Update, Insert or Delete with '
+                    f'"referencing" (trigger "{self.name}").'
+                )
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """The single operations that fire it."""
+        return tuple(self.operation or ())
+
+    # What a subclass may override.
+
+    def get_name(self) -> str:
+        """Return the name."""
+        return str(self.name)
+
+    def get_condition(self, model: Model) -> Condition | models.Q | None:
+        """Return the condition."""
+        return self.condition
+
+    def get_declare(self, model: Model) -> list[tuple[str, str]]:
+        """Return the variables of the function as (name, type) pairs."""
+        return self.declare or []
+
+    def get_func(self, model: Model) -> Func | str:
+        """Return the PL/pgSQL between BEGIN and END."""
+        if not self.func:
+            raise DeclarationError(
+                f'Must define func attribute or implement get_func: trigger "{self.name}" has no body.'
+            )
+        return self.func
+
+    def get_func_template_kwargs(self, model: Model) -> dict[str, Any]:
+        """Return what the text of a `Func` may name in braces."""
+        return delegates.compiler.template_kwargs(model)
+
+    # What others ask of it.
+
+    def get_uri(self, model: Model) -> str:
+        """Return `app_label.ModelName:trigger_name`."""
+        return names.trigger_uri(model._meta.app_label, str(model._meta.object_name), self.get_name())
+
+    def get_pgid(self, model: Model) -> str:
+        """Return its name in Postgres, at most 63 bytes."""
+        return names.postgres_name(self.get_name(), self.get_uri(model))
+
+    def format_sql(self, sql: str) -> str:
+        """Return SQL without the blanks at the ends of its lines and without empty lines."""
+        return "\n".join(line.rstrip() for line in sql.splitlines() if line.strip())
+
+    def render_condition(self, model: Model) -> str:
+        """Return the condition as SQL on OLD and NEW, empty without one."""
+        condition = self.get_condition(model)
+        return delegates.compiler.condition(condition, model) if condition is not None else ""
+
+    def render_declare(self, model: Model) -> str:
+        """Return the DECLARE section, empty without variables."""
+        variables = self.get_declare(model)
+        return "DECLARE " + " ".join(f"{name} {type_};" for name, type_ in variables) if variables else ""
+
+    def render_func(self, model: Model) -> str:
+        """Return the PL/pgSQL between BEGIN and END with the template's names filled in."""
+        func = self.get_func(model)
+        return func.render(**self.get_func_template_kwargs(model)) if isinstance(func, Func) else func
+
+    def compile(self, model: Model) -> DesiredTrigger:
+        """Return the function and the triggers that stand for it in Postgres; nothing is executed."""
+        compiled: DesiredTrigger = delegates.compiler.trigger(self, model)
+        return compiled
+
+    def register(self, *models: Model) -> None:
+        """Register it for models."""
+        for model in models:
+            registry.add(model, self)
+
+    def unregister(self, *models: Model) -> None:
+        """Take it off models."""
+        for model in models:
+            registry.remove(model, self)
+
+    def is_registered(self, model: Model) -> bool:
+        """Return whether it is registered for a model."""
+        return registry.find(self.get_uri(model)) == (model, self)
+
+    def install(self, model: Model, database: str | None = None) -> None:
+        """Install it, in one transaction."""
+        delegates.database.install(model, self, database)
+
+    def uninstall(self, model: Model, database: str | None = None) -> None:
+        """Drop it and its function, in one transaction."""
+        delegates.database.uninstall(model, self, database)
+
+    def enable(self, model: Model, database: str | None = None) -> None:
+        """Let it fire."""
+        delegates.database.enable(model, self, database)
+
+    def disable(self, model: Model, database: str | None = None) -> None:
+        """Keep it installed but never fire, for every session, until it is enabled."""
+        delegates.database.disable(model, self, database)
+
+    def get_installation_status(self, model: Model, database: str | None = None) -> tuple[str, bool | None]:
+        """Return INSTALLED, OUTDATED, UNINSTALLED or UNALLOWED, and whether it is enabled (None: not installed)."""
+        return delegates.database.installation_status(model, self, database)
+
+    def exec_sql(self, sql: str, model: Model, database: str | None = None, fetchall: bool = False) -> Any:
+        """Execute SQL on the model's database; return all rows if asked to."""
+        return delegates.database.execute(sql, model, database, fetchall)
