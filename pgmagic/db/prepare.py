@@ -1,0 +1,43 @@
+"""What pgmagic adds to every Postgres connection of Django's as soon as it is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg.errors
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+from django.db.utils import DatabaseErrorWrapper
+
+from pgmagic.db.runtime import session
+from pgmagic.errors import TriggerError
+
+
+class _TriggerErrorWrapper(DatabaseErrorWrapper):
+    """Django's wrapper, except that what a trigger raised becomes one error of both classes that user code catches."""
+
+    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+        if isinstance(exc_value, psycopg.errors.RaiseException):
+            raise TriggerError(*exc_value.args).with_traceback(traceback) from exc_value
+        super().__exit__(exc_type, exc_value, traceback)
+
+
+def prepare(connection: BaseDatabaseWrapper) -> None:
+    """Let a connection carry this task's state to the server, and raise `TriggerError` for a rejection."""
+    if connection.vendor != "postgresql":
+        return
+    connection.__dict__["wrap_database_errors"] = _TriggerErrorWrapper(connection)
+    session.attach(connection)
+
+
+def _on_connect(sender: object, connection: BaseDatabaseWrapper, **_kwargs: object) -> None:
+    prepare(connection)
+
+
+def prepare_every_connection() -> None:
+    """Prepare each connection when it is made, and those that are already open."""
+    connection_created.connect(_on_connect, dispatch_uid="pgmagic.prepare")
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is not None:
+            prepare(connection)
