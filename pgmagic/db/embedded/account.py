@@ -58,6 +58,14 @@ class Account:
         """The argument `extra_groups` of `subprocess.Popen`: root's own groups do not follow."""
         return [] if self.separate else None
 
+    @property
+    def private_mode(self) -> int:
+        """The mode of a private folder on the way to the data directory.
+
+        The nameless group, which nobody is in, is what lets the account that sets up the data directory pass.
+        """
+        return 0o710 if self.separate else 0o700
+
 
 def server_account(*folders: Path) -> Account:
     """Return the account for a server whose files are in `folders`: for root a nameless one, else our own.
@@ -119,6 +127,30 @@ def name_of(number: int) -> str:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return f"account number {number}"
+
+
+def hand_over(path: Path, account: Account, mode: int) -> None:
+    """Give `path`, which this process has just made, to `account` and set its mode.
+
+    Raises:
+        EmbeddedServerError: this process is root without the powers of root, as in some containers.
+
+    """
+    if account.separate:
+        try:
+            os.chown(path, account.uid, account.gid, follow_symlinks=False)
+        except OSError as error:
+            raise powerless(account, error) from error
+    path.chmod(mode)
+
+
+def powerless(account: Account, error: OSError) -> EmbeddedServerError:
+    """Return the error for a root that may not act for other accounts."""
+    return EmbeddedServerError(
+        f"As root, pgmagic runs Postgres under another account, and this system does not let it use number"
+        f" {account.uid} ({error.strerror}): run it as an ordinary user, or set PGMAGIC_DATABASE_URL to the URL"
+        " of a Postgres server."
+    )
 
 
 def first_unreachable(path: Path, account: Account) -> Path | None:

@@ -90,7 +90,8 @@ def _described(folder: Path, package: Path | None) -> Binaries:
         if not os.access(folder / name, os.X_OK):
             raise EmbeddedServerError(
                 f"{folder} should hold the programs `postgres` and `initdb`, but `{name}` cannot be run"
-                f" there: correct {BINARIES_VARIABLE}, or set PGMAGIC_DATABASE_URL to the URL of a Postgres server."
+                f" there: correct {BINARIES_VARIABLE}, or set PGMAGIC_DATABASE_URL to the URL of a Postgres"
+                " server."
             )
     version = _reported_version(folder / "postgres")
     binaries = Binaries(folder, version, package)

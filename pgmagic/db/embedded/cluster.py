@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from pgmagic.db.embedded import processes, settings
-from pgmagic.db.embedded.account import lending_account, own_name
+from pgmagic.db.embedded.account import hand_over, lending_account, own_name
 from pgmagic.db.embedded.binaries import binaries_for
 from pgmagic.db.embedded.locks import POLL_SECONDS, close_lock_file, is_held, lock_exclusively, open_lock_file
 from pgmagic.db.embedded.sockets import answers, prepare_socket_folder, remove_socket_folder, socket_folder
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
+KILL_SECONDS = 5.0
 # How long a server may seem gone, or silent, before it is taken to be so.
 GRACE_SECONDS = 0.5
 LONGEST_LOG = 1_000_000
@@ -75,6 +76,7 @@ def ensure_running(layout: Layout, binaries: Binaries, account: Account, mutex: 
         if is_ready(layout):
             return
         stop(layout)
+    own_name()  # its error is plainer than what initdb would say
     _remove_leftovers(layout)
     usable = binaries_for(account, binaries, layout.folder)
     if not layout.data.exists():
@@ -93,9 +95,9 @@ def initialise(layout: Layout, binaries: Binaries, account: Account, mutex: File
     workspace = Path(tempfile.mkdtemp(prefix="tmp-", dir=layout.folder))
     data = workspace / "data"
     try:
-        _give(workspace, account, 0o710)
+        hand_over(workspace, account, account.private_mode)
         data.mkdir()
-        _give(data, lender, 0o700)
+        hand_over(data, lender, 0o700)
         words = [binaries.program("initdb"), "--pgdata", str(data), *settings.initdb_options(binaries.major)]
         processes.run_to_end(words, lender, variables, data, inherited=mutex)
         # Postgres' single-user mode: the database exists before anybody can connect.
@@ -137,7 +139,7 @@ def start(layout: Layout, binaries: Binaries, account: Account) -> None:
         _await_ready(layout, position)
     except BaseException:
         close_lock_file(inherited)
-        processes.kill_server(layout)
+        _kill(layout)
         raise
     finally:
         close_lock_file(inherited)
@@ -151,7 +153,7 @@ def stop(layout: Layout) -> None:
         EmbeddedServerError: its processes do not end.
 
     """
-    for wanted, seconds in ((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, 5.0)):
+    for wanted, seconds in ((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, KILL_SECONDS)):
         main = processes.postmaster(layout)
         if main is None:
             break
@@ -161,14 +163,22 @@ def stop(layout: Layout) -> None:
             break
         if _await(layout, lambda: not is_alive(layout), seconds):
             break
-    if is_alive(layout) and not _await(layout, lambda: not is_alive(layout), GRACE_SECONDS):
-        processes.kill_server(layout)
-        if not _await(layout, lambda: not is_alive(layout), 5.0):
-            raise EmbeddedServerError(
-                f"The embedded Postgres server does not end, not even when killed; the processes that work in"
-                f" {layout.data} are still there: end them, then try again."
-            )
+    if not _await(layout, lambda: not is_alive(layout), GRACE_SECONDS) and not _kill(layout):
+        raise EmbeddedServerError(
+            "The embedded Postgres server does not end, not even when killed: end the processes that work in"
+            f" {layout.data}, then try again."
+        )
     remove_socket_folder(layout)
+
+
+def _kill(layout: Layout) -> bool:
+    """Kill every process of the server and return whether all are gone; the data survives that."""
+    deadline = time.monotonic() + KILL_SECONDS
+    while is_alive(layout) and time.monotonic() < deadline:
+        # Again and again: a process that was just started may still be the shell that becomes the server.
+        processes.kill_server(layout)
+        time.sleep(POLL_SECONDS)
+    return not is_alive(layout)
 
 
 def _await(layout: Layout, reached: Callable[[], bool], seconds: float) -> bool:
@@ -218,7 +228,8 @@ def _check_version(layout: Layout) -> None:
     if found != str(layout.major):
         raise EmbeddedServerError(
             f"{layout.data} should be a data directory of Postgres {layout.major}, but its version is"
-            f" {found}: move it elsewhere (pgmagic then makes a new one) or set PGMAGIC_HOME to another folder."
+            f" {found}: move it elsewhere (pgmagic then makes a new one) or set PGMAGIC_HOME to another"
+            " folder."
         )
 
 
@@ -233,10 +244,10 @@ def _write_configuration(layout: Layout, major: int, account: Account) -> None:
         if path.is_file() and not path.is_symlink() and path.read_text() == content:
             continue
         # A new file put in place of the old one: no symbolic link is followed, no half of a file is seen.
-        descriptor, written = tempfile.mkstemp(dir=layout.data, prefix="pgmagic-")
+        descriptor, written = tempfile.mkstemp(dir=layout.folder, prefix="tmp-")
         with os.fdopen(descriptor, "w") as file:
             file.write(content)
-        _give(Path(written), account, 0o600)
+        hand_over(Path(written), account, 0o600)
         Path(written).replace(path)
 
 
@@ -257,13 +268,6 @@ def _remove_leftovers(layout: Layout) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
-
-
-def _give(path: Path, account: Account, mode: int) -> None:
-    """Give `path`, which this process has just made, to `account` with `mode`."""
-    if account.separate:
-        os.chown(path, account.uid, account.gid, follow_symlinks=False)
-    path.chmod(mode)
 
 
 def _give_tree(tree: Path, account: Account) -> None:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from pgmagic.db.embedded.account import first_unreachable, lending_account, name_of
+from pgmagic.db.embedded.account import first_unreachable, hand_over, lending_account, name_of
 from pgmagic.errors import EmbeddedServerError
 
 if TYPE_CHECKING:
@@ -167,8 +167,8 @@ def _check_reachable(folder: Path, account: Account) -> None:
     if blocked is not None:
         raise EmbeddedServerError(
             f"As root, pgmagic runs Postgres under another account, which cannot reach {folder} through"
-            f" {blocked} (mode {blocked.stat().st_mode & 0o777:o}): set {HOME_VARIABLE} to a new folder elsewhere,"
-            " for example /var/lib/pgmagic."
+            f" {blocked} (mode {blocked.stat().st_mode & 0o777:o}): set {HOME_VARIABLE} to a new folder"
+            " elsewhere, for example /var/lib/pgmagic."
         )
 
 
@@ -188,20 +188,10 @@ def _make_private(folder: Path, account: Account) -> None:
     folder only, so whoever comes second keeps what the first one put there.
     """
     made = Path(tempfile.mkdtemp(prefix=".pgmagic-", dir=folder.parent))
-    hand_over(made, account)
+    hand_over(made, account, account.private_mode)
     try:
         made.rename(folder)
     except OSError:
         made.rmdir()
         if not folder.is_dir():
             raise
-
-
-def hand_over(folder: Path, account: Account, mode: int | None = None) -> None:
-    """Give `folder`, which this process has just made, to `account`: 700, or 710 for its nameless group.
-
-    The group is what lets the account that sets up the data directory pass; nobody else is in it.
-    """
-    if account.separate:
-        os.chown(folder, account.uid, account.gid)
-    folder.chmod(mode or (0o710 if account.separate else 0o700))

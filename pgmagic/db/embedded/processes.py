@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from pgmagic.db.embedded.account import powerless
 from pgmagic.errors import EmbeddedServerError
 
 if TYPE_CHECKING:
@@ -52,21 +53,26 @@ def run_to_end(
         EmbeddedServerError: it failed; the message ends with the last line that it wrote.
 
     """
-    process = subprocess.Popen(
-        words,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=folder,
-        env=variables,
-        user=account.user,
-        group=account.group,
-        extra_groups=account.extra_groups,
-        umask=0o077,
-        pass_fds=(inherited.fileno(),),
-        start_new_session=True,  # an interrupt of the kernel reaches only the kernel, which then decides
-    )
+    try:
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=folder,
+            env=variables,
+            user=account.user,
+            group=account.group,
+            extra_groups=account.extra_groups,
+            umask=0o077,
+            pass_fds=(inherited.fileno(),),
+            start_new_session=True,  # an interrupt of the kernel reaches only the kernel, which then decides
+        )
+    except OSError as error:
+        if account.separate:
+            raise powerless(account, error) from error
+        raise EmbeddedServerError(f"{words[0]} cannot be run ({error.strerror}): install it anew.") from error
     try:
         output, _ = process.communicate(typed)
     except BaseException:

@@ -32,8 +32,8 @@ SETTINGS = """\
 shared_buffers = '64MB'
 max_connections = 100
 
-# A crash of the machine may cost the last moments' commits (at most about 0.6 s) and never corrupts anything;
-# a crash or kill of the server alone costs nothing that was written to the operating system.
+# A crash of the machine, or a kill of the server, may cost the commits of the last 0.6 seconds. It never
+# corrupts anything, and an ordinary stop costs nothing.
 fsync = on
 full_page_writes = on
 synchronous_commit = off

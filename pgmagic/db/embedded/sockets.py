@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pgmagic.db.embedded.account import first_unreachable
-from pgmagic.db.embedded.layout import check_private, hand_over
+from pgmagic.db.embedded.account import first_unreachable, hand_over
+from pgmagic.db.embedded.layout import check_private
 from pgmagic.errors import EmbeddedServerError
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def answers(folder: Path) -> bool:
         probe.settimeout(5)
         try:
             probe.connect(str(folder / SOCKET_NAME))
+        except BlockingIOError:
+            return True  # its queue is full, so it is there
         except OSError:
             return False
     return True
