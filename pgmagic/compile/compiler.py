@@ -12,7 +12,7 @@ from pgmagic.compile.sql import render
 from pgmagic.compile.triggers import Body, Target
 from pgmagic.declare.conditions import Condition
 from pgmagic.declare.trigger import Trigger
-from pgmagic.plan.state import DesiredTrigger
+from pgmagic.compile.desired import DesiredTrigger
 
 Model = type[models.Model]
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 from django.db import models
 
-from pgmagic.compile import bodies
+from pgmagic.compile import bodies, ddl
 from pgmagic.compile.predicate import condition_sql
 from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, join, literal, render, verbatim
 from pgmagic.declare.conditions import Condition, concrete_field, table_fields
@@ -20,7 +20,7 @@ from pgmagic.declare.ready_made import FSM, Protect
 from pgmagic.declare.trigger import Trigger
 from pgmagic.declare.vocabulary import Deferred, Delete, Insert, InsteadOf, Operation, Row, Statement, Truncate, UpdateOf
 from pgmagic.errors import DeclarationError
-from pgmagic.plan.state import DesiredFunction, DesiredPgTrigger, DesiredTrigger
+from pgmagic.compile.desired import DesiredFunction, DesiredPgTrigger, DesiredTrigger
 
 Model = type[models.Model]
 
@@ -105,8 +105,8 @@ def _function(trigger: Trigger, model: Model, target: Target) -> DesiredFunction
         "CREATE OR REPLACE FUNCTION ", name, "() RETURNS trigger LANGUAGE plpgsql",
         verbatim("" if qualified else " SET search_path FROM CURRENT"), " AS ", DollarQuoted(text), ";",
     )  # fmt: skip
-    drop = compose("DROP FUNCTION ", name, "();")
-    return DesiredFunction(trigger.get_pgid(model), render(create), render(drop), text)
+    drop = ddl.drop_function(target.schema, trigger.get_pgid(model))
+    return DesiredFunction(trigger.get_pgid(model), render(create), drop, text)
 
 
 def _with_frame(trigger: Trigger, model: Model, body: str) -> str:
@@ -178,21 +178,21 @@ def _pg_trigger(
         clauses += [" WHEN (", when, ")"]
     clauses += [" EXECUTE FUNCTION ", identifier(target.schema, trigger.get_pgid(model)), "();"]
     definition = compose(*(verbatim(part) if isinstance(part, str) else part for part in clauses))
-    drop = compose("DROP TRIGGER ", identifier(name), " ON ", table, ";")
+    drop = ddl.drop_trigger(target.schema, model._meta.db_table, name)
     return DesiredPgTrigger(
         name=name,
         fires=_fires(trigger, level, operations),
-        create=_create(trigger, name, definition, replace=False),
-        replace=render(drop) + "\n" + _create(trigger, name, definition, replace=False)
+        create=_create(name, definition, "CREATE CONSTRAINT TRIGGER " if trigger.timing else "CREATE TRIGGER "),
+        # CREATE OR REPLACE, which takes a weaker lock than a drop, knows no constraint triggers.
+        replace=f"{drop}\n{_create(name, definition, 'CREATE CONSTRAINT TRIGGER ')}"
         if trigger.timing
-        else _create(trigger, name, definition, replace=True),
-        drop=render(drop),
+        else _create(name, definition, "CREATE OR REPLACE TRIGGER "),
+        drop=drop,
     )
 
 
-def _create(trigger: Trigger, name: str, definition: Fragment, *, replace: bool) -> str:
-    words = "CREATE " + ("OR REPLACE " if replace else "") + ("CONSTRAINT " if trigger.timing else "") + "TRIGGER "
-    return render(compose(verbatim(words), identifier(name), " ", definition))
+def _create(name: str, definition: Fragment, words: LiteralString) -> str:
+    return render(compose(words, identifier(name), " ", definition))
 
 
 def _event(operation: Operation, model: Model) -> Fragment:

@@ -14,13 +14,25 @@ if TYPE_CHECKING:
 Model = type["models.Model"]
 
 
+class Compiled(Protocol):
+    """What a trigger is compiled to."""
+
+    @property
+    def install_sql(self) -> str:
+        """The SQL that installs it."""
+
+    @property
+    def uninstall_sql(self) -> str:
+        """The SQL that drops it."""
+
+
 class Compiler(Protocol):
     """What `compile/` does for a declaration."""
 
     def condition(self, condition: Condition, model: Model) -> str:
         """Return a condition as SQL on OLD and NEW."""
 
-    def trigger(self, trigger: Trigger, model: Model) -> Any:
+    def trigger(self, trigger: Trigger, model: Model) -> Compiled:
         """Return the compiled trigger."""
 
     def body(self, trigger: Trigger, model: Model) -> Func | str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Model = type[models.Model]
 
 _registry: dict[str, tuple[Model, Trigger]] = {}
+# URIs of triggers that were declared together with their models: these go when the model is declared without them.
+_declared_with_model: set[str] = set()
 
 
 def add(model: Model, trigger: Trigger) -> None:
@@ -44,6 +46,22 @@ def remove(model: Model, trigger: Trigger) -> None:
     if uri not in _registry:
         raise UnknownTriggerError(_unknown(uri))
     del _registry[uri]
+
+
+def declare_with_model(trigger: Trigger, model: Model) -> None:
+    """Note that a trigger was declared together with its model."""
+    _declared_with_model.add(trigger.get_uri(model))
+
+
+def is_declared_with_model(trigger: Trigger, model: Model) -> bool:
+    """Return whether a trigger was declared together with its model, not registered for it elsewhere."""
+    return trigger.get_uri(model) in _declared_with_model
+
+
+def move(trigger: Trigger, former: Model, new: Model) -> None:
+    """Let a trigger of a former class hold for the class that took its place."""
+    _registry.pop(trigger.get_uri(former), None)
+    _registry.setdefault(trigger.get_uri(new), (new, trigger))
 
 
 def remove_model(model: Model) -> None:
@@ -79,10 +97,12 @@ def _unknown(uri: str) -> str:
 @contextmanager
 def restored_on_error() -> Iterator[None]:
     """Put the registry back as it was if the block raises, KeyboardInterrupt included."""
-    before = dict(_registry)
+    before, declared_before = dict(_registry), set(_declared_with_model)
     try:
         yield
     except BaseException:
         _registry.clear()
         _registry.update(before)
+        _declared_with_model.clear()
+        _declared_with_model.update(declared_before)
         raise

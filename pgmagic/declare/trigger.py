@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
 
 from pgmagic.declare import names, registry
 from pgmagic.declare.conditions import Condition
-from pgmagic.declare.delegates import delegates
+from pgmagic.declare.delegates import Compiled, delegates
 from pgmagic.declare.templates import Func
 from pgmagic.declare.vocabulary import (
     After,
@@ -24,9 +24,6 @@ from pgmagic.declare.vocabulary import (
     When,
 )
 from pgmagic.errors import DeclarationError
-
-if TYPE_CHECKING:
-    from pgmagic.plan.state import DesiredTrigger
 
 Model = type[models.Model]
 
@@ -206,10 +203,9 @@ class Trigger:
         func = self.get_func(model)
         return func.render(**self.get_func_template_kwargs(model)) if isinstance(func, Func) else func
 
-    def compile(self, model: Model) -> DesiredTrigger:
+    def compile(self, model: Model) -> Compiled:
         """Return the function and the triggers that stand for it in Postgres; nothing is executed."""
-        compiled: DesiredTrigger = delegates.compiler.trigger(self, model)
-        return compiled
+        return delegates.compiler.trigger(self, model)
 
     def register(self, *models: Model) -> None:
         """Register it for models."""

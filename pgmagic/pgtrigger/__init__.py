@@ -1,0 +1,92 @@
+"""The trigger vocabulary: `from pgmagic import pgtrigger`, or `import pgtrigger` in a notebook.
+
+The names, signatures and semantics are those of django-pgtrigger 4.17; the implementation is pgmagic's own.
+"""
+
+from pgmagic.compile.compiler import DeclarationCompiler
+from pgmagic.db.installation import LiveDatabase
+from pgmagic.db.prepare import prepare_every_connection
+from pgmagic.db.runtime.ignoring import ignoring as ignore
+from pgmagic.db.runtime.ignoring import is_ignored
+from pgmagic.declare.conditions import (
+    AllChange,
+    AllDontChange,
+    AnyChange,
+    AnyDontChange,
+    Condition,
+    F,
+    IsDistinctFrom,
+    IsNotDistinctFrom,
+    Q,
+)
+from pgmagic.declare.delegates import delegates
+from pgmagic.declare.ready_made import FSM, Protect, ReadOnly, SoftDelete
+from pgmagic.declare.registration import allow_meta_triggers, register
+from pgmagic.declare.registry import registered
+from pgmagic.declare.templates import Func
+from pgmagic.declare.trigger import Trigger
+from pgmagic.declare.vocabulary import (
+    After,
+    Before,
+    Deferred,
+    Delete,
+    Immediate,
+    Insert,
+    InsteadOf,
+    Level,
+    Operation,
+    Operations,
+    Referencing,
+    Row,
+    Statement,
+    Timing,
+    Truncate,
+    Update,
+    UpdateOf,
+    When,
+)
+
+delegates.compiler = DeclarationCompiler()
+delegates.database = LiveDatabase()
+allow_meta_triggers()
+prepare_every_connection()
+
+__all__ = [
+    "FSM",
+    "After",
+    "AllChange",
+    "AllDontChange",
+    "AnyChange",
+    "AnyDontChange",
+    "Before",
+    "Condition",
+    "Deferred",
+    "Delete",
+    "F",
+    "Func",
+    "Immediate",
+    "Insert",
+    "InsteadOf",
+    "IsDistinctFrom",
+    "IsNotDistinctFrom",
+    "Level",
+    "Operation",
+    "Operations",
+    "Protect",
+    "Q",
+    "ReadOnly",
+    "Referencing",
+    "Row",
+    "SoftDelete",
+    "Statement",
+    "Timing",
+    "Trigger",
+    "Truncate",
+    "Update",
+    "UpdateOf",
+    "When",
+    "ignore",
+    "is_ignored",
+    "register",
+    "registered",
+]

@@ -1,18 +1,11 @@
-"""What a declaration asks Postgres to hold, and what Postgres holds."""
+"""What Postgres holds, and the marks by which pgmagic knows its own."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
-
-def digest(*texts: str) -> str:
-    """Return a short digest of texts: the same texts give the same digest, in every process."""
-    joined = "".join(f"{len(text)}:{text}" for text in texts)
-    return hashlib.sha256(joined.encode()).hexdigest()[:16]
+from pgmagic.compile.desired import DesiredRoutine
 
 
 @dataclass(frozen=True)
@@ -26,127 +19,32 @@ class Mark:
     uri: str
     declared: str
     stored: str
-
-    def as_comment(self) -> str:
-        """Return the text of the comment."""
-        return json.dumps({"pgmagic": self.uri, "declared": self.declared, "stored": self.stored})
+    # Whether it was declared together with its model: then it goes when the model is declared without it.
+    with_model: bool = False
 
     @classmethod
     def from_comment(cls, comment: str | None) -> Mark | None:
         """Return the mark in a comment, or None in a comment that is not ours."""
         try:
             found = json.loads(comment or "")
-            return cls(found["pgmagic"], found["declared"], found["stored"])
-        except (ValueError, TypeError, KeyError):
+            return cls(found["pgmagic"], found["declared"], found["stored"], bool(found.get("with_model")))
+        except (ValueError, TypeError, KeyError, AttributeError):
             return None
-
-
-@dataclass(frozen=True)
-class DesiredFunction:
-    """A trigger function: its name in Postgres and the SQL that creates or replaces it."""
-
-    name: str
-    create: str
-    drop: str
-    # The text between the quotes; the arguments are those of every trigger function: none.
-    body: str
-
-    @property
-    def declared(self) -> str:
-        """The digest of the declaration."""
-        return digest(self.create)
-
-
-@dataclass(frozen=True)
-class DesiredPgTrigger:
-    """One trigger as Postgres counts them; a declaration can need several."""
-
-    name: str
-    fires: str
-    create: str
-    replace: str
-    drop: str
-
-    @property
-    def declared(self) -> str:
-        """The digest of the declaration."""
-        return digest(self.create)
-
-
-@dataclass(frozen=True)
-class DesiredTrigger:
-    """Everything that stands in Postgres for one declared trigger."""
-
-    uri: str
-    table: str
-    function: DesiredFunction
-    triggers: tuple[DesiredPgTrigger, ...]
-    condition: str
-
-    @property
-    def install_sql(self) -> str:
-        """The SQL that installs it on a database that does not have it yet."""
-        return "\n".join([self.function.create, *(trigger.create for trigger in self.triggers)])
-
-    @property
-    def uninstall_sql(self) -> str:
-        """The SQL that drops it."""
-        return "\n".join([*(trigger.drop for trigger in self.triggers), self.function.drop])
-
-
-@dataclass(frozen=True)
-class DesiredTable:
-    """A model's table: the statements that create it and, behind the other tables, what refers to them."""
-
-    label: str
-    table: str
-    kind: Literal["table", "event table"]
-    create: tuple[str, ...]
-    deferred: tuple[str, ...]
-    columns: tuple[str, ...]
-
-    @property
-    def declared(self) -> str:
-        """The digest of the declaration."""
-        return digest(*self.create, *self.deferred)
-
-
-@dataclass(frozen=True)
-class DesiredRoutine:
-    """A function that is no trigger's own: event triggers share those that attach the context."""
-
-    name: str
-    create: str
-    drop: str
-
-    @property
-    def declared(self) -> str:
-        """The digest of the declaration."""
-        return digest(self.create)
-
-
-@dataclass(frozen=True)
-class Desired:
-    """What a cell, or a call, asks the database to hold."""
-
-    tables: Sequence[DesiredTable] = ()
-    routines: Sequence[DesiredRoutine] = ()
-    triggers: Sequence[DesiredTrigger] = ()
-    # URIs that this declaration replaces: installed triggers of these models that are not desired are dropped.
-    owned_models: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class InstalledTrigger:
     """A trigger in the live catalog, ours or not.
 
-    enabled is `tgenabled`: O (fires), D (disabled), R (replica only), A (always).
+    enabled is `tgenabled`: O (fires), D (disabled), R (replica only), A (always). stored and function_stored are
+    digests of what Postgres holds now.
     """
 
     schema: str
     table: str
     name: str
     fires: str
+    condition: str
     definition: str
     enabled: str
     comment: str | None
@@ -155,7 +53,6 @@ class InstalledTrigger:
     function: str
     function_comment: str | None
     function_stored: str
-    condition: str | None = None
 
     @property
     def mark(self) -> Mark | None:
@@ -174,25 +71,32 @@ class InstalledTrigger:
 
     @property
     def is_edited(self) -> bool:
-        """Whether the trigger or its function was changed behind pgmagic's back."""
-        marks = ((self.mark, self.stored), (self.function_mark, self.function_stored))
-        return any(mark is None or mark.stored != stored for mark, stored in marks)
+        """Whether a trigger of ours, or its function, was changed behind pgmagic's back."""
+        return not (_is_as_left(self.mark, self.stored) and _is_as_left(self.function_mark, self.function_stored))
+
+
+def _is_as_left(mark: Mark | None, stored: str) -> bool:
+    return mark is not None and mark.stored == stored
 
 
 @dataclass(frozen=True)
 class InstalledTable:
-    """A table of the schema, with the digest that its creation left, if pgmagic created it."""
+    """A table of the live catalog; declared is the digest that its creation left, if pgmagic created it."""
 
     name: str
     columns: tuple[str, ...]
     declared: str | None = None
-    has_rows: bool = False
 
 
 @dataclass(frozen=True)
 class Installed:
-    """What the live catalog holds."""
+    """What the live catalog holds in the schemas of the session's `search_path`."""
 
+    schema: str | None = None
     tables: dict[str, InstalledTable] = field(default_factory=dict)
     routines: dict[str, Mark | None] = field(default_factory=dict)
     triggers: tuple[InstalledTrigger, ...] = ()
+
+    def trigger(self, table: str, name: str) -> InstalledTrigger | None:
+        """Return the trigger of a table by its name in Postgres."""
+        return next((found for found in self.triggers if (found.table, found.name) == (table, name)), None)

@@ -1,0 +1,36 @@
+"""The statements on triggers and functions that need nothing but their names."""
+
+from __future__ import annotations
+
+from typing import LiteralString
+
+from pgmagic.compile.sql import compose, identifier, render
+
+# `tgenabled` to the words of ALTER TABLE. Source: https://www.postgresql.org/docs/current/catalog-pg-trigger.html
+_ENABLING: dict[str, LiteralString] = {
+    "D": " DISABLE TRIGGER ",
+    "R": " ENABLE REPLICA TRIGGER ",
+    "A": " ENABLE ALWAYS TRIGGER ",
+    "O": " ENABLE TRIGGER ",
+}
+
+
+def drop_trigger(schema: str | None, table: str, name: str) -> str:
+    """Return the statement that drops a trigger."""
+    return render(compose("DROP TRIGGER ", identifier(name), " ON ", identifier(schema, table), ";"))
+
+
+def drop_function(schema: str | None, name: str) -> str:
+    """Return the statement that drops a trigger's function."""
+    return render(compose("DROP FUNCTION ", identifier(schema, name), "();"))
+
+
+def set_enabled(schema: str | None, table: str, name: str, state: str) -> str:
+    """Return the statement that gives a trigger a state of `tgenabled`: O, D, R or A."""
+    table_name = identifier(schema, table)
+    return render(compose("ALTER TABLE ", table_name, _ENABLING[state], identifier(name), ";"))
+
+
+def keep_enabled(schema: str | None, table: str, name: str, state: str) -> tuple[str, ...]:
+    """Return what gives a trigger that was just created the state that it had; nothing for the usual state."""
+    return () if state == "O" else (set_enabled(schema, table, name, state),)

@@ -1,0 +1,117 @@
+"""What a declaration asks Postgres to hold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+
+def digest(*texts: str) -> str:
+    """Return a short digest of texts: the same texts give the same digest, in every process."""
+    joined = "".join(f"{len(text)}:{text}" for text in texts)
+    return hashlib.sha256(joined.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class DesiredFunction:
+    """A trigger function: its name in Postgres and the SQL that creates or replaces it."""
+
+    name: str
+    create: str
+    drop: str
+    # The text between the quotes; the arguments are those of every trigger function: none.
+    body: str
+
+    @property
+    def declared(self) -> str:
+        """The digest of the declaration."""
+        return digest(self.create)
+
+
+@dataclass(frozen=True)
+class DesiredPgTrigger:
+    """One trigger as Postgres counts them; a declaration can need several."""
+
+    name: str
+    fires: str
+    create: str
+    replace: str
+    drop: str
+
+    @property
+    def declared(self) -> str:
+        """The digest of the declaration."""
+        return digest(self.create)
+
+
+@dataclass(frozen=True)
+class DesiredTrigger:
+    """Everything that stands in Postgres for one declared trigger."""
+
+    uri: str
+    table: str
+    function: DesiredFunction
+    triggers: tuple[DesiredPgTrigger, ...]
+    condition: str
+    with_model: bool = False
+
+    def declared_with_model(self) -> DesiredTrigger:
+        """Return the same, noted as declared together with its model."""
+        return replace(self, with_model=True)
+
+    @property
+    def install_sql(self) -> str:
+        """The SQL that installs it on a database that does not have it yet."""
+        return "\n".join([self.function.create, *(trigger.create for trigger in self.triggers)])
+
+    @property
+    def uninstall_sql(self) -> str:
+        """The SQL that drops it."""
+        return "\n".join([*(trigger.drop for trigger in self.triggers), self.function.drop])
+
+
+@dataclass(frozen=True)
+class DesiredTable:
+    """A model's table: the statements that create it and, behind the other tables, what refers to them."""
+
+    label: str
+    table: str
+    kind: Literal["table", "event table"]
+    create: tuple[str, ...]
+    deferred: tuple[str, ...]
+    columns: tuple[str, ...]
+
+    @property
+    def declared(self) -> str:
+        """The digest of the declaration."""
+        return digest(*self.create, *self.deferred)
+
+
+@dataclass(frozen=True)
+class DesiredRoutine:
+    """A function that is no trigger's own: event triggers share those that attach the context."""
+
+    name: str
+    create: str
+    drop: str
+
+    @property
+    def declared(self) -> str:
+        """The digest of the declaration."""
+        return digest(self.create)
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What a cell, or a call, asks the database to hold.
+
+    owned_labels: the labels of the models that are declared here; a trigger that was declared together with one of
+    them and no longer is will be dropped.
+    """
+
+    tables: Sequence[DesiredTable] = ()
+    routines: Sequence[DesiredRoutine] = ()
+    triggers: Sequence[DesiredTrigger] = ()
+    owned_labels: frozenset[str] = frozenset()

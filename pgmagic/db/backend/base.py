@@ -1,0 +1,44 @@
+"""The database wrapper that Django finds under this engine's name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from django.db.backends.postgresql import base
+
+from pgmagic.db import backend, schemas
+from pgmagic.db.connect import check_version
+from pgmagic.errors import DatabaseUnavailableError
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """Django's Postgres wrapper, which asks for its parameters at the first connection, and works in one schema."""
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """Return the parameters of the chosen database on top of Django's own."""
+        chosen = backend.choice.parameters()
+        self.settings_dict["NAME"] = chosen.get("dbname", "postgres")
+        return super().get_connection_params() | chosen
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """Return a new psycopg connection.
+
+        Raises:
+            DatabaseUnavailableError: no server answers; one line, without a password.
+        """
+        try:
+            return super().get_new_connection(conn_params)
+        except psycopg.OperationalError as error:
+            reason = str(error).strip().splitlines()
+            raise DatabaseUnavailableError(
+                f"No database answers at {backend.choice.describe()} ({reason[-1] if reason else 'no reason given'}): "
+                f"start the server, or name another with %pgconnect."
+            ) from None
+
+    def init_connection_state(self) -> None:
+        """Check the server's version, and work in the notebook's schema."""
+        super().init_connection_state()
+        check_version(self)
+        if backend.choice.schema:
+            schemas.enter(self, backend.choice.schema)

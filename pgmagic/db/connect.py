@@ -1,0 +1,108 @@
+"""Which database, and how to reach it.
+
+`%pgconnect URL` > `PGMAGIC_DATABASE_URL` > the configured Django project's > an embedded Postgres. A plain
+`DATABASE_URL`, which may well be production, is never picked up.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg import conninfo
+
+from pgmagic.db import embedded
+from pgmagic.errors import DatabaseUnavailableError
+
+URL_VARIABLE = "PGMAGIC_DATABASE_URL"
+MINIMUM_VERSION = 150000
+_MASK = "***"
+
+
+@dataclass
+class Choice:
+    """The database that a process of pgmagic's own configuration works on: a URL, or else the embedded server.
+
+    schema: the notebook's own schema, made at the first connection.
+    """
+
+    url: str | None = None
+    schema: str | None = None
+    lease: embedded.Lease | None = field(default=None, repr=False)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters of a psycopg connection; starts the embedded server where no URL was given.
+
+        Raises:
+            DatabaseUnavailableError: the URL cannot be read, or the embedded server not started.
+        """
+        if self.url:
+            return parse_url(self.url)
+        self.lease = embedded.acquire()
+        return dict(self.lease.conninfo)
+
+    def describe(self) -> str:
+        """Return what to call it, without a password."""
+        return mask_url(self.url) if self.url else "the embedded Postgres"
+
+    def leave(self) -> None:
+        """Give up the embedded server, which stops when nobody else uses it."""
+        if self.lease is not None:
+            self.lease.release()
+            self.lease = None
+
+
+def choice_from_environment() -> Choice:
+    """Return the choice that `PGMAGIC_DATABASE_URL` makes, or the embedded server."""
+    return Choice(url=os.environ.get(URL_VARIABLE) or None)
+
+
+def parse_url(url: str) -> dict[str, Any]:
+    """Return the parameters in a URL or a libpq connection string.
+
+    Raises:
+        DatabaseUnavailableError: it is neither; the message does not repeat it, since it may hold a password.
+    """
+    try:
+        return dict(conninfo.conninfo_to_dict(url))
+    except psycopg.ProgrammingError:
+        raise DatabaseUnavailableError(
+            "This is no database URL: expected postgresql://user:password@host:port/database."
+        ) from None
+
+
+def mask_url(url: str) -> str:
+    """Return a URL with `***` for its password."""
+    try:
+        parameters = parse_url(url)
+    except DatabaseUnavailableError:
+        return _MASK
+    user = parameters.get("user", "")
+    password = f":{_MASK}" if parameters.get("password") else ""
+    at = "@" if user or password else ""
+    host = parameters.get("host", "")
+    port = f":{parameters['port']}" if parameters.get("port") else ""
+    if host.startswith("/"):
+        return f"postgresql://{user}{password}{at}/{parameters.get('dbname', '')}?host={host}"
+    return f"postgresql://{user}{password}{at}{host}{port}/{parameters.get('dbname', '')}"
+
+
+def check_version(connection: BaseDatabaseWrapper) -> None:
+    """Check that the server is one of those that are supported.
+
+    Raises:
+        DatabaseUnavailableError: it is older than Postgres 15.
+    """
+    raw: Any = connection.connection
+    if raw.info.server_version < MINIMUM_VERSION:
+        raise DatabaseUnavailableError(
+            f"This server is Postgres {raw.info.server_version // 10000}; pgmagic needs 15 or newer."
+        )
+
+
+def is_alive(connection: BaseDatabaseWrapper) -> bool:
+    """Return whether an open connection still answers; a connection that was never made counts as alive."""
+    return connection.connection is None or (not connection.connection.closed and connection.is_usable())

@@ -1,0 +1,74 @@
+"""A schema for each notebook, marked as ours, so that nothing else is ever reset."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg import sql
+
+from pgmagic.declare.names import MAX_NAME_BYTES, shorten
+from pgmagic.errors import SchemaError
+
+# The comment of a schema that pgmagic created.
+MARK = "pgmagic: the schema of a notebook"
+_DIGEST_LENGTH = 6
+
+
+def schema_name(name: str, path: str = "") -> str:
+    """Return the name of a notebook's schema; a digest of its path tells equal file names apart."""
+    stem = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "notebook"
+    if not path:
+        return shorten(stem, MAX_NAME_BYTES)
+    digest = hashlib.sha256(path.encode()).hexdigest()[:_DIGEST_LENGTH]
+    return f"{shorten(stem, MAX_NAME_BYTES - _DIGEST_LENGTH - 1)}_{digest}"
+
+
+def enter(connection: BaseDatabaseWrapper, schema: str) -> None:
+    """Make a schema unless it is there, mark it as ours, and let unqualified names resolve in it, then in public."""
+    with _cursor(connection) as cursor:
+        cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [schema])
+        if cursor.fetchone() is None:
+            _create(cursor, schema)
+        cursor.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(schema)))
+
+
+def reset(connection: BaseDatabaseWrapper, schema: str) -> None:
+    """Drop a schema with all it holds and make it anew, in one transaction.
+
+    Raises:
+        SchemaError: pgmagic did not create it.
+    """
+    with _cursor(connection) as cursor, connection.connection.transaction():
+        cursor.execute("SELECT obj_description(to_regnamespace(quote_ident(%s)), 'pg_namespace')", [schema])
+        [found] = cursor.fetchone()
+        if found != MARK:
+            raise SchemaError(
+                f'The schema "{schema}" was not created by pgmagic, so it is not reset; name one of its own with '
+                f"%pgconnect --schema."
+            )
+        cursor.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
+        _create(cursor, schema)
+
+
+def own_schemas(connection: BaseDatabaseWrapper) -> list[str]:
+    """Return the names of the schemas that pgmagic created, in order."""
+    with _cursor(connection) as cursor:
+        cursor.execute(
+            "SELECT nspname FROM pg_namespace WHERE obj_description(oid, 'pg_namespace') = %s ORDER BY nspname", [MARK]
+        )
+        return [name for (name,) in cursor.fetchall()]
+
+
+def _create(cursor: Any, schema: str) -> None:
+    name = sql.Identifier(schema)
+    # Two kernels of one notebook may come here at once; the second finds the schema made.
+    cursor.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
+    cursor.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(name, sql.Literal(MARK)))
+
+
+def _cursor(connection: BaseDatabaseWrapper) -> Any:
+    raw: Any = connection.connection
+    return raw.cursor()

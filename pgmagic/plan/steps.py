@@ -1,0 +1,75 @@
+"""The steps from what is installed to what is desired, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["table", "event table", "function", "trigger"]
+Action = Literal["create", "replace", "drop", "unchanged"]
+Status = Literal["done", "failed", "rolled back", "skipped", "planned"]
+
+
+@dataclass(frozen=True)
+class Marking:
+    """A comment to leave on a function or trigger: what was declared; what Postgres stored is read on the way."""
+
+    name: str
+    uri: str
+    declared: str
+    # The trigger's table; a function has none.
+    table: str | None = None
+    with_model: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change to one object; its statements belong together.
+
+    deferred: statements that run behind those of every other step, such as foreign keys between new tables.
+    """
+
+    object: str
+    kind: Kind
+    action: Action
+    sql: tuple[str, ...] = ()
+    deferred: tuple[str, ...] = ()
+    fires: str = ""
+    condition: str = ""
+    marking: Marking | None = None
+    # For a table: the digest and the name under which the schema remembers it.
+    remember: tuple[str, str, str] | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes the database."""
+        return bool(self.sql or self.deferred)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps in the order in which they are carried out."""
+
+    steps: Sequence[Step]
+
+    @property
+    def changes(self) -> bool:
+        """Whether a step changes the database."""
+        return any(step.changes for step in self.steps)
+
+    @property
+    def sql(self) -> str:
+        """The statements of all steps, in order."""
+        statements = [sql for step in self.steps for sql in step.sql]
+        statements += [sql for step in self.steps for sql in step.deferred]
+        return "\n".join(statements)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a step; elapsed_ms is the server's time for its statements, None where none ran."""
+
+    step: Step
+    status: Status
+    elapsed_ms: float | None = None
