@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -38,43 +38,113 @@ class CellAppConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
 
-@dataclass
-class Declared:
-    """The models that a block declared, in order."""
+class Redeclaration:
+    """The models that a block declares under one app label, and what has to be undone if it fails."""
 
-    models: list[Model] = field(default_factory=list)
-    replaced: dict[Model, Model] = field(default_factory=dict)
+    def __init__(self, config: CellAppConfig, module: str) -> None:
+        self.config = config
+        self.module = module
+        self.models: list[Model] = []
+        # Each former class and the one that took its place.
+        self.replaced: dict[Model, Model] = {}
+        self._undo: list[Callable[[], object]] = []
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Collect the models that the block declares, then lead everything that was related to their former classes.
+
+        Raises:
+            DeclarationError: a model refers to one that does not exist.
+        """
+        containing, register = apps.get_containing_app_config, apps.register_model
+
+        def get_containing_app_config(object_name: str) -> AppConfig | None:
+            return self.config if object_name == self.module else containing(object_name)
+
+        def register_model(app_label: str, model: Model) -> None:
+            self._make_room(app_label, model)
+            register(app_label, model)
+            self.models.append(model)
+
+        apps.get_containing_app_config = get_containing_app_config  # type: ignore[method-assign]
+        apps.register_model = register_model  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            del apps.get_containing_app_config, apps.register_model
+        _settle_triggers(self)
+        self._relink()
+        apps.clear_cache()
+        _check_resolved(self.models)
+
+    def undo(self) -> None:
+        """Lead everything back to the former classes."""
+        while self._undo:
+            self._undo.pop()()
+
+    def _make_room(self, app_label: str, model: Model) -> None:
+        """Take the former class of a model, if a cell declared it, out of the registry."""
+        name = str(model._meta.model_name)
+        former = apps.all_models[app_label].get(name)
+        if former is None or former.__module__ != self.module:
+            return
+        del apps.all_models[app_label][name]
+        self._detach(former)
+        if former in self.models:
+            # Declared twice in one block: the last one counts.
+            self.models.remove(former)
+        for origin in [origin for origin, successor in self.replaced.items() if successor is former]:
+            self.replaced[origin] = model
+        self.replaced[former] = model
+
+    def _detach(self, former: Model) -> None:
+        """Take the accessors off other models by which these reach a class that is being replaced."""
+        for relation in (*former._meta.local_fields, *former._meta.local_many_to_many):
+            target = getattr(relation.remote_field, "model", None)
+            name = relation.remote_field.get_accessor_name() if isinstance(target, type) else None
+            if name and name in vars(target):
+                self._undo.append(partial(setattr, target, name, vars(target)[name]))
+                delattr(target, name)
+
+    def _relink(self) -> None:
+        """Lead the relations and base classes of other models from the former classes to the new ones."""
+        apps.clear_cache()
+        for model in apps.get_models(include_auto_created=True):
+            for relation in (*model._meta.local_fields, *model._meta.local_many_to_many):
+                former = getattr(relation.remote_field, "model", None)
+                if isinstance(former, type) and former in self.replaced:
+                    _lead(relation, self.replaced[former])
+                    self._undo.append(partial(_lead, relation, former))
+            bases = {base: self.replaced[base] for base in model.__bases__ if base in self.replaced}
+            if bases:
+                _rebase(model, bases)
+                self._undo.append(partial(_rebase, model, {new: former for former, new in bases.items()}))
 
 
 @contextmanager
-def declaring(app_label: str, module: str) -> Iterator[Declared]:
-    """Collect the models that the block declares in `module`, under an app label unless they name their own.
+def redeclaring(app_label: str, module: str) -> Iterator[Redeclaration]:
+    """Let the classes of `module` replace former ones; if the block raises, an interrupt too, everything is as before.
 
     Raises:
         DeclarationError: the label belongs to an installed app.
     """
-    declared = Declared()
-    undo: list[Callable[[], object]] = []
-    with registry.restored_on_error(), _registry_restored_on_error(undo):
-        config = _app_config(app_label)
-        with _patched_registry(declared, config, module, undo):
-            yield declared
-        _settle_triggers(declared)
-        _relink(declared, undo)
-        apps.clear_cache()
-        _check_resolved(declared)
+    with registry.block(), _models_restored_on_error():
+        declaration = Redeclaration(_app_config(app_label), module)
+        try:
+            yield declaration
+        except BaseException:
+            declaration.undo()
+            raise
 
 
 @contextmanager
-def _registry_restored_on_error(undo: list[Callable[[], object]]) -> Iterator[None]:
+def _models_restored_on_error() -> Iterator[None]:
     before = {label: dict(known) for label, known in apps.all_models.items()}
     configs = dict(apps.app_configs)
     pending = {key: list(functions) for key, functions in apps._pending_operations.items()}  # type: ignore[attr-defined]
     try:
         yield
     except BaseException:
-        for action in reversed(undo):
-            action()
         for label, known in apps.all_models.items():
             known.clear()
             known.update(before.get(label, {}))
@@ -103,82 +173,18 @@ def _app_config(label: str) -> CellAppConfig:
     return config
 
 
-@contextmanager
-def _patched_registry(
-    declared: Declared, config: CellAppConfig, module: str, undo: list[Callable[[], object]]
-) -> Iterator[None]:
-    """Let the registry find the app of the block's classes, and let a class replace its former self."""
-    containing, register = apps.get_containing_app_config, apps.register_model
-
-    def get_containing_app_config(object_name: str) -> AppConfig | None:
-        return config if object_name == module else containing(object_name)
-
-    def register_model(app_label: str, model: Model) -> None:
-        former = apps.all_models[app_label].get(str(model._meta.model_name))
-        if former is not None and former.__module__ == module:
-            del apps.all_models[app_label][str(model._meta.model_name)]
-            _detach(former, undo)
-            _note_replacement(declared, former, model)
-        register(app_label, model)
-        declared.models.append(model)
-
-    apps.get_containing_app_config = get_containing_app_config  # type: ignore[method-assign]
-    apps.register_model = register_model  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        del apps.get_containing_app_config, apps.register_model
-
-
-def _note_replacement(declared: Declared, former: Model, model: Model) -> None:
-    if former in declared.models:
-        # Declared twice in one block: the last one counts.
-        declared.models.remove(former)
-    origins = [origin for origin, new in declared.replaced.items() if new is former]
-    for origin in origins:
-        declared.replaced[origin] = model
-    declared.replaced[former] = model
-
-
-def _settle_triggers(declared: Declared) -> None:
+def _settle_triggers(declaration: Redeclaration) -> None:
     """Tell the triggers declared with a model from those that other cells registered; the latter stay."""
     for model, trigger in registry.registered():
-        if model in declared.models:
+        if model in declaration.models:
             registry.declare_with_model(trigger, model)
     for model, trigger in registry.registered():
-        if model not in declared.replaced:
+        if model not in declaration.replaced:
             continue
         if registry.is_declared_with_model(trigger, model):
             registry.remove(model, trigger)
         else:
-            registry.move(trigger, model, declared.replaced[model])
-
-
-def _detach(former: Model, undo: list[Callable[[], object]]) -> None:
-    """Take the accessors off other models by which these reach a class that is being replaced."""
-    for relation in (*former._meta.local_fields, *former._meta.local_many_to_many):
-        target = getattr(relation.remote_field, "model", None)
-        name = relation.remote_field.get_accessor_name() if isinstance(target, type) else None
-        if name and name in vars(target):
-            accessor = vars(target)[name]
-            delattr(target, name)
-            undo.append(lambda target=target, name=name, accessor=accessor: setattr(target, name, accessor))
-
-
-def _relink(declared: Declared, undo: list[Callable[[], object]]) -> None:
-    """Lead the relations and base classes of other models from the former classes to the new ones."""
-    apps.clear_cache()
-    for model in apps.get_models(include_auto_created=True):
-        for relation in (*model._meta.local_fields, *model._meta.local_many_to_many):
-            former = getattr(relation.remote_field, "model", None)
-            new = declared.replaced.get(former) if isinstance(former, type) else None
-            if new is not None:
-                _lead(relation, new)
-                undo.append(lambda relation=relation, former=former: _lead(relation, former))
-        if any(base in declared.replaced for base in model.__bases__):
-            bases = {former: new for former, new in declared.replaced.items() if former in model.__bases__}
-            _rebase(model, bases)
-            undo.append(lambda model=model, bases=bases: _rebase(model, {new: old for old, new in bases.items()}))
+            registry.move(trigger, model, declaration.replaced[model])
 
 
 def _lead(relation: RelatedField[Any, Any], target: Model) -> None:
@@ -208,13 +214,13 @@ def _forget_cached_properties(holder: Any) -> None:
             del vars(holder)[name]
 
 
-def _check_resolved(declared: Declared) -> None:
+def _check_resolved(declared: list[Model]) -> None:
     """Check that every relation of the declared models found its target.
 
     Raises:
         DeclarationError: a model is named that does not exist.
     """
-    for model in declared.models:
+    for model in declared:
         for relation in (*model._meta.local_fields, *model._meta.local_many_to_many):
             target = getattr(relation.remote_field, "model", None)
             if isinstance(target, str):

@@ -19,6 +19,8 @@ Model = type[models.Model]
 _registry: dict[str, tuple[Model, Trigger]] = {}
 # URIs of triggers that were declared together with their models: these go when the model is declared without them.
 _declared_with_model: set[str] = set()
+# While a cell runs: what was registered before it, and that the cell has not declared again.
+_before_block: dict[str, tuple[Model, Trigger]] = {}
 
 
 def add(model: Model, trigger: Trigger) -> None:
@@ -29,11 +31,12 @@ def add(model: Model, trigger: Trigger) -> None:
     """
     uri = trigger.get_uri(model)
     known = _registry.get(uri)
-    if known and known[0] is model and known[1] is not trigger:
+    if known and known[0] is model and known[1] is not trigger and uri not in _before_block:
         raise DeclarationError(
             f'{model._meta.object_name} has two triggers named "{trigger.name}": give one of them another name.'
         )
     _registry[uri] = (model, trigger)
+    _before_block.pop(uri, None)
 
 
 def remove(model: Model, trigger: Trigger) -> None:
@@ -95,9 +98,10 @@ def _unknown(uri: str) -> str:
 
 
 @contextmanager
-def restored_on_error() -> Iterator[None]:
-    """Put the registry back as it was if the block raises, KeyboardInterrupt included."""
+def block() -> Iterator[None]:
+    """Let the block register anew what is registered, once; if it raises, KeyboardInterrupt too, all is as before."""
     before, declared_before = dict(_registry), set(_declared_with_model)
+    _before_block.update(before)
     try:
         yield
     except BaseException:
@@ -106,3 +110,11 @@ def restored_on_error() -> Iterator[None]:
         _declared_with_model.clear()
         _declared_with_model.update(declared_before)
         raise
+    finally:
+        _before_block.clear()
+
+
+def registered_in_block() -> list[tuple[Model, Trigger]]:
+    """Return what the current block registered."""
+    return [entry for uri, entry in _registry.items() if uri not in _before_block]
+

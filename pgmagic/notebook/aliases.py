@@ -1,0 +1,65 @@
+"""`import pgtrigger` and `import pghistory` in cells, led to pgmagic's."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+_ALIASES = ("pgtrigger", "pghistory")
+
+
+class _AliasLoader(Loader):
+    """Hands out the module that an alias stands for."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Return pgmagic's module itself, so that its classes are the same under both names."""
+        return importlib.import_module(self.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Do nothing: the module ran when it was imported under its own name."""
+
+
+class AliasFinder(MetaPathFinder):
+    """Finds `pgtrigger` and `pghistory`, with their submodules, in pgmagic."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return a spec for one of our aliases, None for every other name."""
+        if fullname.partition(".")[0] not in _ALIASES:
+            return None
+        try:
+            importlib.import_module(f"pgmagic.{fullname}")
+        except ModuleNotFoundError:
+            return None
+        return ModuleSpec(fullname, _AliasLoader(f"pgmagic.{fullname}"), is_package=True)
+
+
+def add_aliases() -> list[str]:
+    """Lead the imports to pgmagic; return the names of the real packages that are in use already, and stay."""
+    real = [name for name in _ALIASES if name in sys.modules and not _is_ours(name)]
+    if not real and not any(isinstance(finder, AliasFinder) for finder in sys.meta_path):
+        # In front: an installed upstream package is not what a cell means.
+        sys.meta_path.insert(0, AliasFinder())
+        for name in _ALIASES:
+            importlib.import_module(name)
+    return real
+
+
+def remove_aliases() -> None:
+    """Let the imports find what is installed again."""
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, AliasFinder)]
+    for name in [name for name in sys.modules if name.partition(".")[0] in _ALIASES]:
+        if _is_ours(name):
+            del sys.modules[name]
+
+
+def _is_ours(name: str) -> bool:
+    return sys.modules[name] is sys.modules.get(f"pgmagic.{name}")

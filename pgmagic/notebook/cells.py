@@ -1,0 +1,49 @@
+"""Running the text of a cell."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from pgmagic.errors import CellError
+
+
+def parse_cell(shell: InteractiveShell, source: str) -> tuple[ast.Module, str]:
+    """Return the syntax tree of a cell, IPython's own syntax included, and the name under which tracebacks show it.
+
+    Raises:
+        CellError: the text is no Python; names the line, and changes nothing.
+    """
+    text = shell.transform_cell(source)
+    filename = shell.compile.cache(text, shell.execution_count, raw_code=source)
+    try:
+        return ast.parse(text, filename), filename
+    except SyntaxError as error:
+        raise CellError(
+            f"SyntaxError in line {error.lineno} of the cell: {error.msg} ({(error.text or '').strip()!r})."
+        ) from None
+
+
+def execute(shell: InteractiveShell, statements: list[ast.stmt], filename: str) -> None:
+    """Execute statements in the user's namespace."""
+    code = compile(ast.Module(body=statements, type_ignores=[]), filename, "exec")
+    # IPython shows the frames below this one: those of the cell.
+    __tracebackhide__ = "__ipython_bottom__"
+    exec(code, shell.user_ns)  # noqa: S102 - running the user's cell is what this is for
+
+
+@contextmanager
+def namespace_restored_on_error(shell: InteractiveShell) -> Iterator[dict[str, Any]]:
+    """Take back the names that the block binds in the user's namespace, if it raises."""
+    before = dict(shell.user_ns)
+    try:
+        yield shell.user_ns
+    except BaseException:
+        for name in set(shell.user_ns) - set(before):
+            del shell.user_ns[name]
+        shell.user_ns.update(before)
+        raise

@@ -1,0 +1,177 @@
+"""What a `%%pgtrigger` cell does: declare, compile, plan, install - or nothing at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from django.db import connection, models
+from IPython.core.interactiveshell import InteractiveShell
+
+from pgmagic.compile.desired import Desired
+from pgmagic.compile.history import compile_routines
+from pgmagic.compile.tables import compile_table
+from pgmagic.compile.triggers import Target
+from pgmagic.db import backend
+from pgmagic.db.apply import plan_and_apply, plan_only
+from pgmagic.db.installation import compiled
+from pgmagic.declare import registry
+from pgmagic.declare.model_registry import Redeclaration, redeclaring
+from pgmagic.declare.trigger import Trigger
+from pgmagic.errors import DeclarationError, InstallationError
+from pgmagic.frames.installation import InstallationFrame, InstallationRow, installation_frame
+from pgmagic.notebook.cells import execute, namespace_restored_on_error, parse_cell
+from pgmagic.plan.diff import plan_changes
+from pgmagic.plan.steps import Outcome
+
+Model = type[models.Model]
+
+# The module in which a kernel runs cells.
+_CELL_MODULE = "__main__"
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What a cell's declarations came to: the frame, the SQL that stands for them, and the error that undid them."""
+
+    frame: InstallationFrame
+    sql: str
+    error: InstallationError | None = None
+
+
+class _NotKept(Exception):  # noqa: N818 - it leaves a block, and is no error
+    """Leaves the block of a declaration that is not to be kept."""
+
+    def __init__(self, result: CellResult) -> None:
+        super().__init__()
+        self.result = result
+
+
+def install_cell(shell: InteractiveShell, source: str, app_label: str) -> CellResult:
+    """Run a cell of declarations and install them, in one transaction.
+
+    If the cell raises, or the database refuses, or somebody interrupts, then the database, the registry and the
+    user's names are as before.
+    """
+    try:
+        with _declared(shell, source, app_label) as (declaration, desired):
+            applied = plan_and_apply(connection, lambda installed: plan_changes(desired, installed))
+            result = CellResult(_frame(applied.outcomes), _full_sql(desired), applied.error)
+            if applied.error is not None:
+                raise _NotKept(result)
+            _rebind(shell, declaration)
+            return result
+    except _NotKept as unkept:
+        return unkept.result
+
+
+def plan_cell(shell: InteractiveShell, source: str, app_label: str) -> CellResult:
+    """Run a cell of declarations and plan their installation; nothing is kept."""
+    try:
+        with _declared(shell, source, app_label) as (_, desired):
+            plan = plan_only(connection, lambda installed: plan_changes(desired, installed))
+            frame = _frame([Outcome(step, "planned") for step in plan.steps])
+            raise _NotKept(CellResult(frame, _full_sql(desired)))
+    except _NotKept as unkept:
+        return unkept.result
+
+
+@contextmanager
+def _declared(shell: InteractiveShell, source: str, app_label: str) -> Iterator[tuple[Redeclaration, Desired]]:
+    """Run the cell; what it declares holds only if the block ends without an exception."""
+    tree, filename = parse_cell(shell, source)
+    with namespace_restored_on_error(shell), redeclaring(app_label, _CELL_MODULE) as declaration:
+        with declaration.collecting():
+            execute(shell, tree.body, filename)
+        for model in declaration.models:
+            _check_fields(model)
+        yield declaration, _desired(declaration.models)
+
+
+def _check_fields(model: Model) -> None:
+    """Refuse a model that its author has not filled in yet.
+
+    Raises:
+        DeclarationError: it has no field but the key that Django adds.
+    """
+    fields = [field for field in model._meta.get_fields() if not (field.auto_created or not field.concrete)]
+    if not fields and model._meta.managed and not model._meta.proxy and not model._meta.auto_created:
+        raise DeclarationError(
+            f"{model._meta.object_name} has no fields: add at least one, as in `title = models.TextField()`."
+        )
+
+
+def _desired(declared: list[Model]) -> Desired:
+    """Compile what the cell declares, and the tables that it refers to."""
+    triggers = list(dict.fromkeys([*registry.registered_in_block(), *_triggers_on(declared)]))
+    event_models = [model for model in declared if hasattr(model, "pgh_tracked_model")]
+    return Desired(
+        tables=[compile_table(model) for model in _with_referred_models(declared)],
+        routines=compile_routines(event_models, Target(backend.choice.schema)),
+        triggers=[compiled(model, trigger) for model, trigger in triggers],
+        owned_labels=frozenset(model._meta.label for model in declared),
+    )
+
+
+def _triggers_on(declared: list[Model]) -> list[tuple[Model, Trigger]]:
+    return [(model, trigger) for model, trigger in registry.registered() if model in declared]
+
+
+def _with_referred_models(declared: list[Model]) -> list[Model]:
+    """Return the models with a table of their own, and behind them those that they refer to, directly or not.
+
+    Only a notebook's own schema is filled with the tables of installed apps; a project has made its own.
+    """
+    found: dict[Model, None] = {}
+    waiting = list(declared)
+    while waiting:
+        model = waiting.pop(0)._meta.concrete_model
+        if model is None or model in found or model._meta.auto_created or not model._meta.managed:
+            continue
+        found[model] = None
+        if backend.choice.schema is not None or model in declared:
+            waiting += _referred_models(model)
+    return list(found)
+
+
+def _referred_models(model: Model) -> Iterator[Model]:
+    for relation in (*model._meta.local_fields, *model._meta.local_many_to_many):
+        target = getattr(relation.remote_field, "model", None)
+        if isinstance(target, type) and (backend.choice.schema is not None or _is_of_history(target)):
+            yield target
+
+
+def _is_of_history(model: Model) -> bool:
+    return model._meta.app_label == "pghistory"
+
+
+def _full_sql(desired: Desired) -> str:
+    """Return the SQL that makes a database without any of it hold what is desired."""
+    statements = [sql for table in desired.tables for sql in table.create]
+    statements += [sql for table in desired.tables for sql in table.deferred]
+    statements += [routine.create for routine in desired.routines]
+    statements += [trigger.install_sql for trigger in desired.triggers]
+    return "\n\n".join(statements)
+
+
+def _rebind(shell: InteractiveShell, declaration: Redeclaration) -> None:
+    """Let names that still hold a former class hold the one that took its place."""
+    for name, value in list(shell.user_ns.items()):
+        if isinstance(value, type) and value in declaration.replaced:
+            shell.user_ns[name] = declaration.replaced[value]
+
+
+def _frame(outcomes: Iterable[Outcome]) -> InstallationFrame:
+    return installation_frame(
+        InstallationRow(
+            object=outcome.step.object,
+            kind=outcome.step.kind,
+            action=outcome.step.action,
+            status=outcome.status,
+            fires=outcome.step.fires or None,
+            condition=outcome.step.condition or None,
+            elapsed_ms=outcome.elapsed_ms,
+        )
+        for outcome in outcomes
+    )

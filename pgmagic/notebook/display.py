@@ -1,0 +1,23 @@
+"""How results look in a notebook and in a terminal: IPython is told to ask `render/`."""
+
+from __future__ import annotations
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from pgmagic.frames.base import ResultFrame
+from pgmagic.render.html import html
+from pgmagic.render.text import text
+
+
+def register(shell: InteractiveShell) -> None:
+    """Show result frames by `render/`."""
+    formatters = shell.display_formatter.formatters  # type: ignore[union-attr]
+    formatters["text/html"].for_type(ResultFrame, html)
+    formatters["text/plain"].for_type(ResultFrame, lambda frame, printer, cycle: printer.text(text(frame)))
+
+
+def unregister(shell: InteractiveShell) -> None:
+    """Show result frames as pandas does."""
+    formatters = shell.display_formatter.formatters  # type: ignore[union-attr]
+    for kind in ("text/html", "text/plain"):
+        formatters[kind].pop(ResultFrame, None)

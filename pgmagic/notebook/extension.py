@@ -1,0 +1,89 @@
+"""Loading and unloading pgmagic in a kernel."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from pgmagic.notebook.aliases import add_aliases, remove_aliases
+from pgmagic.notebook.django_setup import configure_django
+
+_ASYNC_VARIABLE = "DJANGO_ALLOW_ASYNC_UNSAFE"
+
+
+@dataclass
+class _Loaded:
+    """What loading changed, so that unloading can undo it."""
+
+    session: Any
+    magics: Any
+    names: dict[str, Any]
+    async_unsafe: str | None
+
+
+_loaded: dict[int, _Loaded] = {}
+
+
+def load(shell: InteractiveShell) -> None:
+    """Configure Django unless a project did, bind `models`, `pgtrigger` and `pghistory`, and add the magics."""
+    if id(shell) in _loaded:
+        return
+    async_unsafe = os.environ.get(_ASYNC_VARIABLE)
+    # Jupyter runs cells inside an event loop, where Django refuses its synchronous ORM.
+    os.environ[_ASYNC_VARIABLE] = "true"
+    own = configure_django()
+    _warn_of_real_packages(add_aliases())
+
+    # These import models, so that Django has to be ready.
+    from django.db import models
+
+    from pgmagic import pghistory, pgtrigger
+    from pgmagic.notebook import display
+    from pgmagic.notebook.magics import PgMagics
+    from pgmagic.notebook.session import Session
+
+    session = Session(shell, own)
+    session.start()
+    magics = PgMagics(shell, session)
+    names = {"models": models, "pgtrigger": pgtrigger, "pghistory": pghistory}
+    shell.push(names)
+    shell.register_magics(magics)
+    shell.events.register("pre_run_cell", session.reopen_lost_connection)
+    display.register(shell)
+    _loaded[id(shell)] = _Loaded(session, magics, names, async_unsafe)
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Take the magics and names away again, and disconnect."""
+    loaded = _loaded.pop(id(shell), None)
+    if loaded is None:
+        return
+    from pgmagic.notebook import display
+
+    shell.events.unregister("pre_run_cell", loaded.session.reopen_lost_connection)
+    display.unregister(shell)
+    for kind, names in loaded.magics.magics.items():
+        for name in names:
+            shell.magics_manager.magics[kind].pop(name, None)
+    for name, value in loaded.names.items():
+        if shell.user_ns.get(name) is value:
+            del shell.user_ns[name]
+    remove_aliases()
+    loaded.session.stop()
+    if loaded.async_unsafe is None:
+        os.environ.pop(_ASYNC_VARIABLE, None)
+    else:
+        os.environ[_ASYNC_VARIABLE] = loaded.async_unsafe
+
+
+def _warn_of_real_packages(names: list[str]) -> None:
+    if names:
+        print(  # noqa: T201
+            f"The installed {' and '.join(names)} is already imported here and stays; "
+            f"pgmagic's own is `from pgmagic import {', '.join(names)}`.",
+            file=sys.stderr,
+        )

@@ -1,0 +1,69 @@
+"""`%%pgtrigger`, `%%pgoutcome`, `%pghistory`, `%pgconnect` and `%pgreset`."""
+
+from __future__ import annotations
+
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
+from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.display import display
+
+from pgmagic.frames.base import ResultFrame
+from pgmagic.notebook.declaring import install_cell, plan_cell
+from pgmagic.notebook.magics.plumbing import in_one_line, keep
+from pgmagic.notebook.session import Session
+from pgmagic.render.sql import sql_html, sql_text
+
+_output = argument("-o", "--output", metavar="NAME", help="store the result under this name")
+
+
+@magics_class
+class PgMagics(Magics):
+    """The magics of one kernel's session."""
+
+    def __init__(self, shell: InteractiveShell, session: Session) -> None:
+        super().__init__(shell)
+        self.session = session
+
+    @magic_arguments()
+    @argument("url", nargs="?", help="postgresql://user:password@host:port/database; without it: where am I?")
+    @argument("--schema", help="the schema to work in (default: one for each notebook)")
+    @line_magic
+    @in_one_line
+    def pgconnect(self, line: str) -> None:
+        """Work on another database or schema, or say which it is."""
+        arguments = parse_argstring(self.pgconnect, line)
+        print(self.session.connect(arguments.url, arguments.schema))  # noqa: T201
+
+    @magic_arguments()
+    @line_magic
+    @in_one_line
+    def pgreset(self, line: str) -> None:
+        """Drop and recreate this notebook's schema, and forget its models."""
+        parse_argstring(self.pgreset, line)
+        print(self.session.reset())  # noqa: T201
+
+    @magic_arguments()
+    @argument("--app", default="notebook", metavar="LABEL", help="the app label of the models (default: notebook)")
+    @argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
+    @argument("--sql", action="store_true", help="show the SQL, too")
+    @_output
+    @cell_magic
+    @in_one_line
+    def pgtrigger(self, line: str, cell: str) -> ResultFrame:
+        """Declare models and triggers in this cell, and install them in one transaction."""
+        arguments = parse_argstring(self.pgtrigger, line)
+        run = plan_cell if arguments.dry_run else install_cell
+        result = run(self.shell, cell, arguments.app)
+        if arguments.sql:
+            _show_sql(result.sql)
+        if result.error is not None:
+            display(result.frame)
+            raise UsageError(f"{result.error} Nothing of this cell was kept.")
+        return keep(self.shell, arguments.output, result.frame)
+
+
+def _show_sql(sql: str) -> None:
+    display({"text/html": sql_html(sql), "text/plain": sql_text(sql)}, raw=True)
+
+

@@ -1,0 +1,46 @@
+"""What every magic shares: errors in one line, and results that keep a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+import psycopg
+from django.db import Error as DatabaseFailure
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+
+from pgmagic.errors import PgMagicError
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+def in_one_line(magic: C) -> C:
+    """Let a magic show errors of ours and of the database as one line, without a traceback."""
+
+    @wraps(magic)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return magic(*args, **kwargs)
+        except PgMagicError as error:
+            raise UsageError(str(error)) from None
+        except DatabaseFailure as error:
+            raise UsageError(_sentence(error)) from None
+
+    return cast("C", guarded)
+
+
+def _sentence(error: DatabaseFailure) -> str:
+    cause = error.__cause__
+    if isinstance(cause, psycopg.Error) and cause.diag.message_primary:
+        hint = f" ({cause.diag.message_hint})" if cause.diag.message_hint else ""
+        return f"Postgres says: {cause.diag.message_primary}{hint}"
+    return str(error).strip().partition("\n")[0]
+
+
+def keep(shell: InteractiveShell, name: str | None, result: Any) -> Any:
+    """Store a result under the name that `-o` gave, if any, and return it."""
+    if name:
+        shell.user_ns[name] = result
+    return result

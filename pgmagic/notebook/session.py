@@ -1,0 +1,118 @@
+"""What a kernel with pgmagic works on: which database, which schema, and how it says so."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.db import connection
+from IPython.core.interactiveshell import InteractiveShell
+
+from pgmagic.compile.compiler import DeclarationCompiler
+from pgmagic.compile.triggers import Target
+from pgmagic.db import backend, schemas
+from pgmagic.db.connect import Choice, choice_from_environment, is_alive, parse_url
+from pgmagic.declare import model_registry
+from pgmagic.declare.delegates import delegates
+from pgmagic.errors import SchemaError
+
+# Set by `pgmagic run` for the kernel that it starts.
+NOTEBOOK_VARIABLE = "PGMAGIC_NOTEBOOK"
+
+
+@dataclass
+class Session:
+    """A kernel's session. own: Django is configured by pgmagic, and the notebook has a schema of its own."""
+
+    shell: InteractiveShell
+    own: bool
+
+    def start(self) -> None:
+        """Choose the database and the schema; connects at first use, not here."""
+        if self.own:
+            self._use(choice_from_environment(), None)
+
+    def connect(self, url: str | None, schema: str | None) -> str:
+        """Work on another database or schema, or say which it is; return that in a sentence.
+
+        Raises:
+            DatabaseUnavailableError: nobody answers there; the former connection is kept.
+            SchemaError: the project's own configuration decides.
+        """
+        if not self.own and (url or schema):
+            raise SchemaError(
+                "This kernel works on a configured Django project: its DATABASES setting decides which database."
+            )
+        if url or schema:
+            self._reconnect(url, schema)
+        connection.ensure_connection()
+        return self.describe()
+
+    def reset(self) -> str:
+        """Drop and recreate the notebook's schema, and forget its models; return a sentence.
+
+        Raises:
+            SchemaError: pgmagic did not create the schema.
+        """
+        schema = backend.choice.schema
+        if not self.own or schema is None:
+            raise SchemaError("This kernel works on a configured Django project, and nothing of it is reset.")
+        connection.ensure_connection()
+        schemas.reset(connection, schema)
+        for label in model_registry.cell_labels():
+            model_registry.forget_label(label)
+        return f'The schema "{schema}" is empty; run the cells that declare its models again.'
+
+    def describe(self) -> str:
+        """Return which server, database and schema this kernel works on, without a password."""
+        raw: Any = connection.connection
+        version = raw.info.parameter_status("server_version").split()[0]
+        where = backend.choice.describe() if self.own else f"the project's database {raw.info.dbname}"
+        schema = f', schema "{backend.choice.schema}"' if self.own else ""
+        return f"Connected to Postgres {version}: {where}{schema}."
+
+    def reopen_lost_connection(self, *_args: object) -> None:
+        """Connect again where the server went away, and say so; called before every cell."""
+        if is_alive(connection):
+            return
+        connection.close()
+        connection.ensure_connection()
+        print(f"The connection was lost and is open again. {self.describe()}", file=sys.stderr)  # noqa: T201
+
+    def stop(self) -> None:
+        """Disconnect, and leave the embedded server."""
+        connection.close()
+        if self.own:
+            backend.choice.leave()
+
+    def _reconnect(self, url: str | None, schema: str | None) -> None:
+        if url:
+            parse_url(url)
+        former = backend.choice
+        connection.close()
+        try:
+            self._use(Choice(url=url or former.url), schema or former.schema)
+            connection.ensure_connection()
+        except BaseException:
+            connection.close()
+            self._use(former, former.schema)
+            raise
+        former.leave()
+
+    def _use(self, choice: Choice, schema: str | None) -> None:
+        choice.schema = schema or notebook_schema(self.shell)
+        backend.choice = choice
+        delegates.compiler = DeclarationCompiler(Target(choice.schema))
+
+
+def notebook_schema(shell: InteractiveShell) -> str:
+    """Return the name of the schema for the notebook that this kernel belongs to."""
+    path = (
+        os.environ.get(NOTEBOOK_VARIABLE)
+        or os.environ.get("JPY_SESSION_NAME")
+        or shell.user_ns.get("__vsc_ipynb_file__")
+    )
+    return schemas.schema_name(Path(path).stem, str(path)) if path else schemas.schema_name("notebook")
