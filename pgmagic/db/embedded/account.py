@@ -147,9 +147,9 @@ def hand_over(path: Path, account: Account, mode: int) -> None:
 def powerless(account: Account, error: OSError) -> EmbeddedServerError:
     """Return the error for a root that may not act for other accounts."""
     return EmbeddedServerError(
-        f"As root, pgmagic runs Postgres under another account, and this system does not let it use number"
-        f" {account.uid} ({error.strerror}): run it as an ordinary user, or set PGMAGIC_DATABASE_URL to the URL"
-        " of a Postgres server."
+        "As root, pgmagic runs Postgres under another account, and this system does not let it use number"
+        f" {account.uid} ({error.strerror}): run it as an ordinary user, or set PGMAGIC_DATABASE_URL to the"
+        " URL of a Postgres server."
     )
 
 

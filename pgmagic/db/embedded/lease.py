@@ -234,7 +234,7 @@ def _conninfo(layout: Layout) -> dict[str, str]:
     """Return the parameters of a connection to the server of `layout`."""
     return {
         "host": str(socket_folder(layout)),
-        # Said, though empty: PGHOSTADDR in the environment would otherwise lead to a server that nobody named.
+        # Empty, but said: else PGHOSTADDR in the environment leads to a server that nobody named.
         "hostaddr": "",
         "port": str(PORT),
         "user": settings.ROLE,

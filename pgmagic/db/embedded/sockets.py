@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 PORT = 5432
 SOCKET_NAME = f".s.PGSQL.{PORT}"
 RECORD_NAME = "socket-directory"
+SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+ANSWER_SECONDS = 5.0
 # The field sun_path without its closing zero byte.
 LONGEST_PATH = 103 if sys.platform == "darwin" else 107
 
@@ -74,16 +77,23 @@ def remove_socket_folder(layout: Layout) -> None:
 
 
 def answers(folder: Path) -> bool:
-    """Return whether a server accepts connections on the socket in `folder`."""
+    """Return whether a server answers on the socket in `folder`.
+
+    It is asked whether it speaks SSL, and any answer will do. A mere connection would not: the operating system
+    still accepts one for a server that is being killed.
+
+    Source: https://www.postgresql.org/docs/18/protocol-flow.html#PROTOCOL-FLOW-SSL
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(5)
+        probe.settimeout(ANSWER_SECONDS)
         try:
             probe.connect(str(folder / SOCKET_NAME))
+            probe.sendall(SSL_REQUEST)
+            return probe.recv(1) != b""
         except BlockingIOError:
             return True  # its queue is full, so it is there
         except OSError:
             return False
-    return True
 
 
 def fits(folder: Path) -> bool:
@@ -92,7 +102,7 @@ def fits(folder: Path) -> bool:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove a killed server's socket, and its lock file with a process number that may be reused by now."""
+    """Remove a killed server's socket, and its lock file: the process number in it may be reused by now."""
     for leftover in folder.glob(SOCKET_NAME + "*"):
         leftover.unlink()
 

@@ -1,0 +1,106 @@
+"""Homes for real servers, and processes that use them.
+
+pytest's own temporary folders are closed to every account but ours, so that root's server could not reach its
+home there: the homes here are made elsewhere, and removed with whatever still runs in them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pgmagic.db import embedded
+from pgmagic.db.embedded import processes
+from pgmagic.db.embedded.layout import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .support import Worker
+
+
+def _remove(base: Path) -> None:
+    for folder in base.rglob("postgres-*"):
+        if folder.name.startswith("postgres-") and (folder / "data").is_dir():
+            processes.kill_server(Layout(folder.parent, int(folder.name.partition("-")[2])))
+    shutil.rmtree(base)
+
+
+@contextlib.contextmanager
+def _open_folder() -> Iterator[Path]:
+    base = Path(tempfile.mkdtemp(prefix="pgm-", dir=Path(tempfile.gettempdir()).resolve()))
+    base.chmod(0o755)
+    try:
+        yield base
+    finally:
+        _remove(base)
+
+
+@pytest.fixture
+def base() -> Iterator[Path]:
+    """A new folder that every account can pass."""
+    with _open_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def cold_home(base: Path) -> Path:
+    """A home that does not exist yet."""
+    return base / "home"
+
+
+@pytest.fixture(scope="session")
+def _initialised() -> Iterator[Path]:
+    with _open_folder() as folder:
+        embedded.acquire(folder / "home").release()
+        yield folder / "home"
+
+
+@pytest.fixture
+def home(base: Path, _initialised: Path) -> Path:
+    """A home that has been set up, with no server running: a copy, which is faster than initdb."""
+    subprocess.run(["/bin/cp", "-a", _initialised, base / "home"], check=True)
+    return base / "home"
+
+
+@pytest.fixture
+def start_worker() -> Iterator[Callable[..., Worker]]:
+    """A function that starts a process which uses the server in a home."""
+    workers: list[Worker] = []
+
+    def start(home: Path, task: str = "wait") -> Worker:
+        worker = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("worker.py")), str(home), task],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        workers.append(worker)
+        return worker
+
+    yield start
+    for worker in workers:
+        worker.kill()
+        worker.wait()
+        for stream in (worker.stdin, worker.stdout, worker.stderr):
+            if stream is not None:
+                stream.close()
+
+
+@pytest.fixture(scope="module")
+def running(_initialised: Path) -> Iterator[dict[str, str]]:
+    """The parameters of a connection to a running server that a module's tests share."""
+    with _open_folder() as folder:
+        subprocess.run(["/bin/cp", "-a", _initialised, folder / "home"], check=True)
+        with embedded.acquire(folder / "home") as lease:
+            yield lease.conninfo
