@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -28,11 +29,19 @@ def parse_cell(shell: InteractiveShell, source: str) -> tuple[ast.Module, str]:
         ) from None
 
 
+def frames_of_cell(traceback: TracebackType | None) -> TracebackType | None:
+    """Return the part of a traceback that is the cell's, without what called it; all of it for any other error."""
+    found = traceback
+    while found is not None:
+        if found.tb_frame.f_code is execute.__code__:
+            return found.tb_next
+        found = found.tb_next
+    return traceback
+
+
 def execute(shell: InteractiveShell, statements: list[ast.stmt], filename: str) -> None:
     """Execute statements in the user's namespace."""
     code = compile(ast.Module(body=statements, type_ignores=[]), filename, "exec")
-    # IPython shows the frames below this one: those of the cell.
-    __tracebackhide__ = "__ipython_bottom__"
     exec(code, shell.user_ns)  # noqa: S102 - running the user's cell is what this is for
 
 

@@ -42,7 +42,7 @@ def load(shell: InteractiveShell) -> None:
     from django.db import models
 
     from pgmagic import pghistory, pgtrigger
-    from pgmagic.notebook import display
+    from pgmagic.notebook import display, tracebacks
     from pgmagic.notebook.magics import PgMagics
     from pgmagic.notebook.session import Session
 
@@ -54,6 +54,7 @@ def load(shell: InteractiveShell) -> None:
     shell.register_magics(magics)
     shell.events.register("pre_run_cell", session.reopen_lost_connection)
     display.register(shell)
+    tracebacks.show_short_tracebacks(shell)
     _loaded[id(shell)] = _Loaded(session, magics, names, async_unsafe)
 
 
@@ -62,10 +63,11 @@ def unload(shell: InteractiveShell) -> None:
     loaded = _loaded.pop(id(shell), None)
     if loaded is None:
         return
-    from pgmagic.notebook import display
+    from pgmagic.notebook import display, tracebacks
 
     shell.events.unregister("pre_run_cell", loaded.session.reopen_lost_connection)
     display.unregister(shell)
+    tracebacks.show_full_tracebacks(shell)
     for kind, names in loaded.magics.magics.items():
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)

@@ -30,10 +30,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         try:
             return super().get_new_connection(conn_params)
         except psycopg.OperationalError as error:
-            reason = str(error).strip().splitlines()
             raise DatabaseUnavailableError(
-                f"No database answers at {backend.choice.describe()} ({reason[-1] if reason else 'no reason given'}): "
-                f"start the server, or name another with %pgconnect."
+                f"Cannot connect to {backend.choice.describe()}: {' '.join(str(error).split())}. Is the server up and "
+                f"the database there? Otherwise name another with %pgconnect."
             ) from None
 
     def init_connection_state(self) -> None:

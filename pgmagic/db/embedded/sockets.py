@@ -79,8 +79,8 @@ def remove_socket_folder(layout: Layout) -> None:
 def answers(folder: Path) -> bool:
     """Return whether a server answers on the socket in `folder`.
 
-    It is asked whether it speaks SSL, and any answer will do. A mere connection would not: the operating system
-    still accepts one for a server that is being killed.
+    It is asked whether it speaks SSL, and any answer will do. A mere connection would not: the operating
+    system still accepts one for a server that is being killed.
 
     Source: https://www.postgresql.org/docs/18/protocol-flow.html#PROTOCOL-FLOW-SSL
     """

@@ -12,6 +12,7 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 from pgmagic.errors import PgMagicError
+from pgmagic.notebook.cells import frames_of_cell
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -27,6 +28,10 @@ def in_one_line(magic: C) -> C:
             raise UsageError(str(error)) from None
         except DatabaseFailure as error:
             raise UsageError(_sentence(error)) from None
+        except BaseException as error:
+            # The cell's own error, with the cell's own frames.
+            __tracebackhide__ = True
+            raise error.with_traceback(frames_of_cell(error.__traceback__))
 
     return cast("C", guarded)
 

@@ -1,0 +1,52 @@
+"""Database errors in ordinary cells: the lines of the cell and what Postgres said, without Django's own frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import django
+import psycopg
+from django.db import Error as DatabaseFailure
+from IPython.core.interactiveshell import InteractiveShell
+
+import pgmagic
+
+_LIBRARIES = tuple(str(Path(str(module.__file__)).parent) for module in (django, psycopg, pgmagic))
+
+
+def show_short_tracebacks(shell: InteractiveShell) -> None:
+    """Show database errors short, unless somebody else already handles exceptions of this shell."""
+    if not shell.custom_exceptions:
+        shell.set_custom_exc((DatabaseFailure,), _show)
+
+
+def show_full_tracebacks(shell: InteractiveShell) -> None:
+    """Show database errors as IPython does."""
+    if shell.custom_exceptions == (DatabaseFailure,):
+        shell.set_custom_exc((), None)
+
+
+def _show(
+    shell: Any, kind: type[BaseException], error: BaseException, traceback: TracebackType | None, tb_offset: Any = None
+) -> list[str]:
+    shown = kind(*error.args)
+    frames = _without_libraries(traceback)
+    lines: list[str] = shell.InteractiveTB.structured_traceback(kind, shown, frames, tb_offset=0)
+    shell._showtraceback(kind, error, lines)
+    return lines
+
+
+def _without_libraries(traceback: TracebackType | None) -> TracebackType | None:
+    """Return a traceback of the frames outside Django, psycopg, pgmagic and IPython's own call of the cell."""
+    kept = []
+    while traceback is not None:
+        filename = traceback.tb_frame.f_code.co_filename
+        if not filename.startswith(_LIBRARIES) and "IPython" not in Path(filename).parts:
+            kept.append(traceback)
+        traceback = traceback.tb_next
+    chain = None
+    for frame in reversed(kept):
+        chain = TracebackType(chain, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+    return chain
