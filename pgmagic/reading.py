@@ -1,0 +1,104 @@
+"""History as DataFrames: `pgmagic.history(...)` and `pgmagic.diff(...)`.
+
+This is where `db/`, which reads events, and `frames/`, which knows nothing of a database, meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.apps import apps
+from django.db import models
+
+from pgmagic.db.events import read_events
+from pgmagic.errors import HistoryError
+from pgmagic.frames.diff import DiffFrame, diff_frame
+from pgmagic.frames.history import HistoryFrame, history_frame
+
+Model = type[models.Model]
+
+
+def history(
+    target: Model | models.Model | str,
+    *,
+    label: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    context: Mapping[str, Any] | None = None,
+    limit: int | None = None,
+    using: str = "default",
+) -> HistoryFrame:
+    """Return the events of a model, of one object, or of a model by its name, in the order of `pgh_id`.
+
+    since and until bound `pgh_created_at` (inclusive, exclusive); context keeps the events whose context has these
+    values; limit keeps the latest events, and a note says of how many. Events of the current transaction are seen.
+
+    Columns: `pgh_id` (Int64), `pgh_created_at` (datetime64 in UTC), `pgh_label` (string), `pgh_obj_id`,
+    `pgh_context_id` (string), `context` (dict), then the tracked fields by name, with faithful dtypes.
+
+    Raises:
+        HistoryError: the target is no tracked model, nor an object of one.
+    """
+    model, object_id = _resolve(target)
+    event_model = _event_model(model)
+    events = read_events(
+        event_model,
+        label=label,
+        since=since,
+        until=until,
+        context=context,
+        obj_ids=None if object_id is None else [object_id],
+        limit=limit,
+        using=using,
+    )
+    caption = f"History of {model._meta.object_name}" + ("" if object_id is None else f" {object_id}")
+    return history_frame(events.columns, events.kinds, sides=events.sides, caption=caption)
+
+
+def diff(target: Model | models.Model | str, **filters: Any) -> DiffFrame:
+    """Return what each event changed against the one before it of the same object, one row for each changed field.
+
+    Takes what `history` takes. Columns: `pgh_created_at` (datetime64 in UTC), `pgh_obj_id`, `pgh_label`, `field`,
+    `before`, `after`, `context`. An object's first event among those chosen has nothing before it, and no row.
+
+    Raises:
+        HistoryError: the target is no tracked model, nor an object of one.
+    """
+    return diff_frame(history(target, **filters))
+
+
+def _resolve(target: Model | models.Model | str) -> tuple[Model, Any]:
+    if isinstance(target, models.Model):
+        return type(target), target.pk
+    if isinstance(target, type) and issubclass(target, models.Model):
+        return target, None
+    if isinstance(target, str):
+        return _model_named(target), None
+    raise HistoryError(f"History is asked of a model, an object or a model's name, but {target!r} was given.")
+
+
+def _model_named(name: str) -> Model:
+    found = [
+        model
+        for model in apps.get_models()
+        if name.lower() in (model._meta.label_lower, str(model._meta.model_name))
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        labels = ", ".join(model._meta.label for model in found)
+        raise HistoryError(f'There are several models named "{name}": say which of {labels}.')
+    raise HistoryError(f'There is no model named "{name}": run the cell that declares it, or name another.')
+
+
+def _event_model(model: Model) -> Model:
+    if hasattr(model, "pgh_tracked_model"):
+        return model
+    event_model = getattr(model, "pgh_event_model", None)
+    if event_model is None:
+        raise HistoryError(
+            f"{model._meta.object_name} is not tracked: put @pghistory.track() above its class and run the cell again."
+        )
+    return event_model  # type: ignore[no-any-return]
