@@ -72,7 +72,7 @@ def ensure_running(layout: Layout, binaries: Binaries, account: Account, mutex: 
         return
     if is_alive(layout):
         # One that another process, since killed, left starting or stopping; or whose socket was taken away.
-        _await(layout, lambda: is_ready(layout) or not is_alive(layout), START_SECONDS)
+        _await(layout, lambda: status(layout) == "ready" or not is_alive(layout), START_SECONDS)
         if is_ready(layout):
             return
         stop(layout)
@@ -184,18 +184,15 @@ def _kill(layout: Layout) -> bool:
 def _await(layout: Layout, reached: Callable[[], bool], seconds: float) -> bool:
     """Wait until `reached()`, for at most `seconds`; return whether it was.
 
-    The wait also ends where the server neither is nor will be: alive without a main process, or ready by its
-    own account and yet silent, for longer than a moment.
+    The wait also ends where processes of the server live on without their main process: what does not end in
+    a moment then may not end at all.
     """
     deadline = time.monotonic() + seconds
-    hopeless_since: float | None = None
+    headless_since: float | None = None
     while not reached():
         now = time.monotonic()
-        lost = processes.postmaster(layout) is None or (
-            status(layout) == "ready" and not answers(socket_folder(layout))
-        )
-        hopeless_since = (hopeless_since or now) if lost else None
-        if now > deadline or (hopeless_since is not None and now - hopeless_since > GRACE_SECONDS):
+        headless_since = None if processes.postmaster(layout) else headless_since or now
+        if now > deadline or (headless_since is not None and now - headless_since > GRACE_SECONDS):
             return reached()
         time.sleep(POLL_SECONDS)
     return True

@@ -1,4 +1,4 @@
-"""The folder of the server's socket: in the home where the path is short enough, else a new private one.
+"""The folder of the server's socket: in the home where a connection can name it, else a new private one.
 
 A world-writable folder is never used itself: there another user could put up a server of his own.
 """
@@ -90,15 +90,18 @@ def answers(folder: Path) -> bool:
             probe.connect(str(folder / SOCKET_NAME))
             probe.sendall(SSL_REQUEST)
             return probe.recv(1) != b""
-        except BlockingIOError:
-            return True  # its queue is full, so it is there
+        except (BlockingIOError, TimeoutError):
+            return True  # its queue is full, or it is slow: it is there, and its users may be waiting, too
         except OSError:
             return False
 
 
 def fits(folder: Path) -> bool:
-    """Return whether the path of a socket in `folder` is short enough for the operating system."""
-    return len(os.fsencode(folder / SOCKET_NAME)) <= LONGEST_PATH
+    """Return whether `folder` can be named as the host of a connection.
+
+    The operating system limits the length of a socket's path, and libpq takes a comma for the end of a host.
+    """
+    return len(os.fsencode(folder / SOCKET_NAME)) <= LONGEST_PATH and "," not in str(folder)
 
 
 def _remove_leftovers(folder: Path) -> None:
@@ -132,8 +135,8 @@ def _make_elsewhere(account: Account) -> Path:
         hand_over(folder, account, 0o700)
         return folder
     raise EmbeddedServerError(
-        "The path of the embedded server's socket would be too long, and no private folder with a shorter one"
-        f" can be made in {tempfile.gettempdir()}: set PGMAGIC_HOME to a folder with a shorter path."
+        "The path of the embedded server's socket is too long or holds a comma, and no private folder for it"
+        f" can be made in {tempfile.gettempdir()}: set PGMAGIC_HOME to a folder with a shorter, plain path."
     )
 
 

@@ -21,6 +21,8 @@ from pgmagic.db import embedded
 from pgmagic.db.embedded import processes
 from pgmagic.db.embedded.layout import Layout
 
+from .support import layout_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -65,10 +67,29 @@ def _initialised() -> Iterator[Path]:
 
 
 @pytest.fixture
-def home(base: Path, _initialised: Path) -> Path:
-    """A home that has been set up, with no server running: a copy, which is faster than initdb."""
-    subprocess.run(["/bin/cp", "-a", _initialised, base / "home"], check=True)
-    return base / "home"
+def home(_shared: Path) -> Iterator[Path]:
+    """A home that has been set up, with no server running; tests that leave it as it was share it."""
+    yield _shared
+    embedded.stop(_shared)
+    for lease in layout_of(_shared).leases.iterdir():
+        lease.unlink()
+
+
+@pytest.fixture
+def own_home(base: Path, _initialised: Path) -> Path:
+    """A home that has been set up, for one test alone: a copy, which is faster than initdb."""
+    return _copy(_initialised, base)
+
+
+@pytest.fixture(scope="session")
+def _shared(_initialised: Path) -> Iterator[Path]:
+    with _open_folder() as folder:
+        yield _copy(_initialised, folder)
+
+
+def _copy(home: Path, folder: Path) -> Path:
+    subprocess.run(["/bin/cp", "-a", home, folder / "home"], check=True)
+    return folder / "home"
 
 
 @pytest.fixture
@@ -100,7 +121,5 @@ def start_worker() -> Iterator[Callable[..., Worker]]:
 @pytest.fixture(scope="module")
 def running(_initialised: Path) -> Iterator[dict[str, str]]:
     """The parameters of a connection to a running server that a module's tests share."""
-    with _open_folder() as folder:
-        subprocess.run(["/bin/cp", "-a", _initialised, folder / "home"], check=True)
-        with embedded.acquire(folder / "home") as lease:
-            yield lease.conninfo
+    with _open_folder() as folder, embedded.acquire(_copy(_initialised, folder)) as lease:
+        yield lease.conninfo

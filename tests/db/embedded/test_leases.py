@@ -147,19 +147,19 @@ def test_forked_child_does_not_hold_its_parents_lease(home: Path, start_worker: 
         child.kill()
 
 
-def test_killed_server_is_started_again_for_the_same_process(home: Path) -> None:
-    lease = embedded.acquire(home)
+def test_killed_server_is_started_again_for_the_same_process(own_home: Path) -> None:
+    lease = embedded.acquire(own_home)
     with psycopg.connect(**lease.conninfo) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS x")
     with psycopg.connect(**lease.conninfo, autocommit=True) as connection:
         connection.execute("CHECKPOINT")
-    os.kill(server_pid(home), signal.SIGKILL)
-    again = embedded.acquire(home)
+    os.kill(server_pid(own_home), signal.SIGKILL)
+    again = embedded.acquire(own_home)
     assert answer(again.conninfo, "SELECT x FROM kept") == 1
     again.release()
-    assert embedded.status(home).running
+    assert embedded.status(own_home).running
     lease.release()
-    assert not embedded.status(home).running
+    assert not embedded.status(own_home).running
 
 
 def test_server_killed_with_all_its_processes_is_started_again(home: Path) -> None:
@@ -255,12 +255,12 @@ def test_status_of_a_stopped_server_says_where_its_data_is(home: Path) -> None:
     assert not cluster.is_alive(layout_of(home))
 
 
-def test_lease_can_be_released_after_its_home_was_removed(home: Path) -> None:
-    lease = embedded.acquire(home)
-    embedded.stop(home)
-    subprocess.run(["/bin/rm", "-rf", str(home)], check=True)
+def test_lease_can_be_released_after_its_home_was_removed(own_home: Path) -> None:
+    lease = embedded.acquire(own_home)
+    embedded.stop(own_home)
+    subprocess.run(["/bin/rm", "-rf", str(own_home)], check=True)
     lease.release()
-    assert not home.exists()
+    assert not own_home.exists()
 
 
 def test_exit_of_an_interpreter_prints_nothing(home: Path, start_worker: StartWorker) -> None:

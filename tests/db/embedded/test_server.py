@@ -49,13 +49,16 @@ def test_server_listens_on_no_port(home: Path) -> None:
         ]
 
 
-def test_port_stays_closed_whatever_the_settings_say(home: Path) -> None:
-    with embedded.acquire(home) as lease, psycopg.connect(**lease.conninfo, autocommit=True) as connection:
+def test_port_stays_closed_whatever_the_settings_say(own_home: Path) -> None:
+    with (
+        embedded.acquire(own_home) as lease,
+        psycopg.connect(**lease.conninfo, autocommit=True) as connection,
+    ):
         connection.execute("ALTER SYSTEM SET listen_addresses = '*'")
         connection.execute("ALTER SYSTEM SET unix_socket_directories = '/tmp'")
-    with embedded.acquire(home) as lease, psycopg.connect(**lease.conninfo) as connection:
+    with embedded.acquire(own_home) as lease, psycopg.connect(**lease.conninfo) as connection:
         assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
-        assert psutil.Process(server_pid(home)).net_connections("inet") == []
+        assert psutil.Process(server_pid(own_home)).net_connections("inet") == []
 
 
 @pytest.mark.parametrize(
@@ -146,9 +149,9 @@ def test_log_and_repr_hold_no_statement_and_no_password(home: Path) -> None:
         assert "password" not in repr(lease)
 
 
-def test_data_survives_a_stop(home: Path) -> None:
-    with embedded.acquire(home) as lease, psycopg.connect(**lease.conninfo) as connection:
+def test_data_survives_a_stop(own_home: Path) -> None:
+    with embedded.acquire(own_home) as lease, psycopg.connect(**lease.conninfo) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS x")
-    assert not embedded.status(home).running
-    with embedded.acquire(home) as lease, psycopg.connect(**lease.conninfo) as connection:
+    assert not embedded.status(own_home).running
+    with embedded.acquire(own_home) as lease, psycopg.connect(**lease.conninfo) as connection:
         assert connection.execute("SELECT x FROM kept").fetchone() == (1,)
