@@ -59,14 +59,21 @@ def _(trigger: FSM, model: Model, schema: str | None) -> Fragment:
         literal(f'" on table {model._meta.db_table}'), ")",
     )  # fmt: skip
     return _reject(
-        trigger, model, message, changes=[field], column=literal(field.column), hint=_next_states(trigger, model, field)
+        trigger,
+        model,
+        message,
+        changes=[field],
+        column=literal(field.column),
+        hint=_next_states(trigger, model, field),
     )
 
 
 @body.register
 def _(trigger: SoftDelete, model: Model, schema: str | None) -> Fragment:
     field = concrete_field(model, str(trigger.field))
-    keys = [compose("target.", identifier(key.column), " = ", column_of("OLD", key)) for key in primary_key(model)]
+    keys = [
+        compose("target.", identifier(key.column), " = ", column_of("OLD", key)) for key in primary_key(model)
+    ]
     return compose(
         "UPDATE ", identifier(schema, model._meta.db_table), " AS target SET ", identifier(field.column), " = ",
         field_value(trigger.value, field), " WHERE ", join(" AND ", keys), ";\nRETURN NULL;",
@@ -86,7 +93,8 @@ def transitions_guard(trigger: FSM, model: Model) -> Fragment:
         sql = condition_sql(allowed, model)
     except (ValidationError, ValueError, TypeError) as error:
         raise DeclarationError(
-            f'The FSM "{trigger.name}" lists a state that is no value of {model._meta.object_name}.{trigger.field}: {error}'
+            f'The FSM "{trigger.name}" lists a state that is no value of '
+            f"{model._meta.object_name}.{trigger.field}: {error}"
         ) from error
     return compose("(", sql, " IS NOT TRUE)")
 
@@ -108,7 +116,9 @@ def _next_states(trigger: FSM, model: Model, field: Field[Any, Any]) -> Fragment
     for old in dict.fromkeys(old for old, _ in trigger.transitions or ()):
         following = ", ".join(f'"{new}"' for start, new in trigger.transitions or () if start == old)
         condition = condition_sql(_state_is("old", trigger.field, [old]), model)
-        cases.append(compose(" WHEN ", condition, " THEN ", literal(f'From "{old}" it may go to {following}.')))
+        cases.append(
+            compose(" WHEN ", condition, " THEN ", literal(f'From "{old}" it may go to {following}.'))
+        )
     return compose("CASE", join("", cases), " ELSE ", literal("No transition leaves this state."), " END")
 
 
@@ -122,7 +132,9 @@ def field_value(value: Any, field: Field[Any, Any]) -> Fragment:
     try:
         if hasattr(value, "resolve_expression"):
             query = models.sql.Query(field.model)
-            template, params = query.get_compiler(connection=connection).compile(value.resolve_expression(query))
+            template, params = query.get_compiler(connection=connection).compile(
+                value.resolve_expression(query)
+            )
             return verbatim(merge(template, params))
         return literal(field.get_db_prep_save(value, connection))
     except (ValidationError, ValueError, TypeError) as error:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import models
 
 from pgmagic.compile import bodies, predicate, triggers
+from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.compile.sql import render
 from pgmagic.compile.triggers import Body, Target
 from pgmagic.declare.conditions import Condition
 from pgmagic.declare.trigger import Trigger
-from pgmagic.compile.desired import DesiredTrigger
 
 Model = type[models.Model]
 
@@ -21,7 +21,7 @@ Model = type[models.Model]
 class DeclarationCompiler:
     """What `declare.delegates` asks of a compiler, for one target."""
 
-    target: Target = Target()
+    target: Target = field(default_factory=Target)
 
     def condition(self, condition: Condition | models.Q, model: Model) -> str:
         """Return a condition as SQL on OLD and NEW."""

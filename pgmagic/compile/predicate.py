@@ -39,9 +39,7 @@ Model = type[models.Model]
 _TYPES_WITHOUT_EQUALITY = {"json", "xml", "point", "polygon"}
 
 
-def condition_sql(
-    condition: Condition | models.Q, model: Model
-) -> Fragment:
+def condition_sql(condition: Condition | models.Q, model: Model) -> Fragment:
     """Return a condition as SQL on the given row aliases; never empty, and safe to combine with AND.
 
     Raises:
@@ -56,7 +54,9 @@ def condition_sql(
 
 @singledispatch
 def _render(condition: object, model: Model) -> Fragment:
-    raise ConditionError(f"A condition is a Q, a Condition or a change condition, but {condition!r} was given.")
+    raise ConditionError(
+        f"A condition is a Q, a Condition or a change condition, but {condition!r} was given."
+    )
 
 
 @_render.register
@@ -78,9 +78,7 @@ def _(condition: Not, model: Model) -> Fragment:
 
 @_render.register
 def _(condition: _Change, model: Model) -> Fragment:
-    comparisons = [
-        _changed(field, condition.changed) for field in condition.compared_fields(model)
-    ]
+    comparisons = [_changed(field, condition.changed) for field in condition.compared_fields(model)]
     if not comparisons:
         # No field is left to compare: none of no fields changed, and all of no fields did.
         return verbatim("TRUE" if condition.connector == "AND" else "FALSE")
@@ -102,7 +100,9 @@ def _(condition: models.Q, model: Model) -> Fragment:
     except PgMagicError:
         raise
     except (FieldError, ValueError, TypeError) as error:
-        raise ConditionError(f"The condition {condition} of {model._meta.object_name} is not usable: {error}") from error
+        raise ConditionError(
+            f"The condition {condition} of {model._meta.object_name} is not usable: {error}"
+        ) from error
     return compose("(", verbatim(merge(template, params)), ")") if template else verbatim("TRUE")
 
 
@@ -128,7 +128,9 @@ class _RowQuery(Query):
         # Names that Django leaves unquoted: in a trigger, OLD and NEW are no identifiers of ours.
         self.external_aliases = {"OLD": True, "NEW": True}
 
-    def solve_lookup_type(self, lookup: str, summarize: bool = False) -> tuple[list[str], tuple[str, ...], Any]:
+    def solve_lookup_type(
+        self, lookup: str, summarize: bool = False
+    ) -> tuple[list[str], tuple[str, ...], Any]:
         """Return the lookups and the column that a name stands for, as Django's `build_filter` asks for them."""
         column, rest = self._column(lookup)
         return rest, (), column
@@ -180,7 +182,10 @@ def _without_target(field: Field[Any, Any], rest: list[str]) -> list[str]:
 
 def _guard_against_null(clause: WhereNode) -> None:
     for lookup in list(clause.children):
-        if isinstance(lookup, IsDistinctFrom | IsNotDistinctFrom) or getattr(lookup, "lookup_name", "") == "isnull":
+        if (
+            isinstance(lookup, IsDistinctFrom | IsNotDistinctFrom)
+            or getattr(lookup, "lookup_name", "") == "isnull"
+        ):
             continue
         for side in (lookup.lhs, lookup.rhs):
             column = _nullable_column(side)

@@ -47,9 +47,7 @@ def verbatim(text: str) -> Fragment:
 
 def join(separator: LiteralString, fragments: Iterable[Fragment | LiteralString]) -> Fragment:
     """Return fragments with a separator between them."""
-    return sql.SQL(separator).join(
-        [sql.SQL(part) if isinstance(part, str) else part for part in fragments]
-    )
+    return sql.SQL(separator).join([sql.SQL(part) if isinstance(part, str) else part for part in fragments])
 
 
 def compose(*parts: Fragment | LiteralString) -> Fragment:
@@ -67,4 +65,14 @@ def merge(template: str, params: Iterable[Any]) -> str:
     return template % tuple(render(literal(param)) for param in params)
 
 
-__all__ = ["DollarQuoted", "Fragment", "compose", "identifier", "join", "literal", "merge", "render", "verbatim"]
+__all__ = [
+    "DollarQuoted",
+    "Fragment",
+    "compose",
+    "identifier",
+    "join",
+    "literal",
+    "merge",
+    "render",
+    "verbatim",
+]

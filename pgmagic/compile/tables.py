@@ -7,10 +7,10 @@ from typing import Any
 from django.db import models
 from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 
+from pgmagic.compile.desired import DesiredTable
 from pgmagic.compile.offline import offline_connection
 from pgmagic.compile.triggers import check_table_name
 from pgmagic.declare.conditions import table_fields
-from pgmagic.compile.desired import DesiredTable
 
 Model = type[models.Model]
 

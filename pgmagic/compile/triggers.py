@@ -13,14 +13,24 @@ from typing import Any, LiteralString
 from django.db import models
 
 from pgmagic.compile import bodies, ddl
+from pgmagic.compile.desired import DesiredFunction, DesiredPgTrigger, DesiredTrigger
 from pgmagic.compile.predicate import condition_sql
 from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, join, literal, render, verbatim
 from pgmagic.declare.conditions import Condition, concrete_field, table_fields
 from pgmagic.declare.ready_made import FSM, Protect
 from pgmagic.declare.trigger import Trigger
-from pgmagic.declare.vocabulary import Deferred, Delete, Insert, InsteadOf, Operation, Row, Statement, Truncate, UpdateOf
+from pgmagic.declare.vocabulary import (
+    Deferred,
+    Delete,
+    Insert,
+    InsteadOf,
+    Operation,
+    Row,
+    Statement,
+    Truncate,
+    UpdateOf,
+)
 from pgmagic.errors import DeclarationError
-from pgmagic.compile.desired import DesiredFunction, DesiredPgTrigger, DesiredTrigger
 
 Model = type[models.Model]
 
@@ -147,7 +157,10 @@ def _split(trigger: Trigger) -> list[tuple[str, Any, list[Operation]]]:
     rows = [operation for operation in trigger.operations if operation != Truncate]
     parts: list[tuple[str, Any, list[Operation]]] = []
     if trigger.referencing:
-        parts = [(f"_{operation.name[0].lower()}" if len(rows) > 1 else "", trigger.level, [operation]) for operation in rows]
+        parts = [
+            (f"_{operation.name[0].lower()}" if len(rows) > 1 else "", trigger.level, [operation])
+            for operation in rows
+        ]
     elif trigger.level == Statement:
         return [("", Statement, list(trigger.operations))]
     elif rows:
@@ -168,7 +181,11 @@ def _pg_trigger(
 ) -> DesiredPgTrigger:
     name = trigger.get_pgid(model) + suffix
     table = identifier(target.schema, model._meta.db_table)
-    clauses: list[Any] = [str(trigger.when), " ", join(" OR ", [_event(operation, model) for operation in operations])]
+    clauses: list[Any] = [
+        str(trigger.when),
+        " ",
+        join(" OR ", [_event(operation, model) for operation in operations]),
+    ]
     clauses += [" ON ", table]
     if trigger.timing:
         clauses.append(verbatim(f" DEFERRABLE INITIALLY {trigger.timing}"))
@@ -182,7 +199,9 @@ def _pg_trigger(
     return DesiredPgTrigger(
         name=name,
         fires=_fires(trigger, level, operations),
-        create=_create(name, definition, "CREATE CONSTRAINT TRIGGER " if trigger.timing else "CREATE TRIGGER "),
+        create=_create(
+            name, definition, "CREATE CONSTRAINT TRIGGER " if trigger.timing else "CREATE TRIGGER "
+        ),
         # CREATE OR REPLACE, which takes a weaker lock than a drop, knows no constraint triggers.
         replace=f"{drop}\n{_create(name, definition, 'CREATE CONSTRAINT TRIGGER ')}"
         if trigger.timing

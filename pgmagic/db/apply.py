@@ -90,7 +90,9 @@ def _execute_batch(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> di
 
     The server's clock is read behind each step's statements: 200 triggers one by one take eight times as long.
     """
-    pieces = [(step, list(step.sql)) for step in steps] + [(step, list(step.deferred)) for step in steps if step.deferred]
+    pieces = [(step, list(step.sql)) for step in steps] + [
+        (step, list(step.deferred)) for step in steps if step.deferred
+    ]
     clock = "SELECT extract(epoch FROM clock_timestamp())::float8;"
     script = "\n".join([clock, *("\n".join([*statements, clock]) for _, statements in pieces)])
     raw: Any = connection.connection
@@ -130,7 +132,9 @@ def _execute_alone(connection: BaseDatabaseWrapper, step: Step, statements: Sequ
             with connection.wrap_database_errors, raw.cursor() as cursor:
                 cursor.execute(statement)
         except DatabaseFailure as error:
-            sentence = f"Postgres refused to {step.action} the {step.kind} {step.object}: {_primary_message(error)}"
+            sentence = (
+                f"Postgres refused to {step.action} the {step.kind} {step.object}: {_primary_message(error)}"
+            )
             raise _StepError(step, InstallationError(sentence)) from error
 
 
@@ -181,7 +185,8 @@ def _as_json(marking: Marking) -> dict[str, Any]:
 
 
 CREATE_STATE_TABLE = (
-    f"CREATE TABLE IF NOT EXISTS {STATE_TABLE} (table_name text PRIMARY KEY, label text NOT NULL, declared text NOT NULL)"
+    f"CREATE TABLE IF NOT EXISTS {STATE_TABLE} "
+    "(table_name text PRIMARY KEY, label text NOT NULL, declared text NOT NULL)"
 )
 _REMEMBER = (
     f"INSERT INTO {STATE_TABLE} (label, table_name, declared) VALUES (%s, %s, %s) "  # noqa: S608

@@ -60,7 +60,7 @@ SELECT
      JOIN pg_proc AS p ON p.oid = t.tgfoid
      JOIN pg_namespace AS n ON n.oid = p.pronamespace
    WHERE NOT t.tgisinternal))::text
-"""
+"""  # noqa: S608 - constants of ours
 
 _STATE = f"SELECT table_name, declared FROM {STATE_TABLE}"  # noqa: S608 - a constant of ours
 

@@ -14,8 +14,7 @@ _PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*(?:\.\w+)*)\}")
 
 
 class Func:
-    """A PL/pgSQL body in which `{meta.db_table}`, `{fields.name}`, `{columns.name}` and what a trigger class adds
-    are filled in.
+    """A PL/pgSQL body with `{meta.db_table}`, `{fields.name}`, `{columns.name}` and what a trigger class adds.
 
     Braces that hold none of these names are PL/pgSQL's own (`'{}'::jsonb`) and need no doubling. A text that is a
     whole template in `str.format`'s sense, doubled braces and all, keeps that meaning, so that a body written for

@@ -78,7 +78,9 @@ def plan_cell(shell: InteractiveShell, source: str, app_label: str) -> CellResul
 
 
 @contextmanager
-def _declared(shell: InteractiveShell, source: str, app_label: str) -> Iterator[tuple[Redeclaration, Desired]]:
+def _declared(
+    shell: InteractiveShell, source: str, app_label: str
+) -> Iterator[tuple[Redeclaration, Desired]]:
     """Run the cell; what it declares holds only if the block ends without an exception."""
     tree, filename = parse_cell(shell, source)
     with namespace_restored_on_error(shell), redeclaring(app_label, _CELL_MODULE) as declaration:

@@ -84,7 +84,7 @@ def unload(shell: InteractiveShell) -> None:
 
 def _warn_of_real_packages(names: list[str]) -> None:
     if names:
-        print(  # noqa: T201
+        print(
             f"The installed {' and '.join(names)} is already imported here and stays; "
             f"pgmagic's own is `from pgmagic import {', '.join(names)}`.",
             file=sys.stderr,

@@ -80,7 +80,7 @@ class Session:
             return
         connection.close()
         connection.ensure_connection()
-        print(f"The connection was lost and is open again. {self.describe()}", file=sys.stderr)  # noqa: T201
+        print(f"The connection was lost and is open again. {self.describe()}", file=sys.stderr)
 
     def stop(self) -> None:
         """Disconnect, and leave the embedded server."""

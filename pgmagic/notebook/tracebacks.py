@@ -29,7 +29,11 @@ def show_full_tracebacks(shell: InteractiveShell) -> None:
 
 
 def _show(
-    shell: Any, kind: type[BaseException], error: BaseException, traceback: TracebackType | None, tb_offset: Any = None
+    shell: Any,
+    kind: type[BaseException],
+    error: BaseException,
+    traceback: TracebackType | None,
+    tb_offset: Any = None,
 ) -> list[str]:
     shown = kind(*error.args)
     frames = _without_libraries(traceback)

@@ -8,8 +8,10 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 from IPython.display import display
 
+from pgmagic import reading
 from pgmagic.frames.base import ResultFrame
 from pgmagic.notebook.declaring import install_cell, plan_cell
+from pgmagic.notebook.magics.arguments import instant, key_and_value
 from pgmagic.notebook.magics.plumbing import in_one_line, keep
 from pgmagic.notebook.session import Session
 from pgmagic.render.sql import sql_html, sql_text
@@ -33,7 +35,7 @@ class PgMagics(Magics):
     def pgconnect(self, line: str) -> None:
         """Work on another database or schema, or say which it is."""
         arguments = parse_argstring(self.pgconnect, line)
-        print(self.session.connect(arguments.url, arguments.schema))  # noqa: T201
+        print(self.session.connect(arguments.url, arguments.schema))
 
     @magic_arguments()
     @line_magic
@@ -41,10 +43,12 @@ class PgMagics(Magics):
     def pgreset(self, line: str) -> None:
         """Drop and recreate this notebook's schema, and forget its models."""
         parse_argstring(self.pgreset, line)
-        print(self.session.reset())  # noqa: T201
+        print(self.session.reset())
 
     @magic_arguments()
-    @argument("--app", default="notebook", metavar="LABEL", help="the app label of the models (default: notebook)")
+    @argument(
+        "--app", default="notebook", metavar="LABEL", help="the app label of the models (default: notebook)"
+    )
     @argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
     @argument("--sql", action="store_true", help="show the SQL, too")
     @_output
@@ -62,8 +66,42 @@ class PgMagics(Magics):
             raise UsageError(f"{result.error} Nothing of this cell was kept.")
         return keep(self.shell, arguments.output, result.frame)
 
+    @magic_arguments()
+    @argument("target", help="a model, an object, or the name of a model")
+    @argument("--label", help="only events with this label")
+    @argument(
+        "--since",
+        type=instant,
+        metavar="TIME",
+        help="only events from this time on (2024-05-01, or 2024-05-01T12:00+02:00)",
+    )
+    @argument("--until", type=instant, metavar="TIME", help="only events before this time")
+    @argument(
+        "--context",
+        type=key_and_value,
+        action="append",
+        metavar="KEY=VALUE",
+        help="only events whose context has this value",
+    )
+    @argument("--limit", type=int, metavar="N", help="only the latest N events")
+    @argument("--diff", action="store_true", help="show what changed, one row for each field")
+    @_output
+    @line_magic
+    @in_one_line
+    def pghistory(self, line: str) -> ResultFrame:
+        """Show the events of a model or of one object, or what each of them changed."""
+        arguments = parse_argstring(self.pghistory, line)
+        read = reading.diff if arguments.diff else reading.history
+        frame = read(
+            self.shell.user_ns.get(arguments.target, arguments.target),
+            label=arguments.label,
+            since=arguments.since,
+            until=arguments.until,
+            context=dict(arguments.context or ()),
+            limit=arguments.limit,
+        )
+        return keep(self.shell, arguments.output, frame)
+
 
 def _show_sql(sql: str) -> None:
     display({"text/html": sql_html(sql), "text/plain": sql_text(sql)}, raw=True)
-
-

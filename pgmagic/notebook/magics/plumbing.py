@@ -29,9 +29,10 @@ def in_one_line(magic: C) -> C:
         except DatabaseFailure as error:
             raise UsageError(_sentence(error)) from None
         except BaseException as error:
-            # The cell's own error, with the cell's own frames.
+            # The cell's own error, with the cell's own frames; `__tracebackhide__` tells IPython to hide this one.
             __tracebackhide__ = True
-            raise error.with_traceback(frames_of_cell(error.__traceback__))
+            error.__traceback__ = frames_of_cell(error.__traceback__)
+            raise
 
     return cast("C", guarded)
 

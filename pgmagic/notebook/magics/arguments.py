@@ -1,0 +1,44 @@
+"""The kinds of values that options of magics take."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentTypeError
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+
+
+def instant(text: str) -> datetime:
+    """Return a date or a time as an aware datetime; without an offset it is in Django's current time zone.
+
+    Raises:
+        ArgumentTypeError: it is neither.
+    """
+    try:
+        found = parse_datetime(text)
+        day = None if found else parse_date(text)
+    except ValueError:
+        found = day = None
+    if day is not None:
+        found = datetime(day.year, day.month, day.day)  # noqa: DTZ001 - made aware below
+    if found is None:
+        raise ArgumentTypeError(f"expected a time such as 2024-05-01 or 2024-05-01T12:00+02:00, got {text!r}")
+    return found if timezone.is_aware(found) else timezone.make_aware(found)
+
+
+def key_and_value(text: str) -> tuple[str, Any]:
+    """Return KEY=VALUE as a pair; a value that reads as JSON (a number, true, null) is that, any other is text.
+
+    Raises:
+        ArgumentTypeError: there is no key, or no equals sign.
+    """
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise ArgumentTypeError(f"expected KEY=VALUE, got {text!r}")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
