@@ -101,9 +101,9 @@ def transitions_guard(trigger: FSM, model: Model) -> Fragment:
 
 def _state_is(row: str, field: Any, states: list[Any]) -> Q:
     known = [state for state in states if state is not None]
-    alternatives = Q(**{f"{row}__{field}__in": known}) if known else Q()
+    alternatives = Q((f"{row}__{field}__in", known)) if known else Q()
     if len(known) < len(states):
-        alternatives |= Q(**{f"{row}__{field}__isnull": True})
+        alternatives |= Q((f"{row}__{field}__isnull", True))
     return alternatives
 
 

@@ -30,5 +30,5 @@ def compile_table(model: Model) -> DesiredTable:
         kind="event table" if hasattr(model, "pgh_tracked_model") else "table",
         create=tuple(editor.collected_sql),
         deferred=tuple(str(statement) + ";" for statement in editor.deferred_sql),
-        columns=tuple(field.column for field in table_fields(model)),
+        columns=tuple(str(field.column) for field in table_fields(model)),
     )

@@ -77,7 +77,7 @@ def check_table_name(model: Model) -> None:
         DeclarationError: the table or a column has a quote, a percent sign or a NUL in its name.
     """
     names = {"db_table": model._meta.db_table}
-    names |= {f"db_column of {field.name}": field.column for field in table_fields(model)}
+    names |= {f"db_column of {field.name}": str(field.column) for field in table_fields(model)}
     for what, name in names.items():
         if any(character in name for character in '"%\x00'):
             raise DeclarationError(

@@ -42,7 +42,9 @@ class LiveDatabase:
     def uninstall(self, model: Model, trigger: Trigger, database: str | None) -> None:
         """Drop one trigger and its function; nothing happens where it is not installed."""
         _apply(
-            model, database, lambda installed: Plan(list(drop_steps(_installed_parts(installed, model, trigger))))
+            model,
+            database,
+            lambda installed: Plan(list(drop_steps(_installed_parts(installed, model, trigger)))),
         )
 
     def enable(self, model: Model, trigger: Trigger, database: str | None) -> None:
@@ -87,7 +89,9 @@ def _installed_parts(installed: Installed, model: Model, trigger: Trigger) -> li
 def _enabling(installed: Installed, model: Model, trigger: Trigger, state: str) -> Plan:
     parts = _installed_parts(installed, model, trigger)
     if not parts:
-        raise InstallationError(f"{trigger.get_uri(model)} is not installed, so it cannot be enabled or disabled.")
+        raise InstallationError(
+            f"{trigger.get_uri(model)} is not installed, so it cannot be enabled or disabled."
+        )
     return Plan(
         [
             Step(
@@ -101,5 +105,3 @@ def _enabling(installed: Installed, model: Model, trigger: Trigger, state: str) 
             for part in parts
         ]
     )
-
-

@@ -148,7 +148,9 @@ class _Change(Condition):
         ]
 
     def _is_auto(self, field: Field[Any, Any]) -> bool:
-        return self.exclude_auto and (getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False))
+        return self.exclude_auto and (
+            getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False)
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.fields))})"
@@ -212,7 +214,9 @@ def _without_column(model: type[models.Model], field: Any) -> str:
             f"The field '{field.name}' of {model._meta.object_name} lives in the table of "
             f"{field.model._meta.object_name}: declare the trigger there."
         )
-    return f"'{field.name}' has no column in the table of {model._meta.object_name}, so a trigger cannot see it."
+    return (
+        f"'{field.name}' has no column in the table of {model._meta.object_name}, so a trigger cannot see it."
+    )
 
 
 class _Distinctness(FieldGetDbPrepValueMixin, BuiltinLookup):

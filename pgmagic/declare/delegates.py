@@ -66,14 +66,23 @@ class Database(Protocol):
         """Execute SQL on the model's database."""
 
 
+class History(Protocol):
+    """What the app of history does for a declaration."""
+
+    def base_model(self) -> Model:
+        """Return the abstract model that event models are made from."""
+
+
 class Delegates:
-    """The rooms that stand behind the declarations; `pgmagic.pgtrigger` supplies them."""
+    """The rooms that stand behind the declarations; `pgmagic.pgtrigger` and `pgmagic.pghistory` supply them."""
 
     compiler: Compiler
     database: Database
+    history: History
 
     def __getattr__(self, name: str) -> Any:
-        raise RuntimeError(f"Nothing supplied the {name} of declarations: import pgmagic.pgtrigger first.")
+        package = "pghistory" if name == "history" else "pgtrigger"
+        raise RuntimeError(f"Nothing supplied the {name} of declarations: import pgmagic.{package} first.")
 
 
 delegates = Delegates()

@@ -242,4 +242,3 @@ def forget_label(label: str) -> None:
 def cell_labels() -> list[str]:
     """Return the app labels under which cells declared models."""
     return [label for label, config in apps.app_configs.items() if isinstance(config, CellAppConfig)]
-

@@ -58,4 +58,6 @@ def validate_name(name: object, what: str) -> None:
     if not isinstance(name, str) or not name:
         raise DeclarationError(f'{what} must have "name" attribute: a text that is not empty, got {name!r}.')
     if "\x00" in name:
-        raise DeclarationError(f"{what} has a NUL character in its name {name!r}, which Postgres cannot store.")
+        raise DeclarationError(
+            f"{what} has a NUL character in its name {name!r}, which Postgres cannot store."
+        )

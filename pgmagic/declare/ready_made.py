@@ -116,7 +116,9 @@ class FSM(_ReadyMade):
             raise DeclarationError('Must provide "transitions" for FSM: a list of (from, to) pairs.')
         for transition in self.transitions:
             if isinstance(transition, str) or not isinstance(transition, Sequence) or len(transition) != 2:
-                raise DeclarationError(f"An FSM's transition is a pair (from, to), but {transition!r} was given.")
+                raise DeclarationError(
+                    f"An FSM's transition is a pair (from, to), but {transition!r} was given."
+                )
         super().__init__(name=name, condition=condition)
 
     def get_condition(self, model: Model) -> Condition | models.Q:

@@ -117,4 +117,3 @@ def block() -> Iterator[None]:
 def registered_in_block() -> list[tuple[Model, Trigger]]:
     """Return what the current block registered."""
     return [entry for uri, entry in _registry.items() if uri not in _before_block]
-

@@ -139,7 +139,7 @@ class Trigger:
         for operation in self.operations:
             if isinstance(operation, UpdateOf) or operation == Truncate:
                 raise DeclarationError(
-                    f'Postgres has no transition tables for {operation}: use Update, Insert or Delete with '
+                    f"Postgres has no transition tables for {operation}: use Update, Insert or Delete with "
                     f'"referencing" (trigger "{self.name}").'
                 )
 

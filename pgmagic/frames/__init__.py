@@ -1,0 +1,39 @@
+"""Result frames: pandas DataFrames with documented columns; nothing here knows a connection."""
+
+from __future__ import annotations
+
+from pgmagic.frames.accessor import HistoryAccessor
+from pgmagic.frames.base import LINE, ResultFrame, ResultRow, Role
+from pgmagic.frames.diff import DiffFrame, WideDiffFrame, diff_frame, wide_diff_frame
+from pgmagic.frames.faithful import KINDS, Kind, faithful
+from pgmagic.frames.history import EVENT_KINDS, HistoryFrame, Side, history_frame
+from pgmagic.frames.installation import Action, InstallationFrame, InstallationRow, Status, installation_frame
+from pgmagic.frames.outcomes import OutcomeFrame, OutcomeRow, Verdict, outcome_frame
+
+__all__ = [
+    "EVENT_KINDS",
+    "KINDS",
+    "LINE",
+    "Action",
+    "DiffFrame",
+    "HistoryAccessor",
+    "HistoryFrame",
+    "InstallationFrame",
+    "InstallationRow",
+    "Kind",
+    "OutcomeFrame",
+    "OutcomeRow",
+    "ResultFrame",
+    "ResultRow",
+    "Role",
+    "Side",
+    "Status",
+    "Verdict",
+    "WideDiffFrame",
+    "diff_frame",
+    "faithful",
+    "history_frame",
+    "installation_frame",
+    "outcome_frame",
+    "wide_diff_frame",
+]

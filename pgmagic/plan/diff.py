@@ -93,13 +93,20 @@ def _pg_trigger_step(
     if _is_current(existing.mark, pg_trigger.declared, existing.stored, trigger.with_model):
         return Step(trigger.uri, "trigger", "unchanged", **words)
     # A trigger that is replaced fires again; one that was disabled stays so.
-    statements = (pg_trigger.replace, *ddl.keep_enabled(existing.schema, existing.table, existing.name, existing.enabled))
+    statements = (
+        pg_trigger.replace,
+        *ddl.keep_enabled(existing.schema, existing.table, existing.name, existing.enabled),
+    )
     return Step(trigger.uri, "trigger", "replace", statements, marking=marking, **words)
 
 
 def _is_current(mark: Mark | None, declared: str, stored: str, with_model: bool) -> bool:
     """Return whether an object is as it is declared now, and as pgmagic left it in the database."""
-    return mark is not None and (mark.declared, mark.stored, mark.with_model) == (declared, stored, with_model)
+    return mark is not None and (mark.declared, mark.stored, mark.with_model) == (
+        declared,
+        stored,
+        with_model,
+    )
 
 
 def _dropped(desired: Desired, installed: Installed) -> Iterator[Step]:

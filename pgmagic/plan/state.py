@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from pgmagic.compile.desired import DesiredRoutine
-
 
 @dataclass(frozen=True)
 class Mark:
@@ -72,7 +70,9 @@ class InstalledTrigger:
     @property
     def is_edited(self) -> bool:
         """Whether a trigger of ours, or its function, was changed behind pgmagic's back."""
-        return not (_is_as_left(self.mark, self.stored) and _is_as_left(self.function_mark, self.function_stored))
+        return not (
+            _is_as_left(self.mark, self.stored) and _is_as_left(self.function_mark, self.function_stored)
+        )
 
 
 def _is_as_left(mark: Mark | None, stored: str) -> bool:

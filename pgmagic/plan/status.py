@@ -5,7 +5,13 @@ from __future__ import annotations
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.plan.state import Installed
 
-INSTALLED, OUTDATED, UNINSTALLED, PRUNE, UNALLOWED = "INSTALLED", "OUTDATED", "UNINSTALLED", "PRUNE", "UNALLOWED"
+INSTALLED, OUTDATED, UNINSTALLED, PRUNE, UNALLOWED = (
+    "INSTALLED",
+    "OUTDATED",
+    "UNINSTALLED",
+    "PRUNE",
+    "UNALLOWED",
+)
 
 
 def trigger_status(desired: DesiredTrigger, installed: Installed) -> tuple[str, bool | None]:

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import ClassVar
 
 from pgmagic.compile.triggers import IGNORE_ALL, IGNORE_SETTING
-from pgmagic.declare import registry
 from pgmagic.db.runtime import session
+from pgmagic.declare import registry
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ _ignored: ContextVar[tuple[_Ignored, ...]] = ContextVar("pgmagic_ignored", defau
 class _IgnoreState:
     """Carries what this task ignores to the database session."""
 
-    settings: ClassVar[tuple[str, ...]] = (IGNORE_SETTING,)
+    settings: tuple[str, ...] = (IGNORE_SETTING,)
 
     def values(self, alias: str) -> tuple[str, ...]:
         """Return `:name:name:`, `*` for all triggers, or an empty text for none."""

@@ -25,6 +25,7 @@ class PgMagics(Magics):
 
     def __init__(self, shell: InteractiveShell, session: Session) -> None:
         super().__init__(shell)
+        self.kernel = shell
         self.session = session
 
     @magic_arguments()
@@ -58,13 +59,13 @@ class PgMagics(Magics):
         """Declare models and triggers in this cell, and install them in one transaction."""
         arguments = parse_argstring(self.pgtrigger, line)
         run = plan_cell if arguments.dry_run else install_cell
-        result = run(self.shell, cell, arguments.app)
+        result = run(self.kernel, cell, arguments.app)
         if arguments.sql:
             _show_sql(result.sql)
         if result.error is not None:
             display(result.frame)
             raise UsageError(f"{result.error} Nothing of this cell was kept.")
-        return keep(self.shell, arguments.output, result.frame)
+        return keep(self.kernel, arguments.output, result.frame)
 
     @magic_arguments()
     @argument("target", help="a model, an object, or the name of a model")
@@ -93,14 +94,14 @@ class PgMagics(Magics):
         arguments = parse_argstring(self.pghistory, line)
         read = reading.diff if arguments.diff else reading.history
         frame = read(
-            self.shell.user_ns.get(arguments.target, arguments.target),
+            self.kernel.user_ns.get(arguments.target, arguments.target),
             label=arguments.label,
             since=arguments.since,
             until=arguments.until,
             context=dict(arguments.context or ()),
             limit=arguments.limit,
         )
-        return keep(self.shell, arguments.output, frame)
+        return keep(self.kernel, arguments.output, frame)
 
 
 def _show_sql(sql: str) -> None:

@@ -15,6 +15,7 @@ from pgmagic.errors import PgMagicError
 from pgmagic.notebook.cells import frames_of_cell
 
 C = TypeVar("C", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 def in_one_line(magic: C) -> C:
@@ -45,7 +46,7 @@ def _sentence(error: DatabaseFailure) -> str:
     return str(error).strip().partition("\n")[0]
 
 
-def keep(shell: InteractiveShell, name: str | None, result: Any) -> Any:
+def keep(shell: InteractiveShell, name: str | None, result: T) -> T:
     """Store a result under the name that `-o` gave, if any, and return it."""
     if name:
         shell.user_ns[name] = result
