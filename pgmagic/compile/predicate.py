@@ -14,6 +14,7 @@ from django.db import models
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.expressions import Col
 from django.db.models.fields import Field
+from django.db.models.lookups import IsNull
 from django.db.models.sql import Query
 from django.db.models.sql.where import AND, WhereNode
 
@@ -46,7 +47,7 @@ def condition_sql(condition: Condition | models.Q, model: Model) -> Fragment:
         UnknownFieldError: it names a field that the model does not have.
         ConditionError: it needs a join, or Django does not know the lookup.
     """
-    if type(condition).resolve is not Condition.resolve if isinstance(condition, Condition) else False:
+    if isinstance(condition, Condition) and type(condition).resolve is not Condition.resolve:
         # A user's own kind of condition, which renders itself.
         return compose("(", verbatim(condition.resolve(model)), ")")
     return _render(condition, model)
@@ -125,6 +126,7 @@ class _RowQuery(Query):
 
     def __init__(self, model: Model) -> None:
         super().__init__(model)
+        self.row_model = model
         # Names that Django leaves unquoted: in a trigger, OLD and NEW are no identifiers of ours.
         self.external_aliases = {"OLD": True, "NEW": True}
 
@@ -142,7 +144,7 @@ class _RowQuery(Query):
             column = self.try_transform(column, transform)
         return column
 
-    def build_filter(
+    def build_filter(  # type: ignore[override]
         self, filter_expr: Any, branch_negated: bool = False, current_negated: bool = False, **kwargs: Any
     ) -> Any:
         """Return a condition of the WHERE clause; a negated one is true of NULL, as Django's `exclude()` is."""
@@ -157,10 +159,10 @@ class _RowQuery(Query):
         row, *path = name.split(LOOKUP_SEP)
         if row not in ("old", "new") or not path:
             raise ConditionError(
-                f"A condition on {self.model._meta.object_name} names a field as old__… or new__…, "
+                f"A condition on {self.row_model._meta.object_name} names a field as old__… or new__…, "
                 f"but {name!r} was given."
             )
-        field = concrete_field(self.model, path[0])
+        field = concrete_field(self.row_model, path[0])
         rest = path[1:]
         if field.is_relation and rest:
             rest = _without_target(field, rest)
@@ -181,7 +183,8 @@ def _without_target(field: Field[Any, Any], rest: list[str]) -> list[str]:
 
 
 def _guard_against_null(clause: WhereNode) -> None:
-    for lookup in list(clause.children):
+    children: list[Any] = list(clause.children)
+    for lookup in children:
         if (
             isinstance(lookup, IsDistinctFrom | IsNotDistinctFrom)
             or getattr(lookup, "lookup_name", "") == "isnull"
@@ -190,13 +193,13 @@ def _guard_against_null(clause: WhereNode) -> None:
         for side in (lookup.lhs, lookup.rhs):
             column = _nullable_column(side)
             if column is not None:
-                clause.add(column.target.get_lookup("isnull")(column, False), AND)
+                clause.add(IsNull(column, False), AND)
 
 
 def _nullable_column(expression: Any) -> Col | None:
     """Return the nullable column at the bottom of an expression made of transforms."""
     while not isinstance(expression, Col):
-        sources = getattr(expression, "get_source_expressions", list)()
+        sources: list[Any] = getattr(expression, "get_source_expressions", list)()
         if len(sources) != 1:
             return None
         expression = sources[0]

@@ -201,9 +201,9 @@ def concrete_field(model: type[models.Model], name: str) -> Field[Any, Any]:
     for field in fields:
         if name in (field.name, field.attname) or (name == "pk" and field.primary_key):
             return field
-    for field in model._meta.get_fields():
-        if field.name == name:
-            raise UnknownFieldError(_without_column(model, field))
+    for other in model._meta.get_fields():
+        if other.name == name:
+            raise UnknownFieldError(_without_column(model, other))
     known = ", ".join(field.name for field in fields)
     raise UnknownFieldError(f"{model._meta.object_name} has no field named '{name}'; its fields are {known}.")
 

@@ -29,7 +29,7 @@ class Compiled(Protocol):
 class Compiler(Protocol):
     """What `compile/` does for a declaration."""
 
-    def condition(self, condition: Condition, model: Model) -> str:
+    def condition(self, condition: Condition | models.Q, model: Model) -> str:
         """Return a condition as SQL on OLD and NEW."""
 
     def trigger(self, trigger: Trigger, model: Model) -> Compiled:

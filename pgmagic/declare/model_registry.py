@@ -15,7 +15,6 @@ from typing import Any
 
 from django.apps import AppConfig, apps
 from django.db import models
-from django.db.models.fields.related import RelatedField
 from django.utils.functional import cached_property
 
 from pgmagic.declare import registry
@@ -99,7 +98,7 @@ class Redeclaration:
 
     def _detach(self, former: Model) -> None:
         """Take the accessors off other models by which these reach a class that is being replaced."""
-        for relation in (*former._meta.local_fields, *former._meta.local_many_to_many):
+        for relation in _relations(former):
             target = getattr(relation.remote_field, "model", None)
             name = relation.remote_field.get_accessor_name() if isinstance(target, type) else None
             if name and name in vars(target):
@@ -110,7 +109,7 @@ class Redeclaration:
         """Lead the relations and base classes of other models from the former classes to the new ones."""
         apps.clear_cache()
         for model in apps.get_models(include_auto_created=True):
-            for relation in (*model._meta.local_fields, *model._meta.local_many_to_many):
+            for relation in _relations(model):
                 former = getattr(relation.remote_field, "model", None)
                 if isinstance(former, type) and former in self.replaced:
                     _lead(relation, self.replaced[former])
@@ -141,7 +140,7 @@ def redeclaring(app_label: str, module: str) -> Iterator[Redeclaration]:
 def _models_restored_on_error() -> Iterator[None]:
     before = {label: dict(known) for label, known in apps.all_models.items()}
     configs = dict(apps.app_configs)
-    pending = {key: list(functions) for key, functions in apps._pending_operations.items()}  # type: ignore[attr-defined]
+    pending = {key: list(functions) for key, functions in apps._pending_operations.items()}
     try:
         yield
     except BaseException:
@@ -150,8 +149,8 @@ def _models_restored_on_error() -> Iterator[None]:
             known.update(before.get(label, {}))
         apps.app_configs.clear()
         apps.app_configs.update(configs)
-        apps._pending_operations.clear()  # type: ignore[attr-defined]
-        apps._pending_operations.update(pending)  # type: ignore[attr-defined]
+        apps._pending_operations.clear()
+        apps._pending_operations.update(pending)
         apps.clear_cache()
         raise
 
@@ -187,7 +186,13 @@ def _settle_triggers(declaration: Redeclaration) -> None:
             registry.move(trigger, model, declaration.replaced[model])
 
 
-def _lead(relation: RelatedField[Any, Any], target: Model) -> None:
+def _relations(model: Model) -> list[Any]:
+    """Return the relations that a model itself declares."""
+    fields = (*model._meta.local_fields, *model._meta.local_many_to_many)
+    return [field for field in fields if field.remote_field is not None]
+
+
+def _lead(relation: Any, target: Model) -> None:
     relation.remote_field.model = target
     _forget_cached_properties(relation)
     _forget_cached_properties(relation.remote_field)
@@ -221,7 +226,7 @@ def _check_resolved(declared: list[Model]) -> None:
         DeclarationError: a model is named that does not exist.
     """
     for model in declared:
-        for relation in (*model._meta.local_fields, *model._meta.local_many_to_many):
+        for relation in _relations(model):
             target = getattr(relation.remote_field, "model", None)
             if isinstance(target, str):
                 raise DeclarationError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 from pgmagic.compile import ddl
 from pgmagic.compile.desired import Desired, DesiredPgTrigger, DesiredRoutine, DesiredTable, DesiredTrigger
@@ -86,18 +87,15 @@ def _function_step(trigger: DesiredTrigger, found: list[InstalledTrigger]) -> St
 def _pg_trigger_step(
     trigger: DesiredTrigger, pg_trigger: DesiredPgTrigger, existing: InstalledTrigger | None
 ) -> Step:
-    words = {"fires": pg_trigger.fires, "condition": trigger.condition}
+    step = Step(trigger.uri, "trigger", "unchanged", fires=pg_trigger.fires, condition=trigger.condition)
     marking = Marking(pg_trigger.name, trigger.uri, pg_trigger.declared, trigger.table, trigger.with_model)
     if existing is None:
-        return Step(trigger.uri, "trigger", "create", (pg_trigger.create,), marking=marking, **words)
+        return replace(step, action="create", sql=(pg_trigger.create,), marking=marking)
     if _is_current(existing.mark, pg_trigger.declared, existing.stored, trigger.with_model):
-        return Step(trigger.uri, "trigger", "unchanged", **words)
+        return step
     # A trigger that is replaced fires again; one that was disabled stays so.
-    statements = (
-        pg_trigger.replace,
-        *ddl.keep_enabled(existing.schema, existing.table, existing.name, existing.enabled),
-    )
-    return Step(trigger.uri, "trigger", "replace", statements, marking=marking, **words)
+    enabling = ddl.keep_enabled(existing.schema, existing.table, existing.name, existing.enabled)
+    return replace(step, action="replace", sql=(pg_trigger.replace, *enabling), marking=marking)
 
 
 def _is_current(mark: Mark | None, declared: str, stored: str, with_model: bool) -> bool:
