@@ -41,7 +41,10 @@ class Choice:
         """
         if self.url:
             return parse_url(self.url)
-        self.lease = embedded.acquire()
+        former, self.lease = self.lease, embedded.acquire()
+        if former is not None:
+            # Behind the new one, so that the server does not stop in between.
+            former.release()
         return dict(self.lease.conninfo)
 
     def describe(self) -> str:
