@@ -17,7 +17,7 @@ from pgmagic.db import backend, schemas
 from pgmagic.db.connect import Choice, choice_from_environment, is_alive, parse_url
 from pgmagic.declare import model_registry
 from pgmagic.declare.delegates import delegates
-from pgmagic.errors import SchemaError
+from pgmagic.errors import DatabaseUnavailableError, SchemaError
 
 # Set by `pgmagic run` for the kernel that it starts.
 NOTEBOOK_VARIABLE = "PGMAGIC_NOTEBOOK"
@@ -78,9 +78,13 @@ class Session:
         """Connect again where the server went away, and say so; called before every cell."""
         if is_alive(connection):
             return
-        connection.close()
-        connection.ensure_connection()
-        print(f"The connection was lost and is open again. {self.describe()}", file=sys.stderr)
+        try:
+            connection.close()
+            connection.ensure_connection()
+            sentence = f"The connection was lost and is open again. {self.describe()}"
+        except DatabaseUnavailableError as error:
+            sentence = str(error)
+        print(sentence, file=sys.stderr)
 
     def stop(self) -> None:
         """Disconnect, and leave the embedded server."""

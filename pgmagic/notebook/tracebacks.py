@@ -1,4 +1,4 @@
-"""Database errors in ordinary cells: the lines of the cell and what Postgres said, without Django's own frames."""
+"""Errors of ours and of the database in ordinary cells: the lines of the cell and what Postgres said, without Django's own frames."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from django.db import Error as DatabaseFailure
 from IPython.core.interactiveshell import InteractiveShell
 
 import pgmagic
+from pgmagic.errors import PgMagicError
 
 _LIBRARIES = tuple(str(Path(str(module.__file__)).parent) for module in (django, psycopg, pgmagic))
 
+# Errors that say all there is to say.
+_SHORT = (DatabaseFailure, PgMagicError)
+
 
 def show_short_tracebacks(shell: InteractiveShell) -> None:
-    """Show database errors short, unless somebody else already handles exceptions of this shell."""
+    """Show them short, unless somebody else already handles exceptions of this shell."""
     if not shell.custom_exceptions:
-        shell.set_custom_exc((DatabaseFailure,), _show)
+        shell.set_custom_exc(_SHORT, _show)
 
 
 def show_full_tracebacks(shell: InteractiveShell) -> None:
-    """Show database errors as IPython does."""
-    if shell.custom_exceptions == (DatabaseFailure,):
+    """Show them as IPython does."""
+    if shell.custom_exceptions == _SHORT:
         shell.set_custom_exc((), None)
 
 
