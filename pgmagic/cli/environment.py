@@ -1,0 +1,25 @@
+"""What kernels inherit from the command that starts them."""
+
+from __future__ import annotations
+
+import os
+import site
+from pathlib import Path
+
+import pgmagic
+from pgmagic.db import embedded
+from pgmagic.db.embedded.layout import HOME_VARIABLE
+from pgmagic.notebook.session import NOTEBOOK_VARIABLE
+
+
+def prepare_environment() -> None:
+    """Let kernels find the same pgmagic and the same embedded server as this process."""
+    # A kernel works in its notebook's folder, where a relative path would mean another place.
+    os.environ[HOME_VARIABLE] = str(embedded.default_home())
+    # One notebook's name must not become the name of them all.
+    os.environ.pop(NOTEBOOK_VARIABLE, None)
+    source = str(Path(pgmagic.__file__).parents[1].resolve())
+    if source not in {*site.getsitepackages(), site.getusersitepackages()}:
+        # Not installed but run from a checkout.
+        former = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join([source, former] if former else [source])

@@ -1,0 +1,38 @@
+"""Where the notebooks are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pgmagic
+from pgmagic.errors import PgMagicError
+
+FOLDER = "notebooks"
+
+
+def notebooks_folder() -> Path | None:
+    """Return the folder `notebooks` here, else that of the checkout pgmagic is imported from; None without one."""
+    for base in (Path.cwd(), Path(pgmagic.__file__).resolve().parents[1]):
+        if (base / FOLDER).is_dir():
+            return base / FOLDER
+    return None
+
+
+def chosen_notebooks(named: list[Path]) -> list[Path]:
+    """Return the absolute paths of the notebooks to execute: those that were named, else all of the folder's.
+
+    Raises:
+        PgMagicError: there are none, or one that was named is not there.
+    """
+    if named:
+        for path in named:
+            if not path.is_file():
+                raise PgMagicError(f"There is no notebook {path}.")
+        return [path.resolve() for path in named]
+    folder = notebooks_folder()
+    found = sorted(folder.glob("*.ipynb")) if folder else []
+    if not found:
+        raise PgMagicError(
+            f"There is no notebook in {Path.cwd() / FOLDER}: run this where the folder {FOLDER} is, or name them."
+        )
+    return found
