@@ -1,4 +1,4 @@
-"""Errors of ours and of the database in ordinary cells: the lines of the cell and what Postgres said, without Django's own frames."""
+"""Errors in ordinary cells, ours and the database's: the lines of the cell and what was said, no frames of Django."""
 
 from __future__ import annotations
 
