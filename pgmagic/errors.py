@@ -15,6 +15,7 @@ colleague could say aloud: what is wrong, what was expected, what was found, wha
     ├── DataLossError                          a plan would drop what holds data
     ├── SchemaError                            a schema that pgmagic may not touch
     ├── HistoryError (RuntimeError)            an event that cannot do what was asked of it
+    │   └── ContextError (TypeError)           metadata of a context that JSON cannot hold
     └── CellError                              a cell that cannot run, or a magic used wrongly
 
     TriggerError (InternalError, ProgrammingError)   what a trigger raised: the database's error, not one of ours
@@ -72,6 +73,10 @@ class SchemaError(PgMagicError):
 
 class HistoryError(PgMagicError, RuntimeError):
     """An event cannot do what was asked of it."""
+
+
+class ContextError(HistoryError, TypeError):
+    """The metadata of a context cannot be stored as JSON."""
 
 
 class CellError(PgMagicError):

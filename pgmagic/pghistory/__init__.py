@@ -1,0 +1,106 @@
+"""The history vocabulary: `from pgmagic import pghistory`, or `import pghistory` in a notebook.
+
+The names, signatures and semantics are those of django-pghistory 3.9, and the older event names of its tutorials;
+the implementation is pgmagic's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pgmagic import __version__
+from pgmagic.compile import history as _compiled  # noqa: F401 - registers the body of event triggers
+from pgmagic.db.history import create_event
+from pgmagic.db.prepare import prepare_every_connection
+from pgmagic.db.runtime.context import context
+from pgmagic.declare.conditions import AllChange, AllDontChange, AnyChange, AnyDontChange, Condition, F, Q
+from pgmagic.declare.delegates import delegates
+from pgmagic.declare.event_fields import (
+    DEFAULT,
+    ContextForeignKey,
+    ContextJSONField,
+    ContextUUIDField,
+    Field,
+    ForeignKey,
+    ObjForeignKey,
+    RelatedField,
+)
+from pgmagic.declare.event_models import create_event_model, track
+from pgmagic.declare.proxy_fields import ProxyField
+from pgmagic.declare.trackers import (
+    AfterInsert,
+    AfterInsertOrUpdate,
+    AfterUpdate,
+    BeforeDelete,
+    BeforeUpdate,
+    BeforeUpdateOrDelete,
+    DeleteEvent,
+    InsertEvent,
+    ManualEvent,
+    New,
+    Old,
+    RowEvent,
+    Snapshot,
+    Tracker,
+    UpdateEvent,
+)
+from pgmagic.declare.vocabulary import Delete, Insert, Row, Statement, Update
+
+
+class _History:
+    """What `declare.delegates` asks of the app; its models are loaded when Django is ready for them."""
+
+    def base_model(self) -> Any:
+        """Return the abstract model that event models are made from."""
+        from pgmagic.pghistory.models import Event
+
+        return Event
+
+
+delegates.history = _History()
+prepare_every_connection()
+
+__all__ = [
+    "DEFAULT",
+    # The older names.
+    "AfterInsert",
+    "AfterInsertOrUpdate",
+    "AfterUpdate",
+    "AllChange",
+    "AllDontChange",
+    "AnyChange",
+    "AnyDontChange",
+    "BeforeDelete",
+    "BeforeUpdate",
+    "BeforeUpdateOrDelete",
+    "Condition",
+    "ContextForeignKey",
+    "ContextJSONField",
+    "ContextUUIDField",
+    "Delete",
+    "DeleteEvent",
+    "F",
+    "Field",
+    "ForeignKey",
+    "Insert",
+    "InsertEvent",
+    "ManualEvent",
+    "New",
+    "ObjForeignKey",
+    "Old",
+    "ProxyField",
+    "Q",
+    "RelatedField",
+    "Row",
+    "RowEvent",
+    "Snapshot",
+    "Statement",
+    "Tracker",
+    "Update",
+    "UpdateEvent",
+    "__version__",
+    "context",
+    "create_event",
+    "create_event_model",
+    "track",
+]

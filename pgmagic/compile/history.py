@@ -1,0 +1,180 @@
+"""History to SQL: what an event's trigger inserts, and the function that attaches the context.
+
+The context that is open in a session is in two of its settings, the id and the metadata as JSON. The function
+writes it into the shared table only when an event needs it, and remembers that in a setting of the transaction:
+a rollback to a savepoint takes the row and the memory of it back together, so that the next event writes it again.
+
+Source: https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SET
+        https://www.postgresql.org/docs/current/sql-insert.html#SQL-ON-CONFLICT
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from django.db import models
+
+from pgmagic.compile import bodies, ddl
+from pgmagic.compile.desired import DesiredRoutine
+from pgmagic.compile.predicate import column_of
+from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, join, literal, render, verbatim
+from pgmagic.compile.triggers import Target
+from pgmagic.declare.event_fields import AnyField, setting
+from pgmagic.declare.trackers import EventTrigger, tracked_fields
+from pgmagic.errors import DeclarationError
+
+Model = type[models.Model]
+EventModel = type[Any]
+
+CONTEXT_ID_SETTING: Final = "pgmagic.context_id"
+CONTEXT_METADATA_SETTING: Final = "pgmagic.context_metadata"
+# Set for the transaction: the id and metadata that it has written already.
+CONTEXT_WRITTEN_SETTING: Final = "pgmagic.context_written"
+
+CONTEXT_TABLE: Final = "pghistory_context"
+ATTACH_FUNCTION: Final = "pgmagic_attach_context"
+
+
+@bodies.body.register
+def _(trigger: EventTrigger, model: Model, schema: str | None) -> Fragment:
+    columns = event_columns(trigger, schema)
+    return compose(
+        "INSERT INTO ", identifier(schema, trigger.event_model._meta.db_table), " (",
+        join(", ", [identifier(name) for name in columns]), ")\nVALUES (", join(", ", columns.values()),
+        ");\nRETURN NULL;",
+    )  # fmt: skip
+
+
+def event_columns(trigger: EventTrigger, schema: str | None) -> dict[str, Fragment]:
+    """Return what a trigger puts into each column of its event table, in the table's order.
+
+    Raises:
+        DeclarationError: a column needs a value that no trigger can know.
+    """
+    event_model = trigger.event_model
+    own = own_columns(event_model, schema, compose(*_text(trigger.label)))
+    mirrored = {
+        event.column: column_of(trigger.row, tracked) for event, tracked in tracked_fields(event_model)
+    }
+    columns: dict[str, Fragment] = {}
+    for field in event_model._meta.local_concrete_fields:
+        if field.name == "pgh_obj":
+            columns[field.column] = column_of(trigger.row, field.target_field)
+        elif field.name in own:
+            columns[field.column] = own[field.name]
+        elif field.column in mirrored:
+            columns[field.column] = mirrored[field.column]
+        else:
+            _check_optional(field, event_model)
+    return columns
+
+
+def own_columns(event_model: EventModel, schema: str | None, label: Fragment) -> dict[str, Fragment]:
+    """Return what the event's own fields, by name, are filled with, except for the object."""
+    columns = {
+        "pgh_created_at": verbatim(setting("PGHISTORY_CREATED_AT_FUNCTION", "NOW()")),
+        "pgh_label": label,
+    }
+    fields = {field.name: field for field in event_model._meta.local_concrete_fields}
+    open_id = compose("nullif(current_setting(", literal(CONTEXT_ID_SETTING), ", true), '')")
+    context = fields.get("pgh_context")
+    if isinstance(context, models.ForeignKey):
+        # Most sessions have no context: they are spared the call.
+        attach = compose(identifier(schema, ATTACH_FUNCTION), "()")
+        columns["pgh_context"] = compose("CASE WHEN ", open_id, " IS NOT NULL THEN ", attach, " END")
+    elif context is not None:
+        columns["pgh_context"] = compose(
+            "CASE WHEN ", open_id, " IS NOT NULL THEN ", _metadata(), "::jsonb END"
+        )
+    if "pgh_context_id" in fields:
+        columns["pgh_context_id"] = compose(open_id, "::uuid")
+    return columns
+
+
+def _metadata() -> Fragment:
+    return compose(
+        "coalesce(nullif(current_setting(", literal(CONTEXT_METADATA_SETTING), ", true), ''), '{}')"
+    )
+
+
+def _text(value: str) -> tuple[Fragment, ...]:
+    """Return a text as a literal on one line.
+
+    The body of a function is laid out line by line, and a label may hold anything that separates lines somewhere.
+    """
+    lines = value.splitlines(keepends=True)
+    if len(lines) == 1 and lines[0].splitlines() == lines:
+        return (literal(value),)
+    codes = [compose("chr(", literal(ord(character)), ")") for character in value]
+    return (join(" || ", codes),)
+
+
+def _check_optional(field: AnyField, event_model: EventModel) -> None:
+    if field.null or field.has_db_default() or field.primary_key:
+        return
+    raise DeclarationError(
+        f"The field '{field.name}' of {event_model._meta.object_name} mirrors nothing, so no trigger can fill it: "
+        f"give it null=True or db_default=."
+    )
+
+
+def has_shared_context(event_model: EventModel) -> bool:
+    """Return whether the events' contexts are in the shared table."""
+    return any(
+        field.name == "pgh_context" and isinstance(field, models.ForeignKey)
+        for field in event_model._meta.local_concrete_fields
+    )
+
+
+def compile_routines(event_models: Iterable[EventModel], target: Target) -> tuple[DesiredRoutine, ...]:
+    """Return the functions that the triggers of event models share: what attaches the context, if any needs it."""
+    if not any(has_shared_context(event_model) for event_model in event_models):
+        return ()
+    return (attach_routine(target),)
+
+
+def attach_routine(target: Target) -> DesiredRoutine:
+    """Return the function that writes the open context, at most once for each state of it, and returns its id.
+
+    It returns NULL where no context is open. A context that another transaction wrote is merged into, key by key.
+    It locks nothing where the row already says all.
+    """
+    name = identifier(target.schema, ATTACH_FUNCTION)
+    table = identifier(target.schema, CONTEXT_TABLE)
+    text = compose(
+        "\nDECLARE\n"
+        "  open_id text := nullif(current_setting(", literal(CONTEXT_ID_SETTING), ", true), '');\n"
+        "  open_metadata text;\n"
+        "BEGIN\n"
+        "IF open_id IS NULL THEN RETURN NULL; END IF;\n"
+        "open_metadata := ", _metadata(), ";\n"
+        "IF current_setting(", literal(CONTEXT_WRITTEN_SETTING), ", true) = open_id || open_metadata THEN\n"
+        "  RETURN open_id::uuid;\n"
+        "END IF;\n"
+        "IF NOT EXISTS (SELECT FROM ", table, " AS known WHERE known.id = open_id::uuid\n"
+        "    AND known.metadata || open_metadata::jsonb = known.metadata) THEN\n"
+        "  INSERT INTO ", table, " AS known (id, created_at, updated_at, metadata)\n"
+        "  VALUES (open_id::uuid, now(), now(), open_metadata::jsonb)\n"
+        "  ON CONFLICT (id) DO UPDATE\n"
+        "  SET metadata = known.metadata || excluded.metadata, updated_at = excluded.updated_at;\n"
+        "END IF;\n"
+        "PERFORM set_config(", literal(CONTEXT_WRITTEN_SETTING), ", open_id || open_metadata, true);\n"
+        "RETURN open_id::uuid;\n"
+        "END;\n",
+    )  # fmt: skip
+    # Without a schema the table is found where it is found at installation, whatever a session's path will be.
+    path = verbatim("" if target.schema else " SET search_path FROM CURRENT")
+    create = compose(
+        "CREATE OR REPLACE FUNCTION ",
+        name,
+        "() RETURNS uuid LANGUAGE plpgsql",
+        path,
+        " AS ",
+        DollarQuoted(render(text)),
+        ";",
+    )
+    return DesiredRoutine(ATTACH_FUNCTION, render(create), ddl.drop_function(target.schema, ATTACH_FUNCTION))
+
+
+__all__ = ["attach_routine", "compile_routines", "event_columns", "own_columns"]

@@ -1,0 +1,261 @@
+"""Events by columns, as DataFrames want them: one query, and no model instance for any of the rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any, Literal
+
+from django.core.exceptions import ValidationError
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import connections, models
+from django.utils import timezone
+
+from pgmagic.compile.reading import context_expressions, event_source, object_fields, old_labels
+from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, render
+from pgmagic.declare.event_fields import AnyField
+from pgmagic.declare.trackers import tracked_fields
+from pgmagic.errors import HistoryError
+
+EventModel = type[Any]
+Kind = Literal["integer", "boolean", "timestamp", "date", "text", "decimal", "float", "json", "uuid", "other"]
+Side = Literal["OLD", "NEW", "MIXED"]
+
+# The first that a field is an instance of counts: a date-time is a date, too.
+_KINDS: tuple[tuple[type[AnyField], Kind], ...] = (
+    (models.BooleanField, "boolean"),
+    (models.IntegerField, "integer"),
+    (models.DateTimeField, "timestamp"),
+    (models.DateField, "date"),
+    (models.DecimalField, "decimal"),
+    (models.FloatField, "float"),
+    (models.JSONField, "json"),
+    (models.UUIDField, "uuid"),
+    (models.GenericIPAddressField, "text"),
+    (models.CharField, "text"),
+    (models.TextField, "text"),
+    (models.FileField, "text"),
+)
+
+
+@dataclass(frozen=True)
+class EventColumns:
+    """Events in the order of `pgh_id`, column by column.
+
+    columns: `pgh_id`, `pgh_created_at`, `pgh_label`, `pgh_obj_id`, `pgh_context_id`, `context`, then each tracked field
+    by its name (with `_` behind it where one of these has it already); lists of equal length. Times are in UTC.
+    Events of one context may share its dict. kinds: what the values of a column are. sides: label -> the side of a
+    change that its events hold. total: how many events there are without the limit.
+    """
+
+    columns: dict[str, list[Any]]
+    kinds: dict[str, Kind]
+    sides: dict[str, Side]
+    total: int
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column to read: its name, kind and SQL, and what a value still has to go through."""
+
+    name: str
+    kind: Kind
+    sql: Fragment
+    convert: Callable[[Any], Any] | None = None
+
+
+def read_events(
+    event_model: EventModel,
+    *,
+    label: str | Collection[str] | None = None,
+    since: datetime | date | None = None,
+    until: datetime | date | None = None,
+    context: Mapping[str, Any] | None = None,
+    obj_ids: Iterable[Any] | None = None,
+    limit: int | None = None,
+    using: str = "default",
+) -> EventColumns:
+    """Return the events of an event model, those of the present transaction too.
+
+    label: one or several. since, until: bounds of `pgh_created_at`, the first included, the second not; a date is its
+    midnight, a time without a zone is in Django's current one. context: events whose context holds these keys with
+    these values. obj_ids: primary keys of objects. limit: only so many of the latest events.
+
+    Raises:
+        HistoryError: the events tell neither their object nor a context, and it was asked for one.
+    """
+    columns = _columns(event_model)
+    conditions = list(_conditions(event_model, label, since, until, context, obj_ids))
+    source = compose(
+        event_source(event_model),
+        compose(" WHERE ", join(" AND ", conditions)) if conditions else compose(""),
+    )
+    # The latest events come first where only some are wanted, and are turned round afterwards.
+    tail = compose("" if limit is None else " DESC LIMIT ", "" if limit is None else literal(limit))
+    query = compose(
+        "SELECT ", join(", ", [column.sql for column in columns]), " ", source, " ORDER BY event.pgh_id", tail
+    )
+    rows = _fetch(query, using)
+    total = len(rows)
+    if limit is not None:
+        rows.reverse()
+        if total == limit:
+            total = _fetch(compose("SELECT count(*) ", source), using)[0][0]
+    values = list(map(list, zip(*rows, strict=True))) or [[] for _ in columns]
+    return EventColumns(
+        columns={
+            column.name: _converted(column, found) for column, found in zip(columns, values, strict=True)
+        },
+        kinds={column.name: column.kind for column in columns},
+        sides=_sides(event_model),
+        total=total,
+    )
+
+
+def _fetch(query: Fragment, using: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a query, read in the binary format over Django's own connection."""
+    connection = connections[using]
+    connection.ensure_connection()
+    raw: Any = connection.connection
+    with connection.wrap_database_errors, raw.cursor(binary=True) as cursor:
+        cursor.execute(render(query))
+        return cursor.fetchall()  # type: ignore[no-any-return]
+
+
+def _sides(event_model: EventModel) -> dict[str, Side]:
+    old = set(old_labels(event_model))
+    return {
+        str(tracker.label): "OLD" if tracker.label in old else "NEW" for tracker in event_model.pgh_trackers
+    }
+
+
+def _columns(event_model: EventModel) -> list[_Column]:
+    context = context_expressions(event_model)
+    columns = [
+        _Column("pgh_id", "integer", compose("event.pgh_id")),
+        _Column("pgh_created_at", "timestamp", compose("event.pgh_created_at"), _in_utc),
+        _Column("pgh_label", "text", compose("event.pgh_label")),
+        _object_column(event_model),
+        _Column("pgh_context_id", "uuid", compose(context["pgh_context_id"], "::uuid")),
+        # As text: events of one context have one text, which is parsed once.
+        _Column("context", "json", compose(context["pgh_context"], "::text"), _Parsed()),
+    ]
+    taken = {column.name for column in columns}
+    for event, _ in tracked_fields(event_model):
+        columns.append(_column(event, f"{event.name}_" if event.name in taken else event.name))
+    return columns
+
+
+def _object_column(event_model: EventModel) -> _Column:
+    fields = object_fields(event_model)
+    if len(fields) == 1:
+        return _column(fields[0], "pgh_obj_id")
+    # Of a composite key, or of no object that the events tell: a tuple, or nothing.
+    columns = [_column(field, field.name).sql for field in fields]
+    sql = compose("jsonb_build_array(", join(", ", columns), ")") if columns else compose("NULL::jsonb")
+    return _Column("pgh_obj_id", "other", sql, tuple)
+
+
+def _column(field: AnyField, name: str) -> _Column:
+    sql = compose("event.", identifier(field.column))
+    source: Any = field
+    while isinstance(source, models.ForeignKey):
+        source = source.target_field
+    kind: Kind = next((kind for fields, kind in _KINDS if isinstance(source, fields)), "other")
+    if hasattr(source, "from_db_value") and not isinstance(source, models.JSONField):
+        # A field of somebody's own: what it makes of a value is known to nobody else.
+        return _Column(name, "other", sql, _from_db(source))
+    if isinstance(source, models.GenericIPAddressField):
+        return _Column(name, kind, compose("host(", sql, ")"))
+    if isinstance(source, models.JSONField) and source.decoder is not None:
+        return _Column(name, kind, compose(sql, "::text"), _Parsed(source.decoder))
+    return _Column(name, kind, sql, _in_utc if kind == "timestamp" else None)
+
+
+def _from_db(field: Any) -> Callable[[Any], Any]:
+    return lambda value: field.from_db_value(value, None, None)
+
+
+def _in_utc(value: datetime) -> datetime:
+    return value if value.tzinfo is None or value.tzinfo is UTC else value.astimezone(UTC)
+
+
+class _Parsed:
+    """Parses JSON, each text once."""
+
+    def __init__(self, decoder: Any = None) -> None:
+        self.decoder = decoder
+        self.known: dict[str, Any] = {}
+
+    def __call__(self, text: str) -> Any:
+        if text not in self.known:
+            self.known[text] = json.loads(text, cls=self.decoder)
+        return self.known[text]
+
+
+def _converted(column: _Column, values: list[Any]) -> list[Any]:
+    convert = column.convert
+    if convert is None:
+        return values
+    return [None if value is None else convert(value) for value in values]
+
+
+def _conditions(
+    event_model: EventModel,
+    label: str | Collection[str] | None,
+    since: datetime | date | None,
+    until: datetime | date | None,
+    context: Mapping[str, Any] | None,
+    obj_ids: Iterable[Any] | None,
+) -> Iterable[Fragment]:
+    if label is not None:
+        labels = [label] if isinstance(label, str) else list(label)
+        yield compose("event.pgh_label = ANY (", literal(labels), "::text[])")
+    if since is not None:
+        yield compose("event.pgh_created_at >= ", literal(_instant(since)))
+    if until is not None:
+        yield compose("event.pgh_created_at < ", literal(_instant(until)))
+    if context:
+        yield _in_context(event_model, context)
+    if obj_ids is not None:
+        yield _of_objects(event_model, obj_ids)
+
+
+def _instant(moment: datetime | date) -> datetime:
+    if not isinstance(moment, datetime):
+        moment = datetime.combine(moment, time())
+    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+
+
+def _in_context(event_model: EventModel, context: Mapping[str, Any]) -> Fragment:
+    if not any(field.name == "pgh_context" for field in event_model._meta.local_concrete_fields):
+        raise HistoryError(
+            f"{event_model._meta.object_name} stores no context, so its events cannot be told by one."
+        )
+    wanted = literal(json.dumps(dict(context), cls=DjangoJSONEncoder))
+    return compose(context_expressions(event_model)["pgh_context"], " @> ", wanted, "::jsonb")
+
+
+def _of_objects(event_model: EventModel, obj_ids: Iterable[Any]) -> Fragment:
+    fields = object_fields(event_model)
+    if len(fields) != 1:
+        raise HistoryError(
+            f"{event_model._meta.object_name} does not tell by one key which object an event is of: read all "
+            f"events, and choose among them."
+        )
+    column = compose("event.", identifier(fields[0].column))
+    values = [_key(fields[0], value, event_model) for value in obj_ids]
+    return compose(column, " IN (", join(", ", values), ")") if values else compose("FALSE")
+
+
+def _key(field: AnyField, value: Any, event_model: EventModel) -> Fragment:
+    source: Any = field
+    while isinstance(source, models.ForeignKey):
+        source = source.target_field
+    try:
+        return literal(source.get_db_prep_value(source.to_python(value), connections["default"]))
+    except (ValidationError, TypeError, ValueError) as error:
+        name = event_model.pgh_tracked_model._meta.object_name
+        raise HistoryError(f"{value!r} is no primary key of {name}.") from error

@@ -1,0 +1,223 @@
+"""`context`: metadata - who, why, from where - for the events of what a block does.
+
+The open context is a value of a context variable, so threads and async tasks never share one; `session` tells the
+server of it. A block inside another adds to the outer one's context, which is one and the same until the outermost
+block ends. A task that was started inside a context inherits it, and what it adds goes to a context of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, NamedTuple, TypeVar
+from weakref import ref
+
+from django.core.serializers.json import DjangoJSONEncoder
+
+from pgmagic.compile.history import CONTEXT_ID_SETTING, CONTEXT_METADATA_SETTING
+from pgmagic.db.runtime import session
+from pgmagic.declare.event_fields import imported, setting
+from pgmagic.errors import ContextError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# An escaped NUL behind an even number of backslashes: JSON has it, jsonb refuses it.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+class Context(NamedTuple):
+    """An open context: its id, and the metadata that it has by now."""
+
+    id: uuid.UUID
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Open:
+    """The state of an open context.
+
+    encoded: the metadata as JSON, key by key. settings: what the server is told, made once for every state. task: the
+    async task that opened it, if any; held weakly.
+    """
+
+    context: Context
+    encoded: Mapping[str, str]
+    settings: tuple[str, str]
+    task: ref[asyncio.Task[Any]] | None
+
+    @classmethod
+    def start(cls, metadata: Mapping[str, Any], encoded: Mapping[str, str]) -> _Open:
+        """Return a context of its own."""
+        return cls._make(Context(uuid.uuid4(), dict(metadata)), encoded)
+
+    @classmethod
+    def _make(cls, context: Context, encoded: Mapping[str, str]) -> _Open:
+        text = ", ".join(f"{json.dumps(key, ensure_ascii=False)}: {value}" for key, value in encoded.items())
+        task = _current_task()
+        return cls(context, encoded, (str(context.id), f"{{{text}}}"), ref(task) if task else None)
+
+    def plus(self, metadata: Mapping[str, Any], encoded: Mapping[str, str]) -> _Open:
+        """Return the state with more metadata: of the same context, or in another task of one of its own."""
+        merged = {**self.encoded, **encoded}
+        if self._is_of_another_task():
+            return self.start({**self.context.metadata, **metadata}, merged)
+        # In place: whoever holds the context sees what was added later.
+        self.context.metadata.update(metadata)
+        return self if merged == self.encoded else self._make(self.context, merged)
+
+    def _is_of_another_task(self) -> bool:
+        task = _current_task()
+        return task is not None and (self.task is None or self.task() is not task)
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        # No event loop runs in this thread.
+        return None
+
+
+_open: ContextVar[_Open | None] = ContextVar("pgmagic_context", default=None)
+# What was open before each block that this task is in, innermost last.
+_before: ContextVar[tuple[_Open | None, ...]] = ContextVar("pgmagic_contexts_before", default=())
+
+
+class _ContextState:
+    """Carries the open context of this task to the database session."""
+
+    settings: tuple[str, ...] = (CONTEXT_ID_SETTING, CONTEXT_METADATA_SETTING)
+
+    def values(self, alias: str) -> tuple[str, ...]:
+        """Return the id and the metadata as JSON, or empty texts outside any context."""
+        opened = _open.get()
+        return ("", "") if opened is None else opened.settings
+
+
+session.carry(_ContextState())
+
+
+def open_context() -> Context | None:
+    """Return the context that is open here and now, or None."""
+    opened = _open.get()
+    return None if opened is None else opened.context
+
+
+class context:  # noqa: N801 - upstream's name
+    """Attaches metadata to every event that this block causes, in this thread or async task.
+
+    As a context manager (`with` or `async with`) or a decorator it opens a context, or adds to the one that is open;
+    called by itself it only adds to an open one. The value of the block is the `Context`. Metadata is anything that
+    `PGHISTORY_JSON_ENCODER` (Django's unless set) can encode; a key given again replaces the former value.
+
+    Raises:
+        ContextError: a value cannot be encoded, or not stored by Postgres; nothing is changed.
+    """
+
+    def __init__(self, **metadata: Any) -> None:
+        self.metadata = metadata
+        self._encoded = _encode(metadata)
+        # A plain call and `with` begin alike: what was open, and what it became by adding to it at once.
+        self._added: tuple[_Open, _Open] | None = None
+        opened = _open.get()
+        if opened is not None:
+            self._added = opened, opened.plus(metadata, self._encoded)
+            _open.set(self._added[1])
+
+    def __enter__(self) -> Context:
+        before, now = self._entering()
+        former = _before.get()
+        _before.set((*former, before))
+        _open.set(now)
+        try:
+            session.tell_open_connections()
+        except BaseException:
+            _open.set(before)
+            _before.set(former)
+            raise
+        return now.context
+
+    def _entering(self) -> tuple[_Open | None, _Open]:
+        """Return what is open before the block, and what is in it."""
+        opened = _open.get()
+        if opened is None:
+            return None, _Open.start(self.metadata, self._encoded)
+        if self._added is not None and self._added[1] is opened:
+            return self._added
+        return opened, opened.plus(self.metadata, self._encoded)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # Empty where the block is left in another task than it was entered in: then nothing is open here.
+        *outer, before = _before.get() or (None,)
+        _before.set(tuple(outer))
+        now = _open.get()
+        if before is None or (now is not None and before.context.id != now.context.id):
+            _open.set(before)
+            session.tell_open_connections()
+
+    async def __aenter__(self) -> Context:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def __call__(self, function: F) -> F:
+        """Return a function, sync or async, each call of which runs in the context."""
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise ContextError(
+                f"{function.__name__} is a generator, whose body runs outside the decorator: open the context inside "
+                f"it, with `with pghistory.context(...)`."
+            )
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def call_async(*args: Any, **kwargs: Any) -> Any:
+                with self:
+                    return await function(*args, **kwargs)
+
+            return call_async  # type: ignore[return-value]
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return call  # type: ignore[return-value]
+
+
+def _encode(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return each value as JSON.
+
+    Raises:
+        ContextError: a value has none, or one that Postgres cannot store; the message names the key.
+    """
+    encoder = imported(setting("PGHISTORY_JSON_ENCODER", DjangoJSONEncoder))
+    encoded = {}
+    for key, value in metadata.items():
+        try:
+            text = json.dumps(value, cls=encoder, ensure_ascii=False, allow_nan=False)
+            text.encode()
+            key.encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ContextError(
+                f'The context\'s "{key}" cannot be stored as JSON ({error}): give text, numbers, dates, lists and '
+                f"dicts, or name an encoder in PGHISTORY_JSON_ENCODER."
+            ) from error
+        if _NUL.search(text) or "\x00" in key:
+            raise ContextError(
+                f'The context\'s "{key}" has a NUL character in it, which Postgres cannot store.'
+            )
+        encoded[key] = text
+    return encoded

@@ -1,0 +1,163 @@
+"""What makes a finished event model work: its trackers, its indexes, and the names by which objects reach it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from django.db import models
+
+from pgmagic.declare.event_fields import AnyField
+from pgmagic.declare.names import shorten
+from pgmagic.declare.ready_made import Protect
+from pgmagic.declare.trackers import check_labels
+from pgmagic.declare.vocabulary import Delete, Truncate, Update
+from pgmagic.errors import DeclarationError
+
+Model = type[models.Model]
+EventModel = type[Any]
+
+APPEND_ONLY = "append_only"
+# The names by which the events of an object are reached: of today, and of older tutorials.
+_REVERSE_NAMES = ("events", "event")
+# The longest name of an index that Django allows.
+_MAX_INDEX_NAME = 30
+
+
+def set_up(event_model: EventModel) -> None:
+    """Register the triggers of an event model, and tell the tracked model about it.
+
+    Raises:
+        DeclarationError: two trackers of the tracked model have one label.
+    """
+    tracked = event_model.pgh_tracked_model
+    check_labels(tracked, event_model._meta.label, event_model.pgh_trackers)
+    _add_indexes(event_model)
+    for tracker in event_model.pgh_trackers:
+        tracker.pghistory_setup(event_model)
+    if event_model.pgh_append_only:
+        _protect(event_model)
+    tracked.pgh_event_model = _OnlyEventModel()
+    _name_events(tracked)
+
+
+def _protect(event_model: EventModel) -> None:
+    Protect(name=APPEND_ONLY, operation=Update | Delete).register(event_model)
+    # On its own, so that the message about updates and deletes reads as it always did.
+    Protect(name=f"{APPEND_ONLY}_truncate", operation=Truncate).register(event_model)
+
+
+def _add_indexes(event_model: EventModel) -> None:
+    """Index an event's object and its context, unless their fields have an index of their own.
+
+    The object's index has `pgh_id` in it: the events of an object come out in order, and the one before an event is
+    a single probe. The context's leaves out the events that have none, which are most of them where contexts are
+    rare, and which nobody looks up.
+    """
+    fields = {field.name: field for field in event_model._meta.local_fields}
+    indexed = {name for index in event_model._meta.indexes for name in index.fields[:1]}
+    if "pgh_obj" in fields and not fields["pgh_obj"].db_index and "pgh_obj" not in indexed:
+        _add_index(
+            event_model, models.Index(fields=["pgh_obj", "pgh_id"], name=_index_name(event_model, "obj"))
+        )
+    context = _context_key(fields)
+    if context is not None and not fields[context].db_index and context not in indexed:
+        known = models.Q(**{f"{context}__isnull": False})
+        name = _index_name(event_model, "context")
+        _add_index(event_model, models.Index(fields=[context], name=name, condition=known))
+
+
+def _context_key(fields: dict[str, AnyField]) -> str | None:
+    """Return the name of the field that tells the events of one context, or None."""
+    if isinstance(fields.get("pgh_context"), models.ForeignKey):
+        return "pgh_context"
+    return "pgh_context_id" if "pgh_context_id" in fields else None
+
+
+def _add_index(event_model: EventModel, index: models.Index) -> None:
+    options = event_model._meta
+    options.indexes = [*options.indexes, index]
+    # Migrations take the indexes of models that declare some.
+    options.original_attrs["indexes"] = options.indexes
+
+
+def _index_name(event_model: EventModel, what: str) -> str:
+    table = event_model._meta.db_table
+    tail = f"_{what}_{hashlib.sha256(table.encode()).hexdigest()[:6]}"
+    return "pgh_" + shorten(table, _MAX_INDEX_NAME - len("pgh_") - len(tail)) + tail
+
+
+class _OnlyEventModel:
+    """`Model.pgh_event_model`: the one event model of a tracked model."""
+
+    def __get__(self, instance: object, owner: type[Any]) -> EventModel:
+        """Return the event model.
+
+        Raises:
+            DeclarationError: it has several.
+        """
+        event_models: dict[str, EventModel] = vars(owner).get("pgh_event_models") or owner.pgh_event_models
+        found = set(event_models.values())
+        if len(found) == 1:
+            return found.pop()
+        raise DeclarationError(
+            f"{owner.__name__} has {len(found)} event models: choose one by its label, as in "
+            f"{owner.__name__}.pgh_event_models[{next(iter(event_models))!r}]."
+        )
+
+
+class _EventsAccessor:
+    """Another name by which an object reaches its events."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: object, owner: type[Any]) -> Any:
+        """Return what the name itself stands for."""
+        return getattr(owner if instance is None else instance, self.name)
+
+
+def _name_events(tracked: Any) -> None:
+    """Let `events` reach the events of an object whatever their reverse name is, where there is one event model."""
+    event_models = set(tracked.pgh_event_models.values())
+    if isinstance(vars(tracked).get("events"), _EventsAccessor):
+        del tracked.events
+    names = {accessor_name(event_model) for event_model in event_models} - {None}
+    if len(event_models) == len(names) == 1 and not hasattr(tracked, "events"):
+        tracked.events = _EventsAccessor(str(names.pop()))
+
+
+def accessor_name(event_model: EventModel) -> str | None:
+    """Return the name by which an object of the tracked model reaches its events, or None without one."""
+    fields = {field.name: field for field in event_model._meta.local_fields}
+    field = fields.get("pgh_obj")
+    return field.remote_field.get_accessor_name() if field is not None else None
+
+
+class ReverseName(models.ForeignObject):  # type: ignore[type-arg]
+    """A second reverse name of the relation `pgh_obj`, for objects and for filters; no column, no migration."""
+
+    def __init__(self, to: Model, related_name: str) -> None:
+        super().__init__(
+            to,
+            models.DO_NOTHING,
+            from_fields=["pgh_obj"],
+            to_fields=[str(to._meta.pk.name)],
+            related_name=related_name,
+        )
+
+    def contribute_to_class(self, cls: Any, name: str, private_only: bool = False, **kwargs: Any) -> None:
+        """Become a private field: one that has no part in tables and migrations."""
+        super().contribute_to_class(cls, name, private_only=True, **kwargs)
+
+
+def alias_fields(tracked_model: Model, obj_field: AnyField) -> dict[str, AnyField]:
+    """Return the relations by which `event` and `events` both reach the events, as older tutorials expect."""
+    # Not `get_fields`: in a project this runs before every model is loaded, when reverse relations are not known yet.
+    taken = {field.name for field in (*tracked_model._meta.fields, *tracked_model._meta.many_to_many)}
+    main = getattr(obj_field.remote_field, "related_name", None)
+    return {
+        f"pgh_{name}_of": ReverseName(tracked_model, name)
+        for name in _REVERSE_NAMES
+        if main and name != main and not (name in taken or name in vars(tracked_model))
+    }

@@ -1,0 +1,364 @@
+"""Trackers: which changes of a model become events, and the trigger that each of them stands for.
+
+A tracker's label is what its events are called. `row` says which side of a change an event holds: `Old` the row as
+it was before, `New` as it is after.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, Literal
+
+from django.db import models
+
+from pgmagic.declare.conditions import AnyChange, Condition, table_fields
+from pgmagic.declare.delegates import delegates
+from pgmagic.declare.event_fields import UNSET, AnyField, Unset, setting
+from pgmagic.declare.templates import Func
+from pgmagic.declare.trigger import Trigger
+from pgmagic.declare.vocabulary import After, Delete, Insert, Level, Operation, Row, Update, UpdateOf
+from pgmagic.errors import DeclarationError
+
+Model = type[models.Model]
+EventModel = type[Any]
+Side = Literal["OLD", "NEW"]
+
+Old: Final = "OLD"
+New: Final = "NEW"
+
+
+class EventTrigger(Trigger):
+    """Records one side of each changed row as an event.
+
+    event_model: where the events go. label: what they are called. row: `Old` or `New`.
+    """
+
+    when = After
+
+    def __init__(
+        self,
+        *,
+        event_model: EventModel,
+        label: str,
+        row: Side,
+        name: str,
+        operation: Operation,
+        condition: Condition | models.Q | None = None,
+    ) -> None:
+        self.event_model = event_model
+        self.label = label
+        self.row = row
+        super().__init__(name=name, operation=operation, condition=condition)
+
+    def get_func(self, model: Model) -> Func | str:
+        """Return the body, as written by the compiler."""
+        return delegates.compiler.body(self, model)
+
+
+class Tracker:
+    """What a model is tracked by. A subclass may set `label` and override `setup`.
+
+    Raises:
+        DeclarationError: it has no label.
+    """
+
+    label: str | None = None
+
+    def __init__(self, label: str | None = None) -> None:
+        self.label = label or self.label
+        if not isinstance(self.label, str) or not self.label or "\x00" in self.label:
+            raise DeclarationError(
+                f'{type(self).__name__} needs a label, as its first argument or as a "label" attribute: a text that is '
+                f"not empty and has no NUL in it; got {self.label!r}."
+            )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.label}>"
+
+    @property
+    def side(self) -> Side:
+        """The side of a change that its events hold; for events that no trigger records, the row as it is."""
+        return New
+
+    def setup(self, event_model: EventModel) -> None:
+        """Prepare what the tracker needs, for one event model; called once the model is complete."""
+
+    def pghistory_setup(self, event_model: EventModel) -> None:
+        """Make the event model known to the tracked model under this label, then set up."""
+        tracked = event_model.pgh_tracked_model
+        tracked.pgh_event_models = {**vars(tracked).get("pgh_event_models", {}), str(self.label): event_model}
+        self.setup(event_model)
+
+
+class ManualEvent(Tracker):
+    """Events that only `create_event` records."""
+
+
+class RowEvent(Tracker):
+    """Records an event for each changed row. Every argument may also be a class attribute.
+
+    label: what the events are called. condition: only changes for which it is true; without one, an update is
+    recorded only if a tracked field really changed; `None` records every one. operation: which changes. row: `Old`
+    or `New`. trigger_name: derived from label and operation unless given. level: row level only, for now.
+
+    Raises:
+        DeclarationError: the arguments contradict each other.
+    """
+
+    operation: Operation | None = None
+    row: Side | None = None
+    condition: Condition | models.Q | Unset | None = UNSET
+    trigger_name: str | None = None
+    level: Level | None = None
+
+    def __init__(
+        self,
+        label: str | None = None,
+        *,
+        condition: Condition | models.Q | Unset | None = UNSET,
+        operation: Operation | None = None,
+        row: Side | None = None,
+        trigger_name: str | None = None,
+        level: Level | None = None,
+    ) -> None:
+        super().__init__(label)
+        self.condition = condition if condition is not UNSET else self.condition
+        self.operation = operation or self.operation
+        self.row = row or self.row
+        self.trigger_name = trigger_name or self.trigger_name
+        self.level = level or self.level
+        self._validate()
+
+    def _validate(self) -> None:
+        if not isinstance(self.operation, Operation):
+            raise DeclarationError(
+                f"{self!r} needs an operation, as in operation=pghistory.Update; got {self.operation!r}."
+            )
+        if self.row not in (Old, New):
+            raise DeclarationError(
+                f"{self!r} needs row=pghistory.Old (as it was) or row=pghistory.New (as it is); got {self.row!r}."
+            )
+        missing = Insert if self.row == Old else Delete
+        if missing in self.operation:
+            raise DeclarationError(
+                f'{self!r}: there is no "{self.row}" row on {str(missing).lower()} events.'
+            )
+        check_level(self.level, repr(self))
+
+    @property
+    def side(self) -> Side:
+        """The side of a change that its events hold."""
+        return self.row or New
+
+    def setup(self, event_model: EventModel) -> None:
+        """Register the trigger that records the events."""
+        check_level(self.level or event_model.pgh_level or setting("PGHISTORY_LEVEL"), repr(self))
+        self.add_event_trigger(event_model)
+
+    def add_event_trigger(self, event_model: EventModel) -> None:
+        """Register the trigger on the tracked model."""
+        condition = self._condition(event_model)
+        self._register(event_model, self.operation or Insert, condition)
+
+    def _condition(self, event_model: EventModel) -> Condition | models.Q | None:
+        if not isinstance(self.condition, Unset):
+            return self.condition
+        return real_change(event_model) if is_update(self.operation) else None
+
+    def _register(
+        self, event_model: EventModel, operation: Operation, condition: Condition | models.Q | None
+    ) -> None:
+        trigger = EventTrigger(
+            event_model=event_model,
+            label=str(self.label),
+            row=self.side,
+            name=self.trigger_name or trigger_name(str(self.label), operation),
+            operation=operation,
+            condition=condition,
+        )
+        trigger.register(event_model.pgh_tracked_model)
+
+
+class InsertEvent(RowEvent):
+    """Records each new row."""
+
+    label = "insert"
+    operation = Insert
+    row = New
+
+
+class UpdateEvent(RowEvent):
+    """Records each row that an update really changed, as it is after; `row=Old` as it was before."""
+
+    label = "update"
+    operation = Update
+    row = New
+
+
+class DeleteEvent(RowEvent):
+    """Records each deleted row as it was."""
+
+    label = "delete"
+    operation = Delete
+    row = Old
+
+
+# The names that older tutorials use. Unlike `UpdateEvent`, those for updates record every update, also one that
+# changes nothing, unless they are given a condition.
+
+
+class AfterInsert(RowEvent):
+    """Records each new row."""
+
+    operation = Insert
+    row = New
+    condition = None
+
+
+class AfterUpdate(RowEvent):
+    """Records each updated row as it is after the update."""
+
+    operation = Update
+    row = New
+    condition = None
+
+
+class AfterInsertOrUpdate(RowEvent):
+    """Records each new row, and each updated row as it is after the update."""
+
+    operation = Insert | Update
+    row = New
+    condition = None
+
+
+class BeforeUpdate(RowEvent):
+    """Records each updated row as it was before the update."""
+
+    operation = Update
+    row = Old
+    condition = None
+
+
+class BeforeDelete(RowEvent):
+    """Records each deleted row as it was."""
+
+    operation = Delete
+    row = Old
+    condition = None
+
+
+class BeforeUpdateOrDelete(RowEvent):
+    """Records each updated or deleted row as it was."""
+
+    operation = Update | Delete
+    row = Old
+    condition = None
+
+
+class Snapshot(RowEvent):
+    """Records each new row, and each row that an update really changed, as it is after.
+
+    So the latest event of an object is what its row is now.
+    """
+
+    label = "snapshot"
+    operation = Insert | Update
+    row = New
+
+    def add_event_trigger(self, event_model: EventModel) -> None:
+        """Register two triggers: only that of the update can compare with the row before."""
+        if not isinstance(self.condition, Unset):
+            super().add_event_trigger(event_model)
+            return
+        # One name of its own for each of them, also where the user chose it.
+        for operation, condition in ((Insert, None), (Update, real_change(event_model))):
+            part = RowEvent(
+                self.label,
+                operation=operation,
+                row=New,
+                condition=condition,
+                trigger_name=self._part_name(operation),
+            )
+            part.add_event_trigger(event_model)
+
+    def _part_name(self, operation: Operation) -> str | None:
+        return f"{self.trigger_name}_{str(operation).lower()}" if self.trigger_name else None
+
+
+OLDER: Final[tuple[type[Tracker], ...]] = (
+    Snapshot, AfterInsert, AfterUpdate, AfterInsertOrUpdate, BeforeUpdate, BeforeDelete, BeforeUpdateOrDelete,
+)  # fmt: skip
+
+
+def is_update(operation: Operation | None) -> bool:
+    """Return whether an operation is an update and nothing else."""
+    return operation == Update or isinstance(operation, UpdateOf)
+
+
+def real_change(event_model: EventModel) -> Condition:
+    """Return a condition that is true where a tracked field changed; where none is tracked, where any field did."""
+    return AnyChange(*(tracked.name for _, tracked in tracked_fields(event_model)))
+
+
+def tracked_fields(event_model: EventModel) -> Iterator[tuple[AnyField, AnyField]]:
+    """Yield each field of an event model that mirrors one of the tracked table's, and that field, in table order."""
+    own = {field.name: field for field in event_model._meta.concrete_fields}
+    for tracked in table_fields(event_model.pgh_tracked_model):
+        if tracked.name in own:
+            yield own[tracked.name], tracked
+
+
+def check_labels(tracked: Model, event_label: str, trackers: Iterable[Tracker]) -> None:
+    """Check that no label of a tracked model stands for two trackers. event_label: the event model's, as in `app.Name`.
+
+    Raises:
+        DeclarationError: one does, or something is no tracker.
+    """
+    taken = {
+        label: other._meta.object_name
+        for label, other in vars(tracked).get("pgh_event_models", {}).items()
+        if other._meta.label != event_label
+    }
+    for tracker in trackers:
+        if not isinstance(tracker, Tracker):
+            raise DeclarationError(
+                f"{tracked._meta.object_name} is tracked by trackers such as pghistory.InsertEvent(), but {tracker!r} "
+                f"was given."
+            )
+        label = str(tracker.label)
+        if label in taken:
+            raise DeclarationError(
+                f'{tracked._meta.object_name} has two trackers with the label "{label}" (events in {taken[label]}): '
+                f"give one of them another label, as its first argument."
+            )
+        taken[label] = event_label.rpartition(".")[2]
+
+
+def check_level(level: Any, what: str) -> None:
+    """Check that events are recorded for each row.
+
+    Raises:
+        DeclarationError: another level was asked for, or none that exists.
+    """
+    if level is None or level == Row:
+        return
+    raise DeclarationError(
+        f"{what}: history is recorded at row level, and level={level!r} is not available; leave it out, or use "
+        f"level=pghistory.Row."
+    )
+
+
+def trigger_name(label: str, operation: Operation) -> str:
+    """Return the name of the trigger that records an operation under a label: `label_insert`, `label_insert_or_update`.
+
+    Two labels, or two operations under one label, never share a name.
+    """
+    words = [str(Update) if isinstance(single, UpdateOf) else str(single) for single in operation]
+    name = f"{label}_{'_or_'.join(words).lower()}"
+    if re.search(r"_or(-[0-9a-f]{8})?\Z", label):
+        # "a_insert_or" on update would be called what "a" on insert or update is.
+        digest = hashlib.sha256(label.encode()).hexdigest()[:8]
+        return f"{label}-{digest}_{'_or_'.join(words).lower()}"
+    return name

@@ -1,0 +1,126 @@
+"""The query surface of `Events`: a query set whose table is the events of all event models in its scope."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NoReturn
+
+from django.apps import apps
+from django.db import models, router
+from django.db.models.sql import Query
+from django.db.models.sql.datastructures import BaseTable
+
+from pgmagic.compile.reading import Scope, events_sql
+from pgmagic.compile.sql import render
+from pgmagic.declare.trackers import EventModel
+from pgmagic.errors import HistoryError
+
+
+class _EventsTable(BaseTable):
+    """What stands in FROM instead of a table."""
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        """Return the events in the scope of the compiled query, as a derived table."""
+        event_models = registered_event_models(connection.alias)
+        # Every value is a literal in it; the percent signs are the driver's, which looks for parameters.
+        union = render(events_sql(event_models, compiler.query.scope)).replace("%", "%%")
+        return f"({union}) {compiler.quote_name_unless_alias(self.table_alias)}", []
+
+
+class EventsQuery(Query):
+    """A query over `_EventsTable`, with a scope."""
+
+    base_table_class = _EventsTable
+    scope = Scope()
+
+
+class EventsQuerySet(models.QuerySet[Any, Any]):
+    """Events of all event models, as rows of the same columns."""
+
+    query: EventsQuery
+
+    def __init__(
+        self, model: Any = None, query: Any = None, using: str | None = None, hints: Any = None
+    ) -> None:
+        super().__init__(model=model, query=query or EventsQuery(model), using=using, hints=hints)
+
+    def across(self, *event_models: EventModel | str) -> EventsQuerySet:
+        """Return only the events of event models, given as classes or as labels.
+
+        Raises:
+            HistoryError: something is no event model.
+        """
+        labels = [_event_label(event_model) for event_model in event_models]
+        return self._scoped(self.query.scope.only(labels))
+
+    def tracks(self, *objects: Any) -> EventsQuerySet:
+        """Return only the events of objects; of none, no events. Each argument is an object or an iterable of them."""
+        return self._scoped(self.query.scope.of(_flat(objects)))
+
+    def references(self, *objects: Any) -> EventsQuerySet:
+        """Return only the events that have a foreign key, `pgh_obj` too, to one of the objects; of none, no events."""
+        return self._scoped(self.query.scope.referring_to(_flat(objects)))
+
+    def target(self, *objects: Any) -> EventsQuerySet:
+        """Return only the events of objects: the older name of `tracks`."""
+        return self.tracks(*objects)
+
+    def update(self, **kwargs: Any) -> NoReturn:
+        """Refuse: these are rows of many tables."""
+        raise HistoryError(
+            "Events are only read: change the rows of one event model, as in PostEvent.objects."
+        )
+
+    def delete(self) -> NoReturn:
+        """Refuse: these are rows of many tables."""
+        raise HistoryError(
+            "Events are only read: delete the rows of one event model, as in PostEvent.objects."
+        )
+
+    def _scoped(self, scope: Scope) -> EventsQuerySet:
+        narrowed: EventsQuerySet = self._chain()  # type: ignore[attr-defined]
+        narrowed.query.scope = scope
+        return narrowed
+
+
+class NoEventsManager(models.Manager[Any]):
+    """A manager without events: what relations and tools that walk over all models meet."""
+
+    def get_queryset(self) -> models.QuerySet[Any]:
+        """Return nothing."""
+        return super().get_queryset().none()
+
+
+def registered_event_models(alias: str | None = None) -> list[EventModel]:
+    """Return the event models that have a table, on one database or on all, in the order of their labels."""
+    found = [
+        model
+        for model in apps.get_models()
+        if hasattr(model, "pgh_tracked_model")
+        and not model._meta.proxy
+        and (alias is None or router.allow_migrate_model(alias, model))
+    ]
+    return sorted(found, key=lambda model: model._meta.label)
+
+
+def _event_label(event_model: EventModel | str) -> str:
+    model: Any = apps.get_model(event_model) if isinstance(event_model, str) else event_model
+    if not hasattr(model, "pgh_tracked_model"):
+        name = getattr(model, "__name__", repr(model))
+        raise HistoryError(f"across() takes event models such as PostEvent, but {name} is none.")
+    return str(model._meta.label)
+
+
+def _flat(objects: Iterable[Any]) -> Iterator[models.Model]:
+    """Yield objects out of objects and iterables of them.
+
+    Raises:
+        HistoryError: something is neither.
+    """
+    for found in objects:
+        if isinstance(found, models.Model):
+            yield found
+        elif isinstance(found, Iterable) and not isinstance(found, str | bytes):
+            yield from _flat(found)
+        else:
+            raise HistoryError(f"Events are looked up for objects of models, but {found!r} was given.")

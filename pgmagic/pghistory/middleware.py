@@ -1,0 +1,74 @@
+"""`HistoryMiddleware`: who and from where, for the events that a request causes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest
+
+from pgmagic.db.runtime.context import context
+from pgmagic.declare.event_fields import setting
+
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+class HistoryMiddleware:
+    """Opens a context with the user's primary key (`user`) and the path (`url`) for each request, sync or async.
+
+    `PGHISTORY_MIDDLEWARE_METHODS` says for which methods. A view that sets `request.user` later, as token
+    authentication does, changes the context with it. A subclass may extend `get_context`.
+    """
+
+    sync_capable: ClassVar[bool] = True
+    async_capable: ClassVar[bool] = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def get_context(self, request: HttpRequest) -> dict[str, Any]:
+        """Return the metadata of a request's context."""
+        return {"user": _key(getattr(request, "user", None)), "url": request.path}
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Answer a request in its context."""
+        if iscoroutinefunction(self.get_response):
+            return self._answer(request)
+        if request.method not in setting("PGHISTORY_MIDDLEWARE_METHODS", _METHODS):
+            return self.get_response(request)
+        with context(**self.get_context(request)):
+            _watch(request)
+            return self.get_response(request)
+
+    async def _answer(self, request: HttpRequest) -> Any:
+        get_response: Callable[[HttpRequest], Awaitable[Any]] = self.get_response
+        if request.method not in setting("PGHISTORY_MIDDLEWARE_METHODS", _METHODS):
+            return await get_response(request)
+        auser = getattr(request, "auser", None)
+        if auser is not None:
+            # Loads the user without blocking; `request.user` gives the same one from now on.
+            request.user = await auser()
+        async with context(**self.get_context(request)):
+            _watch(request)
+            return await get_response(request)
+
+
+class _Watched:
+    """Makes a request tell the open context of a user that is set on it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "user":
+            context(user=_key(value))
+
+
+def _watch(request: HttpRequest) -> None:
+    kind = type(request)
+    request.__class__ = type(kind.__name__, (_Watched, kind), {"__module__": kind.__module__})
+
+
+def _key(user: Any) -> Any:
+    return getattr(user, "pk", None)
