@@ -1,0 +1,144 @@
+"""Result frames: pandas DataFrames that keep a promise about their columns and carry words beside them."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
+
+LINE = "line"
+"""The name of the row index of a frame whose rows may have lines attached.
+
+pandas drops the name wherever it replaces the labels (`reset_index`, `set_index`, `ignore_index=True`), so the
+name tells whether the labels in `ResultFrame.attached` still mean the rows that they were written for.
+"""
+
+Role = Literal["text", "code", "verdict", "count", "duration", "pairs", "before", "after", "changes"]
+"""What the values of a column are, for whoever shows them.
+
+`code` is source text; `verdict` a word of a fixed vocabulary; `count` a number of things; `duration`
+milliseconds; `pairs` a dict of short facts; `before` and `after` the two sides of a change; `changes` a dict of
+`[before, after]` by field; `text` everything else.
+"""
+
+
+class ResultRow(Protocol):
+    """One row of a result: an attribute for each column, and the lines shown under the row."""
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """The lines shown under the row, such as `NOTICE: checked`."""
+
+
+class ResultFrame(pd.DataFrame):
+    """A DataFrame with a documented set of columns, a caption, notes, and lines attached to single rows.
+
+    Filtering, sorting, copying, pickling and concatenating keep the class and its words; no two frames share
+    them. Selecting a single column gives an ordinary Series.
+
+    Attributes:
+        columns_contract: column -> dtype, in order; what a freshly made frame has, also an empty one.
+        columns_roles: column -> `Role`, for the columns that are not plain text or numbers.
+        caption: one line above the table, or None.
+        notes: sentences shown under the table, in order.
+        attached: row label -> lines shown under that row, in order; the index with the labels is named `line`.
+
+    """
+
+    columns_contract: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    columns_roles: ClassVar[Mapping[str, Role]] = MappingProxyType({})
+
+    _metadata = ["caption", "notes", "attached"]
+    caption: str | None
+    notes: list[str]
+    attached: dict[Hashable, list[str]]
+
+    def __init__(
+        self,
+        *args: Any,
+        caption: str | None = None,
+        notes: Iterable[str] = (),
+        attached: Mapping[Hashable, Iterable[str]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.caption = caption
+        self.notes = list(notes)
+        self.attached = {label: list(lines) for label, lines in (attached or {}).items()}
+        if self.attached:
+            self.index = self.index.rename(LINE)
+
+    @classmethod
+    def from_rows(
+        cls, rows: Iterable[ResultRow], *, caption: str | None = None, notes: Iterable[str] = ()
+    ) -> Self:
+        """Return a frame with one row for each of `rows`, its columns and dtypes as in the contract.
+
+        The index is named `line` and counts from 0; a row's `lines` are attached to its label. None is missing
+        data.
+        """
+        listed = list(rows)
+        columns = {
+            name: pd.Series([getattr(row, name) for row in listed], dtype=dtype)
+            for name, dtype in cls.columns_contract.items()
+        }
+        return cls(
+            columns,
+            index=pd.RangeIndex(len(listed), name=LINE),
+            caption=caption,
+            notes=notes,
+            attached={label: row.lines for label, row in enumerate(listed) if row.lines},
+        )
+
+    @property
+    def _constructor(self) -> type[Self]:
+        return type(self)
+
+    def lines_of(self, label: Hashable) -> list[str]:
+        """Return the lines attached to the row with this label; none where the labels were replaced."""
+        return list(self.attached.get(label, ())) if self.index.name == LINE else []
+
+    def loose_lines(self) -> list[str]:
+        """Return the attached lines whose rows cannot be told any more, because the labels were replaced."""
+        if self.index.name == LINE:
+            return []
+        return [line for lines in self.attached.values() for line in lines]
+
+    def __finalize__(self, other: Any, method: str | None = None, **kwargs: Any) -> Self:
+        super().__finalize__(other, method=method, **kwargs)  # type: ignore[misc, unused-ignore]
+        if method == "concat":
+            # pandas hands on no metadata here. Version 3 calls the concatenated objects `input_objs`, 2 `objs`.
+            objects = getattr(other, "input_objs", None) or other.objs
+            self._join_metadata([frame for frame in objects if isinstance(frame, ResultFrame)])
+        elif isinstance(other, ResultFrame):
+            # pandas passes the very same lists on: a note on a filtered frame would show up on its parent.
+            for name in self._metadata:
+                object.__setattr__(self, name, deepcopy(getattr(self, name)))
+        return self
+
+    def _join_metadata(self, frames: Sequence[ResultFrame]) -> None:
+        """Take over the words of `frames`, of which this frame is the concatenation."""
+        captions = {frame.caption for frame in frames}
+        self.caption = captions.pop() if len(captions) == 1 else None
+        self.notes = list(dict.fromkeys(note for frame in frames for note in frame.notes))
+        self.attached = {}
+        for frame in frames:
+            for label, lines in frame._lines_of_own_rows():
+                if self.index.name == LINE and self.index.is_unique:
+                    known = self.attached.setdefault(label, [])
+                    # Only a concatenation of columns meets a label twice, and often with the very same lines.
+                    known.extend(line for line in lines if line not in known)
+                else:
+                    # Two rows answer to the label, or none: better under the table than under a wrong row.
+                    self.notes.extend(lines)
+
+    def _lines_of_own_rows(self) -> list[tuple[Hashable, list[str]]]:
+        """Return label and lines of the rows that are here; a filtered frame knows its parent's as well."""
+        if self.index.name != LINE:
+            return list(self.attached.items())
+        return [(label, lines) for label, lines in self.attached.items() if label in self.index]

@@ -1,0 +1,112 @@
+"""Python values from the database to pandas arrays that lose nothing of them, and back."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Values: TypeAlias = Any
+    """A pandas extension array or a numpy array; their stubs have too little in common to be of use."""
+
+Kind = Literal["integer", "boolean", "timestamp", "date", "text", "decimal", "float", "json", "uuid", "other"]
+KINDS: frozenset[str] = frozenset(get_args(Kind))
+
+
+def faithful(values: Sequence[Any], kind: Kind) -> Values:
+    """Return `values` as an array of the dtype that holds this kind of database value without loss.
+
+    | kind | dtype | missing |
+    | --- | --- | --- |
+    | integer | Int64 | NA |
+    | boolean | boolean | NA |
+    | float | Float64; NaN is a value of its own | NA |
+    | text | string | NA |
+    | timestamp | datetime64[us, UTC]; datetime64[us] where the values have no time zone | NaT |
+    | date | datetime64[s], at midnight and without a time zone | NaT |
+    | decimal, json, uuid, other | object: the Python values themselves | None |
+
+    Raises:
+        ValueError: `kind` is not one of these.
+
+    """
+    match kind:
+        case "integer":
+            return pd.array(values, dtype="Int64")
+        case "boolean":
+            return pd.array(values, dtype="boolean")
+        case "text":
+            return pd.array(values, dtype="string")
+        case "float":
+            return _floats(values)
+        case "timestamp":
+            return _timestamps(values)
+        case "date":
+            return pd.DatetimeIndex(_numpy_times(values, "D").astype("datetime64[s]")).array
+        case "decimal" | "json" | "uuid" | "other":
+            return _objects(values)
+    raise ValueError(f"No values are of the kind {kind!r}; the kinds are {', '.join(get_args(Kind))}.")
+
+
+def python_values(values: Values) -> NDArray[np.object_]:
+    """Return the Python values that `values` stands for: None where it is missing, a `date` for a date."""
+    if pd.api.types.is_object_dtype(values.dtype):
+        return _objects(np.asarray(values))
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        times = pd.DatetimeIndex(values)
+        found = times.date if times.dtype == np.dtype("datetime64[s]") else times.to_pydatetime()
+    else:
+        found = values.astype(object)
+    found[np.asarray(pd.isna(values))] = None
+    return np.asarray(found)
+
+
+def kept(values: Values) -> pd.Series[Any]:
+    """Return `values` as a Series of their own dtype, which DataFrame leaves alone.
+
+    Given a bare array of objects it would look at them, and turn datetimes into Timestamps and None into NaT.
+    """
+    series: pd.Series[Any] = pd.Series(values, dtype=values.dtype)
+    return series
+
+
+def is_missing(value: object) -> bool:
+    """Return whether a value stands for "nothing here" in a column of Python values.
+
+    A float NaN does, since pandas writes one where it has no value; a `Decimal("NaN")` is a database's value.
+    """
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
+
+
+def _objects(values: Sequence[Any] | NDArray[Any]) -> NDArray[np.object_]:
+    # np.array(values, dtype=object) would spread lists of equal length over a second dimension.
+    found = np.fromiter(values, dtype=object, count=len(values))
+    found[[is_missing(value) for value in values]] = None
+    return found
+
+
+def _floats(values: Sequence[Any]) -> Values:
+    absent = np.array([value is None or value is pd.NA for value in values], dtype=bool)
+    # pd.array(..., dtype="Float64") would turn a NaN of the database into a NULL.
+    present = [0.0 if gone else value for value, gone in zip(values, absent, strict=True)]
+    return pd.arrays.FloatingArray(np.array(present, dtype=float), absent)
+
+
+def _timestamps(values: Sequence[Any]) -> Values:
+    first = next((value for value in values if not is_missing(value)), None)
+    if first is not None and first.tzinfo is None:
+        return pd.DatetimeIndex(_numpy_times(values, "us")).array
+    in_utc = [None if is_missing(value) else value.astimezone(UTC).replace(tzinfo=None) for value in values]
+    return pd.DatetimeIndex(_numpy_times(in_utc, "us")).tz_localize("UTC").array
+
+
+def _numpy_times(values: Sequence[Any], unit: str) -> NDArray[np.datetime64]:
+    # numpy keeps the unit; pandas 2 goes through nanoseconds, which end in the year 2262.
+    return np.array([None if is_missing(value) else value for value in values], dtype=f"datetime64[{unit}]")

@@ -1,0 +1,56 @@
+"""Comparing two values of one field, documents key by key."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from itertools import zip_longest
+from typing import Any
+
+import pandas as pd
+
+_PLAIN_KEY = re.compile(r"[^\W\d][\w-]*")
+
+Change = tuple[str, Any, Any]
+"""A path, the value before and the value after; `pd.NA` on the side where the path does not exist."""
+
+
+def changes(path: str, before: Any, after: Any) -> list[Change]:
+    """Return the innermost changes between two values of the field `path`, in the order of their documents.
+
+    Two dicts are compared key by key (`field.key`, or `field["odd key"]`), two lists item by item
+    (`field[0]`); anything else is compared whole, as Postgres would: None equals None, NaN equals NaN, and
+    inside a document `true` is not `1`, though Python says so.
+    """
+    found: list[Change] = []
+    _compare(path, before, after, found)
+    return found
+
+
+def _compare(path: str, before: Any, after: Any, found: list[Change]) -> None:
+    if before is after:
+        return
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in [*before, *(key for key in after if key not in before)]:
+            old, new = before.get(key, pd.NA), after.get(key, pd.NA)
+            if old is not new:  # spares most paths their making
+                _compare(f"{path}{_step(key)}", old, new, found)
+    elif isinstance(before, list) and isinstance(after, list):
+        for index, (old, new) in enumerate(zip_longest(before, after, fillvalue=pd.NA)):
+            if old is not new:
+                _compare(f"{path}[{index}]", old, new, found)
+    elif before is pd.NA or after is pd.NA or not _same_leaf(before, after):
+        found.append((path, before, after))
+
+
+def _same_leaf(before: Any, after: Any) -> bool:
+    if isinstance(before, bool) or isinstance(after, bool):
+        return False  # there are only two bools, and these two values are not the same object
+    return bool(before == after) or bool(before != before and after != after)
+
+
+@lru_cache(maxsize=4096)
+def _step(key: str) -> str:
+    # A key that could be taken for several steps, or for an index, is quoted: two paths never read alike.
+    return f".{key}" if _PLAIN_KEY.fullmatch(key) else f"[{json.dumps(key, ensure_ascii=False)}]"

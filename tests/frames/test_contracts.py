@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import pickle
+from dataclasses import fields
+
+import pandas as pd
+import pytest
+
+from pgmagic.frames import (
+    DiffFrame,
+    HistoryFrame,
+    InstallationFrame,
+    InstallationRow,
+    OutcomeFrame,
+    OutcomeRow,
+    WideDiffFrame,
+    diff_frame,
+    history_frame,
+    installation_frame,
+    outcome_frame,
+    wide_diff_frame,
+)
+
+FULL_OUTCOME = OutcomeRow(
+    step=1,
+    statement="post.delete()",
+    verdict="rejected",
+    rows=0,
+    table="notebook_post",
+    trigger="notebook.Post:keep",
+    reason="no",
+    elapsed_ms=1.5,
+)
+FULL_INSTALLATION = InstallationRow(
+    object="notebook.Post:keep",
+    kind="trigger",
+    action="create",
+    status="done",
+    fires="BEFORE DELETE · ROW",
+    condition='OLD."kept"',
+    elapsed_ms=2.5,
+)
+EVENT = {"pgh_id": [1], "pgh_created_at": [None], "pgh_label": ["l"], "pgh_obj_id": [1]}
+
+FRAMES = {
+    "outcome, empty": (outcome_frame([]), OutcomeFrame),
+    "outcome, full": (outcome_frame([FULL_OUTCOME]), OutcomeFrame),
+    "outcome, all missing": (outcome_frame([OutcomeRow(step=1, statement="pass")]), OutcomeFrame),
+    "installation, empty": (installation_frame([]), InstallationFrame),
+    "installation, full": (installation_frame([FULL_INSTALLATION]), InstallationFrame),
+    "history, empty": (history_frame({}, {}), HistoryFrame),
+    "history, full": (history_frame(EVENT, {}), HistoryFrame),
+    "diff, empty": (diff_frame(history_frame({}, {})), DiffFrame),
+    "diff, no field": (diff_frame(history_frame(EVENT, {})), DiffFrame),
+    "wide diff, empty": (wide_diff_frame(history_frame({}, {})), WideDiffFrame),
+    "wide diff, full": (wide_diff_frame(history_frame(EVENT, {})), WideDiffFrame),
+}
+
+
+@pytest.mark.parametrize(("frame", "expected"), FRAMES.values(), ids=FRAMES)
+def test_frame_keeps_its_contract(frame, expected):
+    assert type(frame) is expected
+    assert list(frame.columns) == list(expected.columns_contract)
+    assert {name: str(dtype).replace("[python]", "") for name, dtype in frame.dtypes.items()} == dict(
+        expected.columns_contract
+    )
+
+
+@pytest.mark.parametrize(("frame", "expected"), FRAMES.values(), ids=FRAMES)
+def test_frame_survives_pickling(frame, expected):
+    again = pickle.loads(pickle.dumps(frame))  # noqa: S301
+    assert type(again) is expected
+    pd.testing.assert_frame_equal(again, frame)
+    assert getattr(again, "sides", None) == getattr(frame, "sides", None)
+
+
+@pytest.mark.parametrize("expected", {kind for _, kind in FRAMES.values()}, ids=lambda kind: kind.__name__)
+def test_roles_are_those_of_columns_in_the_contract(expected):
+    assert set(expected.columns_roles) <= set(expected.columns_contract)
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [(OutcomeRow, OutcomeFrame), (InstallationRow, InstallationFrame)],
+    ids=["outcome", "inst"],
+)
+def test_row_has_a_field_for_every_column(row, kind):
+    assert [field.name for field in fields(row)] == [*kind.columns_contract, "lines"]
+
+
+def test_values_arrive_in_their_columns():
+    assert outcome_frame([FULL_OUTCOME]).iloc[0].to_dict() == {
+        "step": 1,
+        "statement": "post.delete()",
+        "verdict": "rejected",
+        "rows": 0,
+        "table": "notebook_post",
+        "trigger": "notebook.Post:keep",
+        "reason": "no",
+        "elapsed_ms": 1.5,
+    }
+
+
+def test_missing_values_are_missing():
+    frame = outcome_frame([OutcomeRow(step=1, statement="pass")])
+    missing = frame.columns[frame.isna().iloc[0]]
+    assert list(missing) == ["verdict", "rows", "table", "trigger", "reason", "elapsed_ms"]
+
+
+def test_unknown_column_is_refused():
+    with pytest.raises(TypeError):
+        OutcomeRow(step=1, statement="x", verdikt="applied")  # type: ignore[call-arg]
