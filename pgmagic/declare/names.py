@@ -53,11 +53,19 @@ def validate_name(name: object, what: str) -> None:
     """Check that a name can be stored in Postgres at all.
 
     Raises:
-        DeclarationError: it is no text, empty, or holds a NUL character, which Postgres cannot store.
+        DeclarationError: it is no text, empty, or holds what Postgres cannot store: NUL, or half of a surrogate pair.
     """
     if not isinstance(name, str) or not name:
         raise DeclarationError(f'{what} must have "name" attribute: a text that is not empty, got {name!r}.')
-    if "\x00" in name:
+    if "\x00" in name or not _is_storable(name):
         raise DeclarationError(
-            f"{what} has a NUL character in its name {name!r}, which Postgres cannot store."
+            f"{what} has a NUL character or half a character in its name {name!r}, which Postgres cannot store."
         )
+
+
+def _is_storable(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
