@@ -188,10 +188,10 @@ def _make_private(folder: Path, account: Account) -> None:
     folder only, so whoever comes second keeps what the first one put there.
     """
     made = Path(tempfile.mkdtemp(prefix=".pgmagic-", dir=folder.parent))
-    hand_over(made, account, account.private_mode)
     try:
+        hand_over(made, account, account.private_mode)
         made.rename(folder)
-    except OSError:
+    except (OSError, EmbeddedServerError) as error:
         made.rmdir()
-        if not folder.is_dir():
+        if isinstance(error, EmbeddedServerError) or not folder.is_dir():
             raise

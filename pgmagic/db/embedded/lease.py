@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from pgmagic.db.embedded.binaries import Binaries
+
 MUTEX_SECONDS = 180.0
 
 
@@ -121,6 +123,17 @@ def acquire(home: Path | None = None) -> Lease:
     """
     binaries = find_binaries()
     layout = _layout_of(home, binaries.major)
+    try:
+        return _acquire(layout, binaries)
+    except OSError as error:
+        raise EmbeddedServerError(
+            f"The embedded Postgres server in {layout.folder} cannot be used ({error.strerror or error}:"
+            f" {error.filename or layout.folder}): correct that, or set PGMAGIC_HOME to another folder."
+        ) from error
+
+
+def _acquire(layout: Layout, binaries: Binaries) -> Lease:
+    """Return a lease of the server of `layout`."""
     account = server_account(layout.folder, layout.home)
     prepare(layout, account)
     with _guard, mutex(layout.mutex, MUTEX_SECONDS) as held:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgmagic.db import embedded
-from pgmagic.db.embedded import processes
+from pgmagic.db.embedded import processes, sockets
 from pgmagic.db.embedded.layout import Layout
 
 from .support import layout_of
@@ -30,9 +30,11 @@ if TYPE_CHECKING:
 
 
 def _remove(base: Path) -> None:
-    for folder in base.rglob("postgres-*"):
-        if folder.name.startswith("postgres-") and (folder / "data").is_dir():
-            processes.kill_server(Layout(folder.parent, int(folder.name.partition("-")[2])))
+    """Remove `base` with the servers in it and their sockets' folders outside."""
+    for data in base.rglob("postgres-*/data"):
+        layout = Layout(data.parent.parent, int(data.parent.name.partition("-")[2]))
+        processes.kill_server(layout)
+        sockets.remove_socket_folder(layout)
     shutil.rmtree(base)
 
 

@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from pgmagic.db import embedded
-from pgmagic.db.embedded import cluster, processes, settings
+from pgmagic.db.embedded import cluster, locks, processes, settings
+from pgmagic.db.embedded.account import Account
 from pgmagic.errors import EmbeddedServerError
 
 from .support import Worker, answer, layout_of
@@ -54,6 +55,24 @@ def test_interrupted_setting_up_leaves_nothing(cold_home: Path, start_worker: St
     assert list(layout_of(cold_home).leases.iterdir()) == []
     assert working_in(cold_home) == []
     assert not cluster.is_alive(layout_of(cold_home))
+
+
+def test_interrupt_ends_the_program_that_sets_up(base: Path) -> None:
+    """A program that nobody ended would go on holding the lock, and writing."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    account = Account(os.geteuid(), os.getegid(), separate=False)
+    try:
+        with locks.mutex(base / "lock", 1) as held:
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            with pytest.raises(KeyboardInterrupt):
+                processes.run_to_end(["/bin/sleep", "30"], account, {}, base, inherited=held)
+            assert working_in(base) == []
+    finally:
+        signal.signal(signal.SIGALRM, previous)
 
 
 @pytest.mark.slow

@@ -201,7 +201,7 @@ def test_reused_process_number_in_stale_files_does_not_block_the_start(home: Pat
         stale_socket = Path(lease.conninfo["host"], ".s.PGSQL.5432.lock").read_text()
         pid = str(server_pid(home))
     account = server_account(layout.folder)
-    with subprocess.Popen(["/bin/sleep", "60"], user=account.user, group=account.group) as stranger:
+    with subprocess.Popen(["/bin/sleep", "10"], user=account.user, group=account.group) as stranger:
         for path, text in (
             (layout.postmaster_file, stale),
             (Path(lease.conninfo["host"], ".s.PGSQL.5432.lock"), stale_socket),
