@@ -43,6 +43,7 @@ def _add_app(name: str) -> None:
         return
     config.apps = apps
     apps.app_configs[config.label] = config
-    apps.clear_cache()
+    # In this order: the registry's caches are built from the models of every app.
     config.import_models()
+    apps.clear_cache()
     config.ready()
