@@ -82,7 +82,6 @@ def diff_frame(history: HistoryFrame) -> DiffFrame:
 
     Raises:
         ValueError: a column that the comparison needs is gone, or the sides of the labels are not known.
-
     """
     pairs = _pairs(history)
     found = _changes(history, pairs)
