@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from pgmagic.render.cells import Cell
-from pgmagic.render.markup import Markup, element, joined, style, text
+from pgmagic.render.markup import BREAK, Markup, element, joined, style, text
 from pgmagic.render.style import CSS
 from pgmagic.render.table import LIMIT, Column, Row, Table, describe
 

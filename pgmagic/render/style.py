@@ -24,7 +24,7 @@ _SOURCE = """
   --pgm-sans: var(--jp-ui-font-family, var(--vscode-font-family, system-ui, -apple-system, "Segoe UI", sans-serif));
   --pgm-mono: var(--jp-code-font-family, var(--vscode-editor-font-family, ui-monospace, Menlo, Consolas, monospace));
   color: var(--pgm-ink); background: var(--pgm-paper);
-  font: 13px/1.45 var(--pgm-sans); text-align: left; margin: 2px 0 6px; max-width: 100%;
+  font: 13px/1.45 var(--pgm-sans); text-align: left; margin: 2px 0 6px; padding: 2px 0 4px; max-width: 100%;
 }
 [data-jp-theme-light] .pgm, [data-vscode-theme-kind] .pgm, .vscode-body .pgm { --pgm-paper: transparent; }
 [data-jp-theme-light="false"] .pgm, .vscode-dark .pgm, .vscode-high-contrast:not(.vscode-high-contrast-light) .pgm {
