@@ -13,6 +13,7 @@ from pgmagic.frames.base import ResultFrame
 from pgmagic.notebook.declaring import install_cell, plan_cell
 from pgmagic.notebook.magics.arguments import instant, key_and_value
 from pgmagic.notebook.magics.plumbing import in_one_line, keep
+from pgmagic.notebook.outcome import run_cell
 from pgmagic.notebook.session import Session
 from pgmagic.render.sql import sql_html, sql_text
 
@@ -66,6 +67,17 @@ class PgMagics(Magics):
             display(result.frame)
             raise UsageError(f"{result.error} Nothing of this cell was kept.")
         return keep(self.kernel, arguments.output, result.frame)
+
+    @magic_arguments()
+    @argument("--rollback", action="store_true", help="keep nothing of what the cell does")
+    @_output
+    @cell_magic
+    @in_one_line
+    def pgoutcome(self, line: str, cell: str) -> ResultFrame:
+        """Run this cell in one transaction, and show what the database made of each statement."""
+        arguments = parse_argstring(self.pgoutcome, line)
+        frame = run_cell(self.kernel, cell, keep=not arguments.rollback)
+        return keep(self.kernel, arguments.output, frame)
 
     @magic_arguments()
     @argument("target", help="a model, an object, or the name of a model")
