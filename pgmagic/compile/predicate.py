@@ -158,11 +158,28 @@ def _changed(field: Field[Any, Any], changed: bool) -> Fragment:
     )  # fmt: skip
 
 
-class _RowQuery(Query):
-    """A query whose names are `old__field` and `new__field`, and which joins nothing."""
+def expression_sql(expression: Any, model: Model, row: Literal["old", "new"]) -> Fragment:
+    """Return an expression on the fields of a row, such as `Now()` or `F("title")`, as SQL.
 
-    def __init__(self, model: Model) -> None:
+    Raises:
+        UnknownFieldError: it names a field that the model does not have.
+        ConditionError: it needs a join.
+    """
+    query = _RowQuery(model, row)
+    resolved = expression.resolve_expression(query)
+    template, params = query.get_compiler(connection=offline_connection()).compile(resolved)
+    return verbatim(merge(template, params))
+
+
+class _RowQuery(Query):
+    """A query whose names are `old__field` and `new__field`, and which joins nothing.
+
+    row: the row that a name without `old__` or `new__` is of; None refuses such a name.
+    """
+
+    def __init__(self, model: Model, row: Literal["old", "new"] | None = None) -> None:
         super().__init__(model)
+        self.row = row
         self.row_model = model
         # Names that Django leaves unquoted: in a trigger, OLD and NEW are no identifiers of ours.
         self.external_aliases = {"OLD": True, "NEW": True}
@@ -198,6 +215,8 @@ class _RowQuery(Query):
 
     def _column(self, name: str) -> tuple[Any, list[str]]:
         row, *path = name.split(LOOKUP_SEP)
+        if self.row and row not in ("old", "new"):
+            row, path = self.row, [row, *path]
         if row not in ("old", "new") or not path:
             raise ConditionError(
                 f"A condition on {self.row_model._meta.object_name} names a field as old__… or new__…, "
