@@ -106,12 +106,28 @@ def _cell(cell: Cell, column: Column) -> Markup:
 def _traits(cell: Cell, column: Column) -> Iterator[str]:
     if column.align == "right":
         yield "pgm-right"
-    if cell.look == "time":
+    elif cell.look == "time":
         yield "pgm-time"
-    elif len(cell.text) > _SHORT or not cell.text.isprintable() or "  " in cell.text:
+    elif _may_wrap(cell.text):
         yield "pgm-long"
-        if max(map(len, _BREAKS.sub(" ", cell.text).split()), default=0) > _SOLID:
+        if cell.look in ("code", "pairs"):
+            yield "pgm-roomy"
+        if _longest_run(cell.text) > _SOLID:
             yield "pgm-solid"
+
+
+def _may_wrap(content: str) -> bool:
+    """Return whether a text is so long, or so laid out, that its lines need a say in how wide they are."""
+    if "\n" in content:
+        return max(map(len, content.split("\n"))) > _SOLID
+    if "  " in content or "\t" in content:
+        return True
+    return len(content) > _SOLID or _SHORT < len(content) > _longest_run(content)
+
+
+def _longest_run(content: str) -> int:
+    """Return the length of the longest part that holds no good place for a break."""
+    return max(map(len, _BREAKS.sub(" ", content).split()), default=0)
 
 
 def _folded(cell: Cell) -> Markup:
@@ -146,6 +162,8 @@ def _content(cell: Cell) -> Markup:
             return element("span", shown, class_="pgm-missing")
         case "pairs" if cell.pairs:
             return joined([_pair(key, value) for key, value in cell.pairs], text(" "))
+        case "time":
+            return text(cell.text)
         case _:
             return shown
 

@@ -19,7 +19,7 @@ _SOURCE = """
   --pgm-rule: color-mix(in srgb, var(--pgm-ink) 11%, transparent);
   --pgm-line: color-mix(in srgb, var(--pgm-ink) 30%, transparent);
   --pgm-wash: color-mix(in srgb, var(--pgm-ink) 4%, transparent);
-  --pgm-good: #1a7f37; --pgm-bad: #c4232e; --pgm-warn: #8f5b00; --pgm-info: #0a62c9; --pgm-more: #7a3fc4;
+  --pgm-good: #146c2e; --pgm-bad: #c4232e; --pgm-warn: #8f5b00; --pgm-info: #0a62c9; --pgm-more: #7a3fc4;
   --pgm-paper: #ffffff;
   --pgm-sans: var(--jp-ui-font-family, var(--vscode-font-family, system-ui, -apple-system, "Segoe UI", sans-serif));
   --pgm-mono: var(--jp-code-font-family, var(--vscode-editor-font-family, ui-monospace, Menlo, Consolas, monospace));
@@ -51,10 +51,11 @@ _SOURCE = """
 }
 .pgm table.pgm-table td {
   text-align: start; vertical-align: baseline; line-height: 1.45; padding: 3px 10px 3px 8px; max-width: 64ch;
-  white-space: nowrap; tab-size: 4; border: 0; border-top: 1px solid var(--pgm-rule);
+  white-space: pre; tab-size: 4; border: 0; border-top: 1px solid var(--pgm-rule);
 }
 .pgm table.pgm-table tbody tr:first-child td { border-top: 0; }
 .pgm table.pgm-table td.pgm-long { white-space: pre-wrap; overflow-wrap: break-word; min-width: 20ch; }
+.pgm table.pgm-table td.pgm-roomy { min-width: 25ch; }
 .pgm table.pgm-table td.pgm-solid { overflow-wrap: anywhere; }
 .pgm table.pgm-table .pgm-right { text-align: right; font-variant-numeric: tabular-nums; }
 .pgm table.pgm-table .pgm-time { font-variant-numeric: tabular-nums; }
@@ -66,7 +67,7 @@ _SOURCE = """
 .pgm .pgm-severity { font-weight: 600; letter-spacing: .02em; }
 .pgm.pgm code, .pgm.pgm pre {
   font-family: var(--pgm-mono); font-size: 12px; line-height: inherit; color: inherit; background: none;
-  padding: 0; margin: 0; border: 0; white-space: inherit; overflow-wrap: inherit;
+  padding: 0; margin: 0; border: 0; white-space: inherit; overflow-wrap: inherit; word-break: normal;
 }
 .pgm .pgm-missing { color: var(--pgm-faint); }
 .pgm .pgm-null { color: var(--pgm-soft); font-style: italic; }

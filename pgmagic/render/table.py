@@ -114,11 +114,11 @@ def _index_columns(part: pd.DataFrame) -> list[tuple[Column, list[Cell]]]:
 
 
 def _only_counts(frame: pd.DataFrame) -> bool:
-    """Return whether the index says nothing but where a row stands, or stood before it was chosen."""
+    """Return whether the index says nothing but where a row stands or, in a result, where it stood."""
     index = frame.index
     if isinstance(frame, ResultFrame):
         return index.name == LINE or (index.name is None and pd.api.types.is_integer_dtype(index.dtype))
-    return isinstance(index, pd.RangeIndex) and index.name is None
+    return isinstance(index, pd.RangeIndex) and index.name is None and index.equals(pd.RangeIndex(len(index)))
 
 
 def _column(name: str, values: pd.Series[Any], role: Role) -> tuple[Column, list[Cell]]:
