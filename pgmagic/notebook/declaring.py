@@ -23,7 +23,8 @@ from pgmagic.errors import DeclarationError, InstallationError
 from pgmagic.frames.installation import InstallationFrame, InstallationRow, installation_frame
 from pgmagic.notebook.cells import execute, namespace_restored_on_error, parse_cell
 from pgmagic.plan.diff import plan_changes
-from pgmagic.plan.steps import Outcome
+from pgmagic.plan.state import Installed
+from pgmagic.plan.steps import Outcome, Plan
 
 Model = type[models.Model]
 
@@ -56,7 +57,7 @@ def install_cell(shell: InteractiveShell, source: str, app_label: str) -> CellRe
     """
     try:
         with _declared(shell, source, app_label) as (declaration, desired):
-            applied = plan_and_apply(connection, lambda installed: plan_changes(desired, installed))
+            applied = plan_and_apply(connection, lambda installed: _plan(desired, installed))
             result = CellResult(_frame(applied.outcomes), _full_sql(desired), applied.error)
             if applied.error is not None:
                 raise _NotKept(result)
@@ -70,11 +71,15 @@ def plan_cell(shell: InteractiveShell, source: str, app_label: str) -> CellResul
     """Run a cell of declarations and plan their installation; nothing is kept."""
     try:
         with _declared(shell, source, app_label) as (_, desired):
-            plan = plan_only(connection, lambda installed: plan_changes(desired, installed))
+            plan = plan_only(connection, lambda installed: _plan(desired, installed))
             frame = _frame([Outcome(step, "planned") for step in plan.steps])
             raise _NotKept(CellResult(frame, _full_sql(desired)))
     except _NotKept as unkept:
         return unkept.result
+
+
+def _plan(desired: Desired, installed: Installed) -> Plan:
+    return plan_changes(desired, installed.within(backend.choice.schema))
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from pgmagic.plan.steps import Marking, Plan, Step
 def plan_changes(desired: Desired, installed: Installed) -> Plan:
     """Return the steps that make the database hold what is desired; what is there already is `unchanged`.
 
-    Nothing is dropped but triggers of ours that were declared together with a model and no longer are.
+    Nothing is dropped but triggers of ours that were declared together with a model and no longer are, and those
+    that a declaration no longer needs.
 
     Raises:
         InstallationError: a table exists whose columns are not those of its model.
@@ -109,15 +110,19 @@ def _is_current(mark: Mark | None, declared: str, stored: str, with_model: bool)
 
 def _dropped(desired: Desired, installed: Installed) -> Iterator[Step]:
     kept = {(trigger.table, part.name) for trigger in desired.triggers for part in trigger.triggers}
+    uris = {trigger.uri for trigger in desired.triggers}
     stale = [
         existing
         for existing in installed.triggers
         if existing.mark is not None
-        and existing.mark.with_model
-        and existing.mark.uri.partition(":")[0] in desired.owned_labels
+        and (existing.mark.uri in uris or _goes_with_model(existing.mark, desired))
         and (existing.table, existing.name) not in kept
     ]
     yield from drop_steps(stale, kept_functions={trigger.function.name for trigger in desired.triggers})
+
+
+def _goes_with_model(mark: Mark, desired: Desired) -> bool:
+    return mark.with_model and mark.uri.partition(":")[0] in desired.owned_labels
 
 
 def drop_steps(triggers: list[InstalledTrigger], kept_functions: Collection[str] = ()) -> Iterator[Step]:
