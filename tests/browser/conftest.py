@@ -17,7 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
 from pgmagic.db import embedded
 
@@ -60,6 +62,7 @@ def lab(chromium: str, database_url: str | None) -> Iterator[str]:
     base.chmod(0o755)
     shutil.copytree(ROOT / "notebooks", base / "notebooks", ignore=shutil.ignore_patterns(".*"))
     shutil.copytree(ROOT / "data", base / "data")
+    _write_readme_notebook(base / "notebooks" / "readme.ipynb")
     settings = base / "settings"
     settings.mkdir()
     (settings / "overrides.json").write_text(NO_NEWS)
@@ -69,6 +72,8 @@ def lab(chromium: str, database_url: str | None) -> Iterator[str]:
             *(sys.executable, "-m", "pgmagic.cli", "lab", "--", "--no-browser"),
             *("--ip=127.0.0.1", f"--port={port}", f"--IdentityProvider.token={token}"),
             f"--LabApp.app_settings_dir={settings}",
+            # As `window.jupyterapp`, so that tests can call its commands by name.
+            "--LabApp.expose_app_in_browser=True",
         ],
         cwd=base,
         env=_environment(base, database_url),
@@ -88,25 +93,31 @@ def lab(chromium: str, database_url: str | None) -> Iterator[str]:
         shutil.rmtree(base)
 
 
-@pytest.fixture(scope="session")
-def browser(chromium: str) -> Iterator[Any]:
-    """Headless Chromium."""
+@pytest.fixture
+def page(chromium: str, screenshots: Path) -> Iterator[Any]:
+    """A new window of a new headless browser, at twice the usual number of pixels; its last state is photographed.
+
+    New for each test: while it runs, Playwright keeps an event loop in this thread, which others could not bear.
+    """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield running
-        running.close()
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        context = browser.new_context(viewport={"width": 1400, "height": 1000}, device_scale_factor=2)
+        window = context.new_page()
+        yield window
+        window.screenshot(path=screenshots / "last.png")
+        browser.close()
 
 
-@pytest.fixture
-def page(browser: Any, screenshots: Path) -> Iterator[Any]:
-    """A new window with a memory of its own, at twice the usual number of pixels; its last state is photographed."""
-    context = browser.new_context(viewport={"width": 1400, "height": 1000}, device_scale_factor=2)
-    window = context.new_page()
-    yield window
-    window.screenshot(path=screenshots / "last.png")
-    context.close()
+def _write_readme_notebook(path: Path) -> None:
+    """Write a notebook of the README's cells."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    sources = re.findall(r"^```python\n(.*?)\n```$", text, re.MULTILINE | re.DOTALL)
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    nbformat.write(
+        new_notebook(cells=list(map(new_code_cell, sources)), metadata={"kernelspec": kernel}), path
+    )
 
 
 def _environment(base: Path, database_url: str | None) -> dict[str, str]:
