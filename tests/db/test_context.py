@@ -232,6 +232,43 @@ def test_context_left_in_a_transaction_in_error_is_told_behind_its_rollback(thin
     assert contexts(thing) == [(1, None), (2, None)]
 
 
+def test_context_that_was_removed_meanwhile_is_written_again(thing: Any) -> None:
+    with pghistory.context(user=1):
+        thing.objects.create(n=1)
+        Context.objects.all().delete()
+        thing.objects.create(n=2)
+    assert contexts(thing) == [(1, {"user": 1}), (2, {"user": 1})]
+
+
+def test_server_is_told_on_entering_and_on_leaving(thing: Any) -> None:
+    def told() -> Any:
+        # psycopg's own cursor, of which Django, and what it would tell before a statement, knows nothing.
+        return connection.connection.execute("SELECT current_setting('pgmagic.context_id', true)").fetchone()[
+            0
+        ]
+
+    with pghistory.context(user=1) as opened:
+        assert told() == str(opened.id)
+    assert told() == ""
+
+
+def test_what_a_transaction_has_written_is_forgotten_with_it(thing: Any) -> None:
+    def written() -> Any:
+        return connection.connection.execute(
+            "SELECT current_setting('pgmagic.context_written', true)"
+        ).fetchone()[0]
+
+    with pghistory.context(user=1), transaction.atomic():
+        thing.objects.create(n=1)
+        assert '"user": 1' in written()
+        with rolled_back():
+            pghistory.context(extra=1)
+            thing.objects.create(n=2)
+            assert "extra" in written()
+        assert "extra" not in written()
+    assert not written()
+
+
 def test_context_is_right_after_a_raw_rollback(thing: Any) -> None:
     with pghistory.context(user=1), connection.cursor() as cursor:
         cursor.execute("BEGIN")
@@ -365,5 +402,11 @@ def test_another_service_can_open_a_context_by_the_settings(thing: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('pgmagic.context_id', %s, false)", [str(key)])
         cursor.execute("INSERT INTO hist_thing (n) VALUES (1)")
+        assert Context.objects.get().metadata == {}
+        cursor.execute("""SELECT set_config('pgmagic.context_metadata', '{"a": 1, "b": 1}', false)""")
+        cursor.execute("INSERT INTO hist_thing (n) VALUES (2)")
+        cursor.execute("""SELECT set_config('pgmagic.context_metadata', '{"b": 2}', false)""")
+        cursor.execute("INSERT INTO hist_thing (n) VALUES (3)")
     assert Context.objects.get().id == key
-    assert contexts(thing) == [(1, {})]
+    merged = {"a": 1, "b": 2}
+    assert contexts(thing) == [(1, merged), (2, merged), (3, merged)]
