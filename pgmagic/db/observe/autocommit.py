@@ -34,6 +34,7 @@ Hook = tuple[set[str], Callable[[], Any], bool]
 class EmulatedAutocommit:
     """A connection's savepoint that stands for a transaction, and whether the user's own transaction is under way.
 
+    before_undo: called before a transaction of the user's that is not in error is rolled back.
     on_undo: called after everything since the savepoint was rolled back.
     hooks: what `transaction.on_commit` was given, to be run once the cell is committed.
     """
@@ -41,6 +42,7 @@ class EmulatedAutocommit:
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
         self.raw: Any = connection.connection
+        self.before_undo: Callable[[], None] = lambda: None
         self.on_undo: Callable[[], None] = lambda: None
         self.hooks: list[Hook] = []
         self.autocommit = True
@@ -69,6 +71,8 @@ class EmulatedAutocommit:
         """Roll back to the savepoint, which stays."""
         if not self._is_set or self.raw.closed:
             return
+        if self.status == TransactionStatus.INTRANS:
+            self.before_undo()
         self._execute(_UNDO)
         forget_settings(self.connection)
         self.on_undo()

@@ -75,6 +75,7 @@ class CellObserver:
     def step(self) -> Iterator[None]:
         """Watch one step. An error of the database that leaves it ends here; every other exception goes on."""
         start = len(self.recorder.log)
+        self.recorder.taken_back.clear()
         error: DatabaseFailure | psycopg.Error | None = None
         try:
             yield
@@ -116,7 +117,7 @@ class CellObserver:
         """
         if self.recorder.failure is not None or self.raw.closed:
             return
-        for observation in self._observed(self.recorder.log[start:]):
+        for observation in [*self.recorder.taken_back, *self._observed(self.recorder.log[start:])]:
             if observation.kind == "swallowed":
                 by = ", ".join(observation.triggers) or "a trigger"
                 failure.add_note(
@@ -137,6 +138,8 @@ class CellObserver:
             # Pending events forbid to drop a trigger, and this is what COMMIT would do first.
             with self.connection.cursor() as cursor:
                 cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        except PgMagicError:
+            raise
         except DatabaseFailure as error:
             raise _CommitRejectedError(rejection(error, self.probing.catalog)) from error
         self.notes += [f"At COMMIT: {line}" for line in self.messages.take()]

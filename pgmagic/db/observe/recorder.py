@@ -13,7 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import ExecStatus, TransactionStatus
 
 from pgmagic.db.observe.autocommit import LOST, EmulatedAutocommit
-from pgmagic.db.observe.probing import Probing
+from pgmagic.db.observe.probing import Observed, Probing
 from pgmagic.db.observe.statements import (
     Executed,
     answers,
@@ -39,7 +39,8 @@ _UNSEEN = (
 class Recorder:
     """An execute wrapper that guards and writes down statements.
 
-    log: what was executed, in order. failure: why the cell cannot be kept, even if its own code catches the error.
+    log: what was executed, in order. taken_back: what triggers did to rows that the cell itself rolled back.
+    failure: why the cell cannot be kept, even if its own code catches the error.
     """
 
     def __init__(self, autocommit: EmulatedAutocommit, probing: Probing) -> None:
@@ -51,6 +52,8 @@ class Recorder:
         self._clock = 0
         # (name, clock, length of the log) of each savepoint; the first is the one of the emulated transaction.
         self._savepoints: list[tuple[str, int, int]] = [("", 0, 0)]
+        self.taken_back: list[Observed] = []
+        autocommit.before_undo = self._keep_observed
         autocommit.on_undo = lambda: self._undone(0)
 
     def __call__(
@@ -189,9 +192,12 @@ class Recorder:
         """Note that everything since a savepoint was rolled back; probes that went with it are put back."""
         _, clock, start = self._savepoints[place]
         for executed in self.log[start:]:
-            executed.undone = True
+            executed.undone = executed.kind in ("write", "command")
         self._clock += 1
         self.probing.undone(clock, self._clock)
+
+    def _keep_observed(self) -> None:
+        self.taken_back += self.probing.read()
 
     def _with_copy(self, make: Callable[[Any], Any], raw_cursor: Any) -> Any:
         """Return Django's cursor, whose `copy` and `callproc` pass through here, too."""

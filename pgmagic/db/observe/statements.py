@@ -48,7 +48,8 @@ class Executed:
     """One SQL statement that passed: what Postgres answered, or the error.
 
     rows: as the command tag says, missing where it says nothing. table: the relation that the statement writes to.
-    relation: the oid of the table that the first column of a result comes from. undone: it was rolled back again.
+    relation: the oid of the table that the first column of a result comes from. undone: what it wrote was rolled
+    back again.
     """
 
     kind: Kind
@@ -116,7 +117,8 @@ def answers(cursor: Any, many: bool) -> list[tuple[Kind, int | None, str, int | 
         return [_answer(result, result.command_tuples) for result in results]
     result = cursor.pgresult
     if result is None:
-        return [("command", None, "", None)]
+        # What executemany leaves: a count, and no tag.
+        return [("write", cursor.rowcount if cursor.rowcount >= 0 else None, "", None)]
     return [_answer(result, cursor.rowcount if many else result.command_tuples)]
 
 

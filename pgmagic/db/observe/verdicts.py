@@ -1,7 +1,8 @@
 """From what was seen of a step to its verdict.
 
 Several things can happen in one step. The verdict is the first of them in this order, and the reason says how many
-statements or rows it is about: rejected, suppressed, rewritten, applied, no rows, read.
+statements or rows it is about: rejected, suppressed, rewritten, applied, rolled back (by the cell's own code), no
+rows, read.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ Verdict = Literal["applied", "rejected", "rewritten", "suppressed", "no rows", "
 # A value is shown in a line; what is longer is shortened, and its length is named.
 _LONGEST_VALUE = 80
 _RAISED = "P0001"
+_TAKEN_BACK = "the cell itself rolled it back"
+_PLAIN_ORDER: tuple[Verdict, ...] = ("applied", "rolled back", "no rows", "read")
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def step_outcome(
         *_rejections(executed, error, catalog),
         *_suppressions(own, counted),
         *_rewritings(own),
-        *_plain(counted),
+        *_plain(executed),
     ]
     lines = (*messages, *(_effect(observation) for observation in observed if observation.depth > 1))
     if not findings:
@@ -193,14 +196,20 @@ def _rewriting(observation: Observed) -> str:
     return shown if observation.rows == 1 else f"{shown} (1 of {_count(observation.rows, 'row')})"
 
 
-def _plain(counted: Sequence[Executed]) -> Iterable[_Finding]:
-    """Yield what the command tags say by themselves: in this order applied, no rows, read."""
-    writes = [statement for statement in counted if statement.kind in ("write", "command")]
-    done = [statement for statement in writes if statement.rows != 0]
-    for statements, verdict in ((done, "applied"), (writes, "no rows"), (counted, "read")):
-        for statement in statements:
-            yield _Finding(verdict, table=statement.table)  # type: ignore[arg-type]
-            return
+def _plain(executed: Sequence[Executed]) -> Iterable[_Finding]:
+    """Yield what the command tags say by themselves."""
+    if executed:
+        statement = min(executed, key=lambda statement: _PLAIN_ORDER.index(_plain_verdict(statement)))
+        verdict = _plain_verdict(statement)
+        yield _Finding(verdict, _TAKEN_BACK if verdict == "rolled back" else None, statement.table)
+
+
+def _plain_verdict(statement: Executed) -> Verdict:
+    if statement.undone:
+        return "rolled back"
+    if statement.kind == "read":
+        return "read"
+    return "no rows" if statement.rows == 0 or statement.kind == "rejected" else "applied"
 
 
 def _rows(counted: Sequence[Executed], observed: Sequence[Observed], verdict: Verdict) -> int | None:
