@@ -67,9 +67,8 @@ def _table(table: Table) -> Markup:
     heading = element("tr", *(_heading(column) for column in table.columns))
     width = str(len(table.columns))
     rows = [part for row in table.head for part in _row(row, table.columns)]
-    if table.hidden:
-        gap = element("td", text(f"⋮ {table.hidden:,} rows not shown ⋮"), colspan=width)
-        rows.append(element("tr", gap, class_="pgm-gap"))
+    if table.gap:
+        rows.append(element("tr", element("td", text(table.gap), colspan=width), class_="pgm-gap"))
     rows += [part for row in table.tail for part in _row(row, table.columns)]
     return element("table", element("thead", heading), element("tbody", *rows), class_="pgm-table")
 

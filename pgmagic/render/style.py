@@ -2,9 +2,10 @@
 
 Colours come from the page: JupyterLab's variables, then VS Code's, then literals, so that a saved notebook reads
 well as a static page, too. JupyterLab (and nbconvert's pages) and VS Code say on `<body>` whether they are dark;
-on any other page the reader's preference decides, and then the output brings its own paper, because the page's may
-be of the other kind. Selectors name the table as well as the class: JupyterLab styles `table`, `td` and `code` of
-every output, and ours have to weigh more. Without the style (some viewers strip it) a plain table remains.
+on any other page the reader's preference decides, and then the output brings its own paper, because the page's
+may be of the other kind. Selectors name the table, or repeat the class, because JupyterLab styles `table`, `td`,
+`pre` and `code` of every output, and ours must weigh more. Without the style, which some viewers strip, a plain
+table remains.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ _SOURCE = """
 }
 .pgm table.pgm-table tr.pgm-gap td { color: var(--pgm-soft); font-size: 12px; padding: 5px 8px; }
 .pgm .pgm-severity { font-weight: 600; letter-spacing: .02em; }
-.pgm.pgm code, .pgm.pgm pre {
+.pgm.pgm.pgm code, .pgm.pgm.pgm pre {
   font-family: var(--pgm-mono); font-size: 12px; line-height: inherit; color: inherit; background: none;
   padding: 0; margin: 0; border: 0; white-space: inherit; overflow-wrap: inherit; word-break: normal;
 }
@@ -90,7 +91,7 @@ _SOURCE = """
 .pgm .pgm-more { color: var(--pgm-soft); font: 12px var(--pgm-sans); font-style: normal; white-space: nowrap; }
 .pgm .pgm-foot { color: var(--pgm-soft); font-size: 12px; padding: 3px 8px 0; }
 .pgm .pgm-foot p { margin: 2px 0 0; max-width: 88ch; text-align: left; }
-.pgm.pgm pre.pgm-sql { padding: 2px 8px; line-height: 1.5; white-space: pre; overflow-x: auto; }
+.pgm.pgm.pgm pre.pgm-sql { padding: 2px 8px; line-height: 1.5; white-space: pre; overflow-x: auto; }
 .pgm .pgm-sql-keyword { color: var(--pgm-info); }
 .pgm .pgm-sql-type { color: var(--pgm-more); }
 .pgm .pgm-sql-string { color: var(--pgm-good); }

@@ -55,8 +55,17 @@ class Table:
     def size(self) -> str | None:
         """A few words on how much is shown, where it is not everything."""
         if self.hidden:
-            return f"{self.total - self.hidden:,} of {self.total:,} rows"
+            return f"{self.total - self.hidden:,} of {_rows_of(self.total)}"
         return None if self.total else "no rows"
+
+    @property
+    def gap(self) -> str | None:
+        """The words in place of the hidden rows, where there are some."""
+        return f"⋮ {_rows_of(self.hidden)} not shown ⋮" if self.hidden else None
+
+
+def _rows_of(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
 
 
 def describe(frame: pd.DataFrame, limit: int = LIMIT) -> Table:

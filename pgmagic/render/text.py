@@ -40,8 +40,8 @@ def _lines(table: Table, widths: Sequence[int]) -> Iterator[str]:
     yield _beside(["─" * w for w in widths])
     for row in table.head:
         yield from _row(row, table.columns, widths)
-    if table.hidden:
-        yield f"⋮ {table.hidden:,} rows not shown ⋮"
+    if table.gap:
+        yield table.gap
     for row in table.tail:
         yield from _row(row, table.columns, widths)
     if table.size:

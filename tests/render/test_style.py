@@ -52,6 +52,35 @@ def test_darkness_is_taken_from_the_page_and_then_from_the_reader():
     assert FALLBACK["paper"] != LIGHT["paper"]
 
 
+def weight(selector: str) -> tuple[int, int]:
+    """Return how many classes and how many elements a selector names, which is what decides between two."""
+    classes = re.findall(r"\.[a-z][\w-]*|\[[^]]*\]|:(?!:|not)[a-z-]+", selector)
+    elements = re.findall(r"(?:^|[\s>+(])([a-z]+)", selector)
+    return len(classes), len(elements)
+
+
+JUPYTERLAB = {
+    "td": ":not(.jp-RenderedMarkdown).jp-RenderedHTMLCommon td",
+    "th": ":not(.jp-RenderedMarkdown).jp-RenderedHTMLCommon th",
+    "tbody tr:nth-child(n)": ".jp-RenderedHTMLCommon tbody tr:nth-child(odd)",
+    "tbody tr:hover": ".jp-RenderedHTMLCommon tbody tr:hover",
+    "code": ".jp-ThemedContainer .jp-RenderedHTMLCommon :not(pre) > code",
+    "pre": ".jp-ThemedContainer .jp-RenderedHTMLCommon pre",
+}
+
+
+@pytest.mark.parametrize(("ending", "theirs"), JUPYTERLAB.items(), ids=JUPYTERLAB)
+def test_rules_outweigh_jupyterlabs_own(ending, theirs):
+    ours = [
+        one.strip()
+        for selector, _ in RULES
+        for one in selector.split(",")
+        if one.strip().endswith(" " + ending)
+    ]
+    assert ours
+    assert all(weight(selector) > weight(theirs) for selector in ours)
+
+
 def test_sheet_can_stand_in_a_style_element():
     assert "<" not in CSS
     assert "\n" not in CSS

@@ -28,8 +28,9 @@ def test_long_frame_shows_both_ends_and_counts_the_rest():
 def test_frame_at_the_limit_is_whole():
     table = describe(numbers(60))
     assert len(table.head) == 60
-    assert (table.tail, table.hidden, table.size) == ((), 0, None)
+    assert (table.tail, table.hidden, table.size, table.gap) == ((), 0, None, None)
     assert describe(numbers(61)).size == "60 of 61 rows"
+    assert describe(numbers(61)).gap == "⋮ 1 row not shown ⋮"
 
 
 @given(st.integers(0, 30), st.integers(0, 12))
