@@ -5,14 +5,14 @@ from __future__ import annotations
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
-from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.core.magic_arguments import argument, magic_arguments
 from IPython.display import display
 
 from pgmagic import reading
 from pgmagic.frames.base import ResultFrame
 from pgmagic.notebook.declaring import install_cell, plan_cell
 from pgmagic.notebook.magics.arguments import instant, key_and_value
-from pgmagic.notebook.magics.plumbing import in_one_line, keep
+from pgmagic.notebook.magics.plumbing import in_one_line, keep, parsed
 from pgmagic.notebook.outcome import run_cell
 from pgmagic.notebook.session import Session
 from pgmagic.render.sql import sql_html, sql_text
@@ -36,7 +36,7 @@ class PgMagics(Magics):
     @in_one_line
     def pgconnect(self, line: str) -> None:
         """Work on another database or schema, or say which it is."""
-        arguments = parse_argstring(self.pgconnect, line)
+        arguments = parsed(self.pgconnect, line)
         print(self.session.connect(arguments.url, arguments.schema))
 
     @magic_arguments()
@@ -44,7 +44,7 @@ class PgMagics(Magics):
     @in_one_line
     def pgreset(self, line: str) -> None:
         """Drop and recreate this notebook's schema, and forget its models."""
-        parse_argstring(self.pgreset, line)
+        parsed(self.pgreset, line)
         print(self.session.reset())
 
     @magic_arguments()
@@ -58,7 +58,7 @@ class PgMagics(Magics):
     @in_one_line
     def pgtrigger(self, line: str, cell: str) -> ResultFrame:
         """Declare models and triggers in this cell, and install them in one transaction."""
-        arguments = parse_argstring(self.pgtrigger, line)
+        arguments = parsed(self.pgtrigger, line)
         run = plan_cell if arguments.dry_run else install_cell
         result = run(self.kernel, cell, arguments.app)
         if arguments.sql:
@@ -75,7 +75,7 @@ class PgMagics(Magics):
     @in_one_line
     def pgoutcome(self, line: str, cell: str) -> ResultFrame:
         """Run this cell in one transaction, and show what the database made of each statement."""
-        arguments = parse_argstring(self.pgoutcome, line)
+        arguments = parsed(self.pgoutcome, line)
         frame = run_cell(self.kernel, cell, keep=not arguments.rollback)
         return keep(self.kernel, arguments.output, frame)
 
@@ -103,7 +103,7 @@ class PgMagics(Magics):
     @in_one_line
     def pghistory(self, line: str) -> ResultFrame:
         """Show the events of a model or of one object, or what each of them changed."""
-        arguments = parse_argstring(self.pghistory, line)
+        arguments = parsed(self.pghistory, line)
         read = reading.diff if arguments.diff else reading.history
         frame = read(
             self.kernel.user_ns.get(arguments.target, arguments.target),

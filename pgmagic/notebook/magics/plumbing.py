@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from argparse import Namespace
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast
@@ -16,6 +18,23 @@ from pgmagic.notebook.cells import frames_of_cell
 
 C = TypeVar("C", bound=Callable[..., Any])
 T = TypeVar("T")
+
+
+def parsed(magic: Any, line: str) -> Namespace:
+    """Return the arguments on a magic's line; quotes keep words together, as in `--context "user=Ann Lee"`.
+
+    IPython's own splitting leaves the quotes in the value, and breaks `user="Ann Lee"` apart.
+
+    Raises:
+        UsageError: the line does not fit the magic.
+    """
+    words = shlex.shlex(line, posix=True)
+    words.whitespace_split, words.commenters, words.escape = True, "", ""
+    try:
+        arguments = list(words)
+    except ValueError:
+        raise UsageError("A quote is opened and never closed in the magic's line.") from None
+    return cast("Namespace", magic.parser.parse_args(arguments))
 
 
 def in_one_line(magic: C) -> C:
