@@ -11,7 +11,7 @@ import pandas as pd
 
 from pgmagic.frames.base import ResultFrame
 from pgmagic.frames.faithful import kept, python_values
-from pgmagic.frames.values import changes
+from pgmagic.frames.values import COMPARABLE, changes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -203,7 +203,9 @@ def _field_changes(
 ) -> _Changes:
     before, after = values.array.take(previous), values.array.take(following)
     if values.dtype == object:
-        return _document_changes(name, python_values(before), python_values(after), compared)
+        before, after = python_values(before), python_values(after)
+        if not {*map(type, before), *map(type, after)} <= COMPARABLE:
+            return _document_changes(name, before, after, compared)
     changed = np.flatnonzero(_unequal(before, after))
     return _Changes(
         compared[changed],
@@ -215,6 +217,8 @@ def _field_changes(
 
 def _unequal(before: Any, after: Any) -> NDArray[np.bool_]:
     """Return where two arrays of one dtype differ; missing equals missing, and NaN equals NaN."""
+    if before.dtype == object:  # None is a value like any other here
+        return np.asarray((before != after) & ~((before != before) & (after != after)), dtype=bool)
     gone_before, gone_after = np.asarray(pd.isna(before)), np.asarray(pd.isna(after))
     if pd.api.types.is_float_dtype(before.dtype):
         # A comparison of its own, since NaN, a value, equals itself in Postgres and differs from NULL.
@@ -229,7 +233,7 @@ def _unequal(before: Any, after: Any) -> NDArray[np.bool_]:
 def _document_changes(
     name: str, before: NDArray[np.object_], after: NDArray[np.object_], compared: Positions
 ) -> _Changes:
-    """Return the changes of a column of Python values, which may be documents."""
+    """Return the changes of a column of Python values, some of which may be documents."""
     events: list[int] = []
     found: list[Change] = []
     for event, old, new in zip(compared.tolist(), before, after, strict=True):

@@ -87,7 +87,10 @@ def is_missing(value: object) -> bool:
 def _objects(values: Sequence[Any] | NDArray[Any]) -> NDArray[np.object_]:
     # np.array(values, dtype=object) would spread lists of equal length over a second dimension.
     found = np.fromiter(values, dtype=object, count=len(values))
-    found[[is_missing(value) for value in values]] = None
+    # A first look in C finds a Decimal("NaN"), too, which is a value.
+    for position in np.flatnonzero(pd.isna(found)):
+        if is_missing(found[position]):
+            found[position] = None
     return found
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from decimal import Decimal
 from functools import lru_cache
 from itertools import zip_longest
 from typing import Any
+from uuid import UUID
 
 import pandas as pd
 
 _PLAIN_KEY = re.compile(r"[^\W\d][\w-]*")
+
+COMPARABLE = frozenset({str, int, float, Decimal, UUID, type(None)})
+"""Types whose values are the same where `==` says so; of a bool or a document it may say too much."""
 
 Change = tuple[str, Any, Any]
 """A path, the value before and the value after; `pd.NA` on the side where the path does not exist."""
@@ -24,24 +29,31 @@ def changes(path: str, before: Any, after: Any) -> list[Change]:
     inside a document `true` is not `1`, though Python says so.
     """
     found: list[Change] = []
-    _compare(path, before, after, found)
+    if not _plainly_same(before, after):
+        _compare(path, before, after, found)
     return found
 
 
 def _compare(path: str, before: Any, after: Any, found: list[Change]) -> None:
-    if before is after:
-        return
     if isinstance(before, dict) and isinstance(after, dict):
-        for key in [*before, *(key for key in after if key not in before)]:
-            old, new = before.get(key, pd.NA), after.get(key, pd.NA)
-            if old is not new:  # spares most paths their making
+        for key, old in before.items():
+            new = after.get(key, pd.NA)
+            if not _plainly_same(old, new):
                 _compare(f"{path}{_step(key)}", old, new, found)
+        for key, new in after.items():
+            if key not in before:
+                found.append((f"{path}{_step(key)}", pd.NA, new))
     elif isinstance(before, list) and isinstance(after, list):
         for index, (old, new) in enumerate(zip_longest(before, after, fillvalue=pd.NA)):
-            if old is not new:
+            if not _plainly_same(old, new):
                 _compare(f"{path}[{index}]", old, new, found)
     elif before is pd.NA or after is pd.NA or not _same_leaf(before, after):
         found.append((path, before, after))
+
+
+def _plainly_same(before: Any, after: Any) -> bool:
+    """Return whether a glance shows two values to be the same; it spares most paths their making."""
+    return before is after or (type(before) is type(after) and type(before) in COMPARABLE and before == after)
 
 
 def _same_leaf(before: Any, after: Any) -> bool:

@@ -248,9 +248,8 @@ def test_diff_of_200_000_events_is_fast():
         **{f"field_{n}": [number // 20_000 % (n + 1) for number in range(count)] for n in range(8)},
     }
     history = history_frame(columns, {f"field_{n}": "integer" for n in range(8)})
-    start = time.perf_counter()
+    start = time.process_time()  # of the processor, since the machine may be busy with something else
     diff = diff_frame(history)
-    # About 0.4 s on a small machine; the bound is for a busy one.
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     # field_0 never changes, field_n takes the values 0, 1 ... n in turn over ten events of each object
     assert len(diff) == 20_000 * sum(9 for n in range(1, 8))
