@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pgmagic.compile.triggers import IGNORE_ALL, IGNORE_SETTING
 from pgmagic.db.runtime import session
 from pgmagic.declare import registry
+from pgmagic.errors import DeclarationError
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,13 @@ def ignoring(*uris: str, databases: Iterable[str] | None = None) -> Iterator[Non
 
     Raises:
         UnknownTriggerError: nothing is registered under a URI.
+        DeclarationError: a trigger that is named cannot be ignored.
     """
-    names = frozenset(trigger.get_pgid(model) for model, trigger in registry.registered(*uris))
+    named = registry.registered(*uris)
+    for model, trigger in named if uris else ():
+        if not trigger.ignorable:
+            raise DeclarationError(f"{trigger.get_uri(model)} cannot be ignored: its class says so.")
+    names = frozenset(trigger.get_pgid(model) for model, trigger in named)
     block = _Ignored(names if uris else frozenset([IGNORE_ALL]), frozenset(databases) if databases else None)
     token = _ignored.set((*_ignored.get(), block))
     try:

@@ -55,11 +55,10 @@ class ServerSession:
     ) -> Any:
         """Tell the server, then execute the statement."""
         self.tell()
-        forgets = isinstance(statement, str) and statement.lstrip()[:_LONGEST].upper().startswith(_FORGETTING)
         try:
             return execute(statement, params, many, context)
         finally:
-            if forgets:
+            if _forgets(statement, context["cursor"]):
                 self.known = False
 
     def tell(self) -> None:
@@ -100,6 +99,16 @@ class ServerSession:
             # A server that was never told a setting has none, which reads like an empty one.
             return value != self.told.get(name, "")
         return bool(value) or name in self.told
+
+
+def _forgets(statement: Any, cursor: Any) -> bool:
+    """Return whether a session's settings may be others behind a statement that was executed."""
+    if isinstance(statement, str):
+        text = statement.lstrip()
+        if not text.startswith(("-", "/")):
+            return text[:_LONGEST].upper().startswith(_FORGETTING)
+    # Behind a comment, or in an object of psycopg's: the server says what it was.
+    return (cursor.statusmessage or "").startswith(_FORGETTING)
 
 
 def attach(connection: BaseDatabaseWrapper) -> None:
