@@ -62,7 +62,7 @@ SELECT
    WHERE NOT t.tgisinternal))::text
 """  # noqa: S608 - constants of ours
 
-_STATE = f"SELECT table_name, declared FROM {STATE_TABLE}"  # noqa: S608 - a constant of ours
+_STATE = f"SELECT table_name, declared, state FROM {STATE_TABLE}"  # noqa: S608 - a constant of ours
 
 _WHEN = re.compile(r" WHEN \((.*)\) EXECUTE (?:FUNCTION|PROCEDURE) ", re.DOTALL)
 
@@ -77,14 +77,14 @@ def read_catalog(connection: BaseDatabaseWrapper) -> Installed:
         schema, found = cursor.fetchone()
         columns, routines, triggers = (part or [] for part in json.loads(found))
         columns = dict(columns)
-        declared = {}
+        remembered: dict[str, tuple[str, str]] = {}
         if STATE_TABLE in columns:
             cursor.execute(_STATE)
-            declared = dict(cursor.fetchall())
+            remembered = {name: tuple(rest) for name, *rest in cursor.fetchall()}
     return Installed(
         schema=schema,
         tables={
-            name: InstalledTable(name, tuple(names), declared.get(name)) for name, names in columns.items()
+            name: InstalledTable(name, tuple(names), *remembered.get(name, ())) for name, names in columns.items()
         },
         routines={name: Mark.from_comment(comment) for name, comment in dict(routines).items()},
         triggers=tuple(_installed_trigger(*row) for row in triggers),
