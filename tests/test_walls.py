@@ -50,6 +50,7 @@ OUTSIDE = {
     "pyarrow": {"frames", "db"},
     "psycopg": {"db", "notebook", "cli", "pgtrigger", "pghistory"},
     "psycopg.sql": {"db", "compile"},
+    "psycopg.errors": {"db", "compile", "notebook", "cli", "pgtrigger", "pghistory"},
     # A class of psycopg's own that opens connections: nobody but `db`.
     **{f"psycopg.{name}": {"db"} for name in ("connect", "Connection", "AsyncConnection", "Cursor", "pq")},
     "psycopg_pool": {"db"},

@@ -86,7 +86,7 @@ def look(server: embedded.ServerInfo | None = None) -> Look:
     except Error as error:
         reason = str(error).strip().splitlines()
         raise DatabaseUnavailableError(
-            f"The project's database does not answer ({reason[-1] if reason else 'no reason given'}): start it, or "
+            f"The project's database does not answer ({reason[0] if reason else 'no reason given'}): start it, or "
             f"correct its DATABASES setting."
         ) from error
     finally:
@@ -102,6 +102,8 @@ def _configure() -> None:
     try:
         configure_django()
     except (ImportError, ImproperlyConfigured) as error:
+        if not module:
+            raise
         raise PgMagicError(
             f"The settings {module!r} that {_PROJECT_VARIABLE} names cannot be loaded ({error})."
         ) from error

@@ -17,8 +17,8 @@ from django.db import models
 from django.db.models.fields import Field
 
 from pgmagic.compile.offline import offline_connection
-from pgmagic.compile.predicate import column_of, condition_sql
-from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, merge, verbatim
+from pgmagic.compile.predicate import column_of, condition_sql, reason
+from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, merge, quoted, verbatim
 from pgmagic.declare.conditions import Q, concrete_field, table_fields
 from pgmagic.declare.ready_made import FSM, Protect, ReadOnly, SoftDelete
 from pgmagic.declare.trigger import Trigger
@@ -53,6 +53,7 @@ def _(trigger: ReadOnly, model: Model, schema: str | None) -> Fragment:
 @body.register
 def _(trigger: FSM, model: Model, schema: str | None) -> Fragment:
     field = concrete_field(model, str(trigger.field))
+    _check_states(trigger, field)
     message = compose(
         "concat(", literal(f'pgtrigger: Invalid transition of field "{trigger.field}" from "'), ", ",
         _state_text("OLD", field), ", ", literal('" to "'), ", ", _state_text("NEW", field), ", ",
@@ -85,18 +86,31 @@ def transitions_guard(trigger: FSM, model: Model) -> Fragment:
 
     It belongs into the WHEN clause, where it costs no call of the function.
     """
-    try:
-        allowed = Q()
-        for old in dict.fromkeys(old for old, _ in trigger.transitions or ()):
-            following = [new for start, new in trigger.transitions or () if start == old]
-            allowed |= _state_is("old", trigger.field, [old]) & _state_is("new", trigger.field, following)
-        sql = condition_sql(allowed, model)
-    except (ValidationError, ValueError, TypeError) as error:
-        raise DeclarationError(
-            f'The FSM "{trigger.name}" lists a state that is no value of '
-            f"{model._meta.object_name}.{trigger.field}: {error}"
-        ) from error
-    return compose("(", sql, " IS NOT TRUE)")
+    allowed = Q()
+    for old, following in _transitions(trigger):
+        allowed |= _state_is("old", trigger.field, [old]) & _state_is("new", trigger.field, following)
+    return compose("(", condition_sql(allowed, model), " IS NOT TRUE)")
+
+
+def _check_states(trigger: FSM, field: Field[Any, Any]) -> None:
+    for state in trigger.states():
+        try:
+            quoted(field.get_db_prep_save(state, offline_connection()))
+        except (ValidationError, ValueError, TypeError) as error:
+            raise DeclarationError(
+                f'The FSM "{trigger.name}" lists a state that is no value of '
+                f"{field.model._meta.object_name}.{field.name}: {reason(error)}"
+            ) from error
+
+
+def _transitions(trigger: FSM) -> list[tuple[Any, list[Any]]]:
+    """Return each state that can be left, with the states that may follow it."""
+    pairs = trigger.transitions or ()
+    return [
+        (state, following)
+        for state in trigger.states()
+        if (following := [new for old, new in pairs if old == state])
+    ]
 
 
 def _state_is(row: str, field: Any, states: list[Any]) -> Q:
@@ -113,13 +127,15 @@ def _state_text(row: Any, field: Field[Any, Any]) -> Fragment:
 
 def _next_states(trigger: FSM, model: Model, field: Field[Any, Any]) -> Fragment:
     cases = []
-    for old in dict.fromkeys(old for old, _ in trigger.transitions or ()):
-        following = ", ".join(f'"{new}"' for start, new in trigger.transitions or () if start == old)
+    for old, following in _transitions(trigger):
         condition = condition_sql(_state_is("old", trigger.field, [old]), model)
-        cases.append(
-            compose(" WHEN ", condition, " THEN ", literal(f'From "{old}" it may go to {following}.'))
-        )
+        sentence = f"From {_state_name(old)} it may go to {', '.join(map(_state_name, following))}."
+        cases.append(compose(" WHEN ", condition, " THEN ", literal(sentence)))
     return compose("CASE", join("", cases), " ELSE ", literal("No transition leaves this state."), " END")
+
+
+def _state_name(state: Any) -> str:
+    return '"NULL"' if state is None else f'"{state}"'
 
 
 def field_value(value: Any, field: Field[Any, Any]) -> Fragment:
@@ -136,10 +152,10 @@ def field_value(value: Any, field: Field[Any, Any]) -> Fragment:
                 value.resolve_expression(query)
             )
             return verbatim(merge(template, params))
-        return literal(field.get_db_prep_save(value, connection))
+        return quoted(field.get_db_prep_save(value, connection))
     except (ValidationError, ValueError, TypeError) as error:
         raise DeclarationError(
-            f"{value!r} is no value of {field.model._meta.object_name}.{field.name}: {error}"
+            f"{value!r} is no value of {field.model._meta.object_name}.{field.name}: {reason(error)}"
         ) from error
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import singledispatch
 from typing import Any, Literal
 
-from django.core.exceptions import EmptyResultSet, FieldError, FullResultSet
+from django.core.exceptions import EmptyResultSet, FieldError, FullResultSet, ValidationError
 from django.db import models
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.expressions import Col
@@ -94,17 +94,24 @@ def _(condition: models.Q, model: Model) -> Fragment:
     try:
         where = query.build_where(condition)
         template, params = query.get_compiler(connection=connection).compile(where)
+        sql = merge(template, params)
     except EmptyResultSet:
         return verbatim("FALSE")
     except FullResultSet:
         return verbatim("TRUE")
     except PgMagicError:
         raise
-    except (FieldError, ValueError, TypeError) as error:
+    except (FieldError, ValidationError, ValueError, TypeError) as error:
         raise ConditionError(
-            f"The condition {condition} of {model._meta.object_name} is not usable: {error}"
+            f"The condition {condition} of {model._meta.object_name} is not usable: {reason(error)}"
         ) from error
-    return compose("(", verbatim(merge(template, params)), ")") if template else verbatim("TRUE")
+    return compose("(", verbatim(sql), ")") if sql else verbatim("TRUE")
+
+
+def reason(error: Exception) -> str:
+    """Return what Django found wrong with a value, in one line."""
+    texts = error.messages if isinstance(error, ValidationError) else [str(error)]
+    return " ".join(" ".join(texts).split())
 
 
 def column_of(row: Literal["OLD", "NEW"], field: Field[Any, Any]) -> Fragment:

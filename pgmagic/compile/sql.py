@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, LiteralString, cast
 
 from psycopg import sql
+from psycopg.errors import Error
 
 Fragment = sql.Composable
 
@@ -40,6 +41,18 @@ def literal(value: object) -> Fragment:
     return sql.Literal(value)
 
 
+def quoted(value: object) -> Fragment:
+    """Return a quoted literal of a value that somebody else chose.
+
+    Raises:
+        ValueError: Postgres has no such value, such as a text with a NUL in it.
+    """
+    try:
+        return verbatim(render(literal(value)))
+    except Error as error:
+        raise ValueError(str(error)) from error
+
+
 def verbatim(text: str) -> Fragment:
     """Return SQL that its author wrote, or that Django rendered, as it stands."""
     return sql.SQL(cast("LiteralString", text))
@@ -61,8 +74,12 @@ def render(fragment: Fragment) -> str:
 
 
 def merge(template: str, params: Iterable[Any]) -> str:
-    """Return a statement that Django rendered with its placeholders replaced by quoted literals."""
-    return template % tuple(render(literal(param)) for param in params)
+    """Return a statement that Django rendered with its placeholders replaced by quoted literals.
+
+    Raises:
+        ValueError: Postgres has no such value as one of the parameters.
+    """
+    return template % tuple(render(quoted(param)) for param in params)
 
 
 __all__ = [
@@ -73,6 +90,7 @@ __all__ = [
     "join",
     "literal",
     "merge",
+    "quoted",
     "render",
     "verbatim",
 ]

@@ -41,6 +41,9 @@ class ReadOnly(Protect):
     ) -> None:
         self.fields = fields or self.fields
         self.exclude = exclude or self.exclude
+        for argument, value in (("fields", self.fields), ("exclude", self.exclude)):
+            if isinstance(value, str):
+                raise DeclarationError(f"ReadOnly takes {argument}= as a list of names, got {value!r}.")
         if self.fields and self.exclude:
             raise DeclarationError('Must provide only one of "fields" or "exclude" to ReadOnly trigger.')
         super().__init__(**kwargs)
@@ -128,7 +131,12 @@ class FSM(_ReadyMade):
 
     def states(self) -> list[Any]:
         """Return every state that a transition names, in the order in which they first appear."""
-        return list(dict.fromkeys(state for pair in self.transitions or () for state in pair))
+        states: list[Any] = []
+        for state in (state for pair in self.transitions or () for state in pair):
+            # A state may be a list, as in an array field, so that no dict can hold it.
+            if state not in states:
+                states.append(state)
+        return states
 
 
 __all__ = ["FSM", "Protect", "ReadOnly", "SoftDelete"]

@@ -48,7 +48,7 @@ def remove(model: Model, trigger: Trigger) -> None:
     uri = trigger.get_uri(model)
     if uri not in _registry:
         raise UnknownTriggerError(_unknown(uri))
-    del _registry[uri]
+    _forget(uri)
 
 
 def declare_with_model(trigger: Trigger, model: Model) -> None:
@@ -70,7 +70,13 @@ def move(trigger: Trigger, former: Model, new: Model) -> None:
 def remove_model(model: Model) -> None:
     """Take every trigger off a model."""
     for uri in [uri for uri, (registered_model, _) in _registry.items() if registered_model is model]:
-        del _registry[uri]
+        _forget(uri)
+
+
+def _forget(uri: str) -> None:
+    del _registry[uri]
+    # A trigger of the same name may be registered for the model later, without being declared with it.
+    _declared_with_model.discard(uri)
 
 
 def find(uri: str) -> tuple[Model, Trigger] | None:

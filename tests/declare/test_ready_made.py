@@ -1,0 +1,169 @@
+"""Ready-made triggers: what they refuse at declaration. What they do is tested on a live table, in `tests/db`."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgmagic import pgtrigger
+from pgmagic.errors import DeclarationError, UnknownFieldError
+from tests.declare.models import Book, Novel
+
+FSM = {"name": "t", "field": "title", "transitions": [("a", "b")]}
+
+
+@pytest.mark.parametrize(
+    ("declare", "sentence"),
+    [
+        (lambda: pgtrigger.Protect(name="t"), 'Invalid "operation" attribute of trigger "t"'),
+        (lambda: pgtrigger.Protect(operation=pgtrigger.Delete), 'Protect must have "name" attribute'),
+        (
+            lambda: pgtrigger.ReadOnly(name="t", fields=["title"], exclude=["id"]),
+            'Must provide only one of "fields" or "exclude" to ReadOnly trigger.',
+        ),
+        (
+            lambda: pgtrigger.ReadOnly(name="t", fields="title"),
+            "ReadOnly takes fields= as a list of names, got 'title'.",
+        ),
+        (
+            lambda: pgtrigger.ReadOnly(name="t", exclude="id"),
+            "ReadOnly takes exclude= as a list of names, got 'id'.",
+        ),
+        (lambda: pgtrigger.SoftDelete(name="t"), 'Must provide "field" for soft delete.'),
+        (lambda: pgtrigger.SoftDelete(field="title"), 'SoftDelete must have "name" attribute'),
+        (lambda: pgtrigger.FSM(name="t", transitions=[("a", "b")]), 'Must provide "field" for FSM.'),
+        (
+            lambda: pgtrigger.FSM(name="t", field="title"),
+            'Must provide "transitions" for FSM: a list of (from, to) pairs.',
+        ),
+        (lambda: pgtrigger.FSM(**{**FSM, "transitions": []}), 'Must provide "transitions" for FSM'),
+        (
+            lambda: pgtrigger.FSM(**{**FSM, "transitions": ["ab"]}),
+            "An FSM's transition is a pair (from, to), but 'ab' was given.",
+        ),
+        (
+            lambda: pgtrigger.FSM(**{**FSM, "transitions": [("a", "b", "c")]}),
+            "An FSM's transition is a pair (from, to), but ",
+        ),
+        (
+            lambda: pgtrigger.FSM(**{**FSM, "transitions": [("a",)]}),
+            "An FSM's transition is a pair (from, to), but ('a',) was given.",
+        ),
+        (
+            lambda: pgtrigger.FSM(**{**FSM, "transitions": [7]}),
+            "An FSM's transition is a pair (from, to), but 7 was given.",
+        ),
+        (
+            lambda: pgtrigger.FSM(**{**FSM, "transitions": "ab"}),
+            "An FSM's transition is a pair (from, to), but 'a' was given.",
+        ),
+    ],
+)
+def test_contradiction_is_refused_at_declaration(declare, sentence):
+    with pytest.raises(DeclarationError) as raised:
+        declare()
+    assert str(raised.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "kind", "sentence"),
+    [
+        (
+            pgtrigger.ReadOnly(name="t", fields=["titel"]),
+            UnknownFieldError,
+            "Book has no field named 'titel'",
+        ),
+        (
+            pgtrigger.ReadOnly(name="t", exclude=["titel"]),
+            UnknownFieldError,
+            "Book has no field named 'titel'",
+        ),
+        (pgtrigger.SoftDelete(name="t", field="titel"), UnknownFieldError, "Book has no field named 'titel'"),
+        (pgtrigger.SoftDelete(name="t", field="readers"), UnknownFieldError, "'readers' has no column"),
+        (
+            pgtrigger.SoftDelete(name="t", field="pages", value="x"),
+            DeclarationError,
+            "'x' is no value of Book.pages: ",
+        ),
+        (
+            pgtrigger.SoftDelete(name="t", field="day", value="x"),
+            DeclarationError,
+            "'x' is no value of Book.day: ",
+        ),
+        (
+            pgtrigger.SoftDelete(name="t", field="title", value="a\x00b"),
+            DeclarationError,
+            "'a\\x00b' is no value of Book.title: ",
+        ),
+        (pgtrigger.FSM(**{**FSM, "field": "titel"}), UnknownFieldError, "Book has no field named 'titel'"),
+        (
+            pgtrigger.FSM(**{**FSM, "field": "pages"}),
+            DeclarationError,
+            'The FSM "t" lists a state that is no value of Book.pages: ',
+        ),
+        (
+            pgtrigger.FSM(**{**FSM, "field": "code"}),
+            DeclarationError,
+            'The FSM "t" lists a state that is no value of Book.code: ',
+        ),
+        (
+            pgtrigger.FSM(**{**FSM, "transitions": [("a\x00b", "c")]}),
+            DeclarationError,
+            'The FSM "t" lists a state that is no value of Book.title: ',
+        ),
+        (
+            pgtrigger.Protect(
+                name="t", operation=pgtrigger.Update | pgtrigger.Truncate, condition=pgtrigger.Q(old__id=1)
+            ),
+            DeclarationError,
+            'TRUNCATE shows a trigger no rows, so "t" cannot have a condition',
+        ),
+        (
+            pgtrigger.Protect(name="t", operation=pgtrigger.UpdateOf("titel")),
+            UnknownFieldError,
+            "Book has no field named 'titel'",
+        ),
+    ],
+)
+def test_what_the_model_does_not_have_is_refused_when_compiled(trigger, kind, sentence):
+    with pytest.raises(kind) as raised:
+        trigger.compile(Book)
+    assert str(raised.value).startswith(sentence)
+    assert "\n" not in str(raised.value)
+
+
+def test_field_of_a_parent_is_refused():
+    with pytest.raises(UnknownFieldError, match="lives in the table of Book: declare the trigger there"):
+        pgtrigger.SoftDelete(name="t", field="good").compile(Novel)
+
+
+def test_read_only_protects_the_named_all_but_or_all():
+    def protected(**arguments):
+        return [field.name for field in pgtrigger.ReadOnly(name="t", **arguments).protected_fields(Book)]
+
+    everything = protected()
+    assert protected(fields=["title", "id"]) == ["id", "title"]
+    assert protected(fields=("title",)) == ["title"]
+    assert set(everything) - set(protected(exclude=["title", "shelf_id"])) == {"title", "shelf"}
+
+
+def test_fsm_lists_its_states_as_they_first_appear():
+    trigger = pgtrigger.FSM(name="t", field="pages", transitions=[(2, None), (None, 1), [1, 2]])
+    assert trigger.states() == [2, None, 1]
+
+
+def test_class_attributes_hold_for_ready_made_triggers():
+    class Life(pgtrigger.FSM):
+        name = "life"
+        field = "title"
+        transitions = [("a", "b")]
+
+    class Gone(pgtrigger.SoftDelete):
+        name = "gone"
+        field = "pages"
+        value = 3
+
+    assert Life().transitions == [("a", "b")]
+    assert Life(transitions=[("c", "d")]).transitions == [("c", "d")]
+    assert Gone().value == 3
+    assert Gone(value=None).value is None
+    assert pgtrigger.SoftDelete(name="t", field="good").value is False
