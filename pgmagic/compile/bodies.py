@@ -17,12 +17,12 @@ from django.db import models
 from django.db.models.fields import Field
 
 from pgmagic.compile.offline import offline_connection
-from pgmagic.compile.predicate import column_of, condition_sql, reason
-from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, merge, quoted, verbatim
+from pgmagic.compile.predicate import column_of, condition_sql, expression_sql, reason
+from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, quoted
 from pgmagic.declare.conditions import Q, concrete_field, table_fields
 from pgmagic.declare.ready_made import FSM, Protect, ReadOnly, SoftDelete
 from pgmagic.declare.trigger import Trigger
-from pgmagic.errors import DeclarationError
+from pgmagic.errors import DeclarationError, PgMagicError
 
 Model = type[models.Model]
 
@@ -139,20 +139,18 @@ def _state_name(state: Any) -> str:
 
 
 def field_value(value: Any, field: Field[Any, Any]) -> Fragment:
-    """Return a value of a field, or an expression such as `Now()`, as SQL.
+    """Return a value of a field, or an expression on the row that is deleted, as SQL.
 
     Raises:
         DeclarationError: it is no value of the field.
     """
-    connection = offline_connection()
     try:
         if hasattr(value, "resolve_expression"):
-            query = models.sql.Query(field.model)
-            template, params = query.get_compiler(connection=connection).compile(
-                value.resolve_expression(query)
-            )
-            return verbatim(merge(template, params))
-        return quoted(field.get_db_prep_save(value, connection))
+            # The row that a BEFORE DELETE trigger updates is OLD.
+            return expression_sql(value, field.model, "old")
+        return quoted(field.get_db_prep_save(value, offline_connection()))
+    except PgMagicError:
+        raise
     except (ValidationError, ValueError, TypeError) as error:
         raise DeclarationError(
             f"{value!r} is no value of {field.model._meta.object_name}.{field.name}: {reason(error)}"

@@ -16,7 +16,9 @@ _ENABLING: dict[str, LiteralString] = {
 }
 
 # For the rest of a transaction: what pgmagic itself updates is no business of the user's triggers.
-IGNORE_ALL_TRIGGERS = render(compose("SET LOCAL ", identifier(*IGNORE_SETTING.split(".")), " = ", literal(IGNORE_ALL), ";"))
+IGNORE_ALL_TRIGGERS = render(
+    compose("SET LOCAL ", identifier(*IGNORE_SETTING.split(".")), " = ", literal(IGNORE_ALL), ";")
+)
 IGNORE_NO_TRIGGER = render(compose("SET LOCAL ", identifier(*IGNORE_SETTING.split(".")), " = '';"))
 
 

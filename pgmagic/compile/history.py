@@ -53,7 +53,7 @@ def event_columns(trigger: EventTrigger, schema: str | None) -> dict[str, Fragme
         DeclarationError: a column needs a value that no trigger can know.
     """
     event_model = trigger.event_model
-    own = own_columns(event_model, schema, compose(*_text(trigger.label)))
+    own = own_columns(event_model, schema, literal(trigger.label))
     mirrored = {
         event.column: column_of(trigger.row, tracked) for event, tracked in tracked_fields(event_model)
     }
@@ -96,18 +96,6 @@ def _metadata() -> Fragment:
     return compose(
         "coalesce(nullif(current_setting(", literal(CONTEXT_METADATA_SETTING), ", true), ''), '{}')"
     )
-
-
-def _text(value: str) -> tuple[Fragment, ...]:
-    """Return a text as a literal on one line.
-
-    The body of a function is laid out line by line, and a label may hold anything that separates lines somewhere.
-    """
-    lines = value.splitlines(keepends=True)
-    if len(lines) == 1 and lines[0].splitlines() == lines:
-        return (literal(value),)
-    codes = [compose("chr(", literal(ord(character)), ")") for character in value]
-    return (join(" || ", codes),)
 
 
 def _check_optional(field: AnyField, event_model: EventModel) -> None:

@@ -61,7 +61,9 @@ def dump_state(model: type[models.Model]) -> str:
     """Return the state of a model as JSON; the same declaration gives the same text."""
     state = ModelState.from_model(model)
     fields = [[name, _dump_field(field)] for name, field in state.fields.items()]
-    options = {name: _dump(value) for name, value in sorted(state.options.items()) if name in _DATABASE_OPTIONS}
+    options = {
+        name: _dump(value) for name, value in sorted(state.options.items()) if name in _DATABASE_OPTIONS
+    }
     bases = [base for base in state.bases if isinstance(base, str)]
     return json.dumps(
         {"app": state.app_label, "name": state.name, "fields": fields, "options": options, "bases": bases}
@@ -105,7 +107,7 @@ def _dump(value: Any) -> Any:
         return value
     for name, (kind, _) in _TEXTS.items():
         if type(value) is kind:
-            return {name: str(value) if kind in (decimal.Decimal, uuid.UUID) else value.isoformat()}
+            return {name: value.isoformat() if hasattr(value, "isoformat") else str(value)}
     if isinstance(value, list | tuple | set | frozenset):
         return {"list" if isinstance(value, list) else "tuple": [_dump(item) for item in value]}
     if isinstance(value, dict):
@@ -159,5 +161,3 @@ def _find(path: str) -> Any:
             f"A table was made from {path}, which is not here any more: run the cell that defines it first."
         ) from None
     return found
-
-

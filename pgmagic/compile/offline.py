@@ -20,7 +20,8 @@ class OfflineOperations(DatabaseOperations):
 
     def compose_sql(self, sql: str, params: Sequence[Any] | None) -> str:
         """Return the statement with its parameters as literals."""
-        return merge(sql, params or ())
+        # Without parameters nothing stands for one: a percent sign, in a comment, say, is itself.
+        return merge(sql, params) if params else sql
 
 
 class OfflineConnection(DatabaseWrapper):

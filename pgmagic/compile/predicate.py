@@ -6,8 +6,9 @@ In a trigger these are the row before and after; where the rows come out of tran
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import singledispatch
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from django.core.exceptions import EmptyResultSet, FieldError, FullResultSet, ValidationError
 from django.db import models
@@ -17,12 +18,14 @@ from django.db.models.fields import Field
 from django.db.models.lookups import IsNull
 from django.db.models.sql import Query
 from django.db.models.sql.where import AND, WhereNode
+from django.utils import timezone
 
 from pgmagic.compile.offline import offline_connection
 from pgmagic.compile.sql import Fragment, compose, identifier, join, merge, verbatim
 from pgmagic.declare.conditions import (
     Combined,
     Condition,
+    Connector,
     IsDistinctFrom,
     IsNotDistinctFrom,
     Not,
@@ -47,10 +50,19 @@ def condition_sql(condition: Condition | models.Q, model: Model) -> Fragment:
         UnknownFieldError: it names a field that the model does not have.
         ConditionError: it needs a join, or Django does not know the lookup.
     """
-    if isinstance(condition, Condition) and type(condition).resolve is not Condition.resolve:
-        # A user's own kind of condition, which renders itself.
-        return compose("(", verbatim(condition.resolve(model)), ")")
+    if _renders_itself(condition):
+        return _raw(condition.resolve(model))
     return _render(condition, model)
+
+
+def _renders_itself(condition: object) -> TypeGuard[Condition]:
+    """Return whether it is a user's own kind of condition."""
+    return isinstance(condition, Condition) and type(condition).resolve is not Condition.resolve
+
+
+def _raw(sql: str) -> Fragment:
+    """Return SQL on OLD and NEW that somebody wrote, as one operand: `(a) OR (b)` is, and so is `a -- why`."""
+    return compose("(", verbatim(sql), "\n)" if "--" in sql else ")")
 
 
 @singledispatch
@@ -62,8 +74,7 @@ def _render(condition: object, model: Model) -> Fragment:
 
 @_render.register
 def _(condition: Condition, model: Model) -> Fragment:
-    # A raw condition speaks of OLD and NEW; as a whole it stays one operand (`(a) OR (b)`).
-    return compose("(", verbatim(str(condition.sql)), ")")
+    return _raw(str(condition.sql))
 
 
 @_render.register
@@ -74,7 +85,14 @@ def _(condition: Combined, model: Model) -> Fragment:
 
 @_render.register
 def _(condition: Not, model: Model) -> Fragment:
-    return compose("NOT ", condition_sql(condition.condition, model))
+    negated = condition.condition
+    if isinstance(negated, Combined) and not _renders_itself(negated):
+        # Each part by itself, so that a Q keeps treating NULL as `exclude()` does.
+        connector: Connector = "OR" if negated.connector == "AND" else "AND"
+        return condition_sql(Combined(connector, *(~part for part in negated.conditions)), model)
+    if isinstance(negated, Not) and not _renders_itself(negated):
+        return condition_sql(negated.condition, model)
+    return compose("NOT ", condition_sql(negated, model))
 
 
 @_render.register
@@ -92,8 +110,10 @@ def _(condition: models.Q, model: Model) -> Fragment:
     query = _RowQuery(model)
     connection = offline_connection()
     try:
-        where = query.build_where(condition)
-        template, params = query.get_compiler(connection=connection).compile(where)
+        # `__date` and `__year` speak of the current time zone: one declaration compiles alike wherever it is done.
+        with timezone.override(timezone.get_default_timezone()):
+            where = query.build_where(condition)
+            template, params = query.get_compiler(connection=connection).compile(where)
         sql = merge(template, params)
     except EmptyResultSet:
         return verbatim("FALSE")
@@ -101,11 +121,21 @@ def _(condition: models.Q, model: Model) -> Fragment:
         return verbatim("TRUE")
     except PgMagicError:
         raise
-    except (FieldError, ValidationError, ValueError, TypeError) as error:
+    except (FieldError, ValidationError, ValueError, TypeError, LookupError) as error:
+        # Its names only: the text of a value may be a query that would be sent.
         raise ConditionError(
-            f"The condition {condition} of {model._meta.object_name} is not usable: {reason(error)}"
+            f"The condition on {', '.join(_names(condition))} of {model._meta.object_name} is not usable: "
+            f"{reason(error)}"
         ) from error
     return compose("(", verbatim(sql), ")") if sql else verbatim("TRUE")
+
+
+def _names(condition: models.Q) -> Iterator[str]:
+    for child in condition.children:
+        if isinstance(child, models.Q):
+            yield from _names(child)
+        elif isinstance(child, tuple):
+            yield child[0]
 
 
 def reason(error: Exception) -> str:
@@ -128,11 +158,28 @@ def _changed(field: Field[Any, Any], changed: bool) -> Fragment:
     )  # fmt: skip
 
 
-class _RowQuery(Query):
-    """A query whose names are `old__field` and `new__field`, and which joins nothing."""
+def expression_sql(expression: Any, model: Model, row: Literal["old", "new"]) -> Fragment:
+    """Return an expression on the fields of a row, such as `Now()` or `F("title")`, as SQL.
 
-    def __init__(self, model: Model) -> None:
+    Raises:
+        UnknownFieldError: it names a field that the model does not have.
+        ConditionError: it needs a join.
+    """
+    query = _RowQuery(model, row)
+    resolved = expression.resolve_expression(query)
+    template, params = query.get_compiler(connection=offline_connection()).compile(resolved)
+    return verbatim(merge(template, params))
+
+
+class _RowQuery(Query):
+    """A query whose names are `old__field` and `new__field`, and which joins nothing.
+
+    row: the row that a name without `old__` or `new__` is of; None refuses such a name.
+    """
+
+    def __init__(self, model: Model, row: Literal["old", "new"] | None = None) -> None:
         super().__init__(model)
+        self.row = row
         self.row_model = model
         # Names that Django leaves unquoted: in a trigger, OLD and NEW are no identifiers of ours.
         self.external_aliases = {"OLD": True, "NEW": True}
@@ -155,6 +202,10 @@ class _RowQuery(Query):
         self, filter_expr: Any, branch_negated: bool = False, current_negated: bool = False, **kwargs: Any
     ) -> Any:
         """Return a condition of the WHERE clause; a negated one is true of NULL, as Django's `exclude()` is."""
+        if isinstance(filter_expr, Condition) and not isinstance(filter_expr, models.Q):
+            raise ConditionError(
+                f"{filter_expr!r} stands inside of Q(…): combine the two with & or | instead, Q(…) & {filter_expr!r}."
+            )
         clause, joins = super().build_filter(
             filter_expr, branch_negated=branch_negated, current_negated=current_negated, **kwargs
         )
@@ -164,6 +215,8 @@ class _RowQuery(Query):
 
     def _column(self, name: str) -> tuple[Any, list[str]]:
         row, *path = name.split(LOOKUP_SEP)
+        if self.row and row not in ("old", "new"):
+            row, path = self.row, [row, *path]
         if row not in ("old", "new") or not path:
             raise ConditionError(
                 f"A condition on {self.row_model._meta.object_name} names a field as old__… or new__…, "

@@ -25,7 +25,8 @@ class DollarQuoted(sql.Composable):
         """Return the literal in UTF-8."""
         tag = "$body$"
         number = 0
-        while tag in self.text:
+        # Where the text with its closing tag holds that tag earlier, the literal would end there.
+        while (self.text + tag).index(tag) < len(self.text):
             number += 1
             tag = f"$body{number}$"
         return f"{tag}{self.text}{tag}".encode()

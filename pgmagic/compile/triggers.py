@@ -14,8 +14,8 @@ from django.db import models
 
 from pgmagic.compile import bodies, ddl
 from pgmagic.compile.desired import DesiredFunction, DesiredPgTrigger, DesiredTrigger
-from pgmagic.compile.predicate import condition_sql
 from pgmagic.compile.ignoring import IGNORE_ALL, IGNORE_SETTING
+from pgmagic.compile.predicate import condition_sql
 from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, join, literal, render, verbatim
 from pgmagic.declare.conditions import Condition, concrete_field, table_fields
 from pgmagic.declare.ready_made import FSM, Protect
@@ -34,6 +34,7 @@ from pgmagic.declare.vocabulary import (
 from pgmagic.errors import DeclarationError
 
 Model = type[models.Model]
+
 
 @dataclass(frozen=True)
 class Target:

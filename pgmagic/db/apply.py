@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
+from pgmagic.compile.sql import DollarQuoted, compose, render
 from pgmagic.db.catalog import STATE_TABLE, STORED_FUNCTION, STORED_TRIGGER, read_catalog
 from pgmagic.errors import InstallationError
 from pgmagic.plan.state import Installed
@@ -164,13 +165,12 @@ def _leave_marks(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> None
     raw: Any = connection.connection
     with connection.wrap_database_errors, raw.cursor() as cursor:
         if markings:
-            cursor.execute(
-                sql.SQL(_MARK).format(
-                    markings=sql.Literal(json.dumps([_as_json(marking) for marking in markings])),
-                    stored_function=sql.SQL(STORED_FUNCTION),
-                    stored_trigger=sql.SQL(STORED_TRIGGER),
-                )
+            body = sql.SQL(_MARK).format(
+                markings=sql.Literal(json.dumps([_as_json(marking) for marking in markings])),
+                stored_function=sql.SQL(STORED_FUNCTION),
+                stored_trigger=sql.SQL(STORED_TRIGGER),
             )
+            cursor.execute(compose("DO LANGUAGE plpgsql ", DollarQuoted(render(body)), ";"))
         remembered = [astuple(step.remember) for step in steps if step.remember]
         if remembered:
             cursor.execute(CREATE_STATE_TABLE)
@@ -196,7 +196,6 @@ _REMEMBER = (
 
 # Names resolve by the session's search_path; definitions are read under an empty one, as in the catalog query.
 _MARK = """
-DO LANGUAGE plpgsql $do$
 DECLARE
   marking record;
   path text := current_setting('search_path');
@@ -222,4 +221,4 @@ BEGIN
     END IF;
     PERFORM set_config('search_path', path, true);
   END LOOP;
-END $do$"""
+END"""

@@ -39,22 +39,23 @@ tables AS (SELECT c.oid, c.relname, s.nspname, s.place
            FROM pg_class AS c JOIN searched AS s ON s.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'f'))
 SELECT
   (SELECT nspname FROM searched ORDER BY place LIMIT 1),
-  jsonb_build_array((SELECT jsonb_object_agg(relname, columns) FROM (
-     SELECT DISTINCT ON (c.relname) c.relname,
+  jsonb_build_array((SELECT jsonb_object_agg(relname, jsonb_build_array(nspname, columns)) FROM (
+     SELECT DISTINCT ON (c.relname) c.relname, c.nspname,
             (SELECT coalesce(jsonb_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_attribute AS a
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
      FROM tables AS c ORDER BY c.relname, c.place) AS visible),
   (SELECT jsonb_object_agg(p.proname, d.description) FROM pg_proc AS p
      JOIN searched AS s ON s.oid = p.pronamespace
      JOIN pg_description AS d ON d.objoid = p.oid AND d.classoid = 'pg_proc'::regclass
-     WHERE d.description LIKE '{{"pgmagic"%' AND p.prorettype <> 'trigger'::regtype),
+     WHERE d.description LIKE '{{"pgmagic"%' AND p.prorettype <> 'trigger'::regtype
+       AND s.place = (SELECT min(place) FROM searched)),
   (SELECT jsonb_agg(jsonb_build_array(
        c.nspname, c.relname, t.tgname, t.tgtype, t.tgdeferrable, t.tginitdeferred,
        (SELECT jsonb_agg(a.attname ORDER BY a.attnum) FROM pg_attribute AS a
         WHERE a.attrelid = t.tgrelid AND a.attnum = ANY (t.tgattr)),
        pg_get_triggerdef(t.oid), t.tgenabled, obj_description(t.oid, 'pg_trigger'), {STORED_TRIGGER},
        n.nspname, p.proname, obj_description(p.oid, 'pg_proc'), {STORED_FUNCTION})
-       ORDER BY c.nspname, c.relname, t.tgname)
+       ORDER BY c.place, c.relname, t.tgname)
    FROM pg_trigger AS t
      JOIN tables AS c ON c.oid = t.tgrelid
      JOIN pg_proc AS p ON p.oid = t.tgfoid
@@ -75,20 +76,28 @@ def read_catalog(connection: BaseDatabaseWrapper) -> Installed:
         cursor.execute(f"{_PIN_PATH};{_CATALOG};{_RESTORE_PATH}")
         cursor.nextset()
         schema, found = cursor.fetchone()
-        columns, routines, triggers = (part or [] for part in json.loads(found))
-        columns = dict(columns)
+        tables, routines, triggers = (part or [] for part in json.loads(found))
+        tables = dict(tables)
         remembered: dict[str, tuple[str, str]] = {}
-        if STATE_TABLE in columns:
+        if STATE_TABLE in tables and tables[STATE_TABLE][0] == schema:
             cursor.execute(_STATE)
-            remembered = {name: tuple(rest) for name, *rest in cursor.fetchall()}
+            remembered = {name: (declared, state) for name, declared, state in cursor.fetchall()}
     return Installed(
         schema=schema,
         tables={
-            name: InstalledTable(name, tuple(names), *remembered.get(name, ())) for name, names in columns.items()
+            name: _installed_table(name, columns, where, remembered if where == schema else {})
+            for name, (where, columns) in tables.items()
         },
         routines={name: Mark.from_comment(comment) for name, comment in dict(routines).items()},
         triggers=tuple(_installed_trigger(*row) for row in triggers),
     )
+
+
+def _installed_table(
+    name: str, columns: list[str], schema: str, remembered: dict[str, tuple[str, str]]
+) -> InstalledTable:
+    declared, state = remembered.get(name, (None, None))
+    return InstalledTable(name, tuple(columns), declared, schema, state)
 
 
 def _installed_trigger(

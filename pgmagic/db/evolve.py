@@ -65,7 +65,8 @@ def plan_evolutions(
                 found[label].append((_step(label, operation, statements), _moves_columns(operation)))
         before = state
     return {
-        label: Evolution([step for step, _ in steps], any(moves for _, moves in steps)) for label, steps in found.items()
+        label: Evolution([step for step, _ in steps], any(moves for _, moves in steps))
+        for label, steps in found.items()
     }
 
 
@@ -83,7 +84,9 @@ def _was_made_differently(table: DesiredTable, installed: Installed) -> bool:
     return existing is not None and existing.declared not in (None, table.declared)
 
 
-def _project_states(changed: Sequence[DesiredTable], installed: Installed) -> tuple[ProjectState, ProjectState]:
+def _project_states(
+    changed: Sequence[DesiredTable], installed: Installed
+) -> tuple[ProjectState, ProjectState]:
     """Return the models as their tables were made, and as they are declared now; all other models are in both."""
     before, after = ProjectState(), ProjectState()
     renewed = {table.label: table for table in changed}
@@ -156,7 +159,7 @@ def _use_declared_field(app_label: str, operation: Any) -> None:
 
 
 def _label(operation: Any, app_label: str, state: ProjectState) -> str:
-    name = getattr(operation, "model_name", None) or getattr(operation, "name", "")
+    name = str(getattr(operation, "model_name", None) or getattr(operation, "name", ""))
     found = state.models.get((app_label, name.lower()))
     return f"{app_label}.{found.name}" if found else ""
 
@@ -214,12 +217,15 @@ def _check_dropped(
         return
     if _any_row(connection, model._meta.db_table, f"{dropped.column}", present=True):
         raise DataLossError(
-            f"The column {model._meta.db_table}.{dropped.column} holds data and would be dropped: say --allow-data-loss "
-            f"to drop it, or --rename {model._meta.object_name}.{operation.name}=NEW_NAME if the field has a new name."
+            f"The column {model._meta.db_table}.{dropped.column} holds data and would be dropped: say "
+            f"--allow-data-loss to drop it, or --rename {model._meta.object_name}.{operation.name}=NEW_NAME if the "
+            f"field has a new name."
         )
 
 
-def _check_not_null(connection: BaseDatabaseWrapper, operation: Any, state: ProjectState, app_label: str) -> None:
+def _check_not_null(
+    connection: BaseDatabaseWrapper, operation: Any, state: ProjectState, app_label: str
+) -> None:
     declared = operation.field
     if declared.null or declared.many_to_many or declared.has_default() or declared.has_db_default():
         return
@@ -239,7 +245,7 @@ def _check_not_null(connection: BaseDatabaseWrapper, operation: Any, state: Proj
 
 def _any_row(connection: BaseDatabaseWrapper, table: str, column: str | None, *, present: bool) -> bool:
     """Return whether a row has a value in a column, or has none; without a column, whether there is a row."""
-    condition = sql.SQL("true")
+    condition: sql.Composable = sql.SQL("true")
     if column is not None:
         test = sql.SQL("{} IS NOT NULL" if present else "{} IS NULL")
         condition = test.format(sql.Identifier(column))

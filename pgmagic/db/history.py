@@ -116,7 +116,7 @@ def _check_targets(event: Any, instance: models.Model, alias: str) -> None:
     """
     fields: Iterable[Any] = instance._meta.concrete_fields
     for field in fields:
-        if not isinstance(field, models.ForeignKey) or not field.db_constraint:
+        if not (isinstance(field, models.ForeignKey) and getattr(field, "db_constraint", True)):
             continue
         value = getattr(instance, field.attname)
         target: Any = field.related_model

@@ -81,9 +81,13 @@ def _apply(model: Model, database: str | None, plan: Any) -> None:
 
 
 def _installed_parts(installed: Installed, model: Model, trigger: Trigger) -> list[InstalledTrigger]:
-    names = {part.name for part in compiled(model, trigger).triggers}
-    table = model._meta.db_table
-    return [found for found in installed.triggers if found.table == table and found.name in names]
+    """Return what is installed of a trigger, also what a former declaration of it needed."""
+    uri, names = trigger.get_uri(model), {part.name for part in compiled(model, trigger).triggers}
+    return [
+        found
+        for found in installed.triggers_on(model._meta.db_table)
+        if found.name in names or (found.mark is not None and found.mark.uri == uri)
+    ]
 
 
 def _enabling(installed: Installed, model: Model, trigger: Trigger, state: str) -> Plan:

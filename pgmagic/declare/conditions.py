@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from django.db import models
 from django.db.models.fields import Field
+from django.db.models.fields.related import ForeignObject
 from django.db.models.lookups import BuiltinLookup, FieldGetDbPrepValueMixin
 
 from pgmagic.declare.delegates import delegates
@@ -27,6 +28,9 @@ class Condition:
         self.sql = sql or self.sql
         if not self.sql:
             raise DeclarationError("Condition needs SQL, as in Condition('NEW.price > OLD.price').")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.sql!r})"
 
     def resolve(self, model: type[models.Model]) -> str:
         """Return the condition as SQL on OLD and NEW of `model`'s table."""
@@ -230,13 +234,15 @@ class _Distinctness(FieldGetDbPrepValueMixin, BuiltinLookup):
 
     def get_prep_lookup(self) -> Any:
         if isinstance(self.rhs, models.Model):
-            return self.rhs.pk
+            target = getattr(self.lhs.output_field, "target_field", None)
+            return getattr(self.rhs, target.attname) if target else self.rhs.pk
         return None if self.rhs is None else super().get_prep_lookup()
 
     def get_rhs_op(self, connection: Any, rhs: str) -> str:
         return f"{self.operator} {rhs}"
 
 
+@ForeignObject.register_lookup
 @Field.register_lookup
 class IsDistinctFrom(_Distinctness):
     """The lookup `df`: IS DISTINCT FROM."""
@@ -245,6 +251,7 @@ class IsDistinctFrom(_Distinctness):
     operator = "IS DISTINCT FROM"
 
 
+@ForeignObject.register_lookup
 @Field.register_lookup
 class IsNotDistinctFrom(_Distinctness):
     """The lookup `ndf`: IS NOT DISTINCT FROM."""

@@ -110,7 +110,7 @@ class Field:
 class RelatedField(Field):
     """Configures every relation of an event model; the reverse side is hidden unless named."""
 
-    setting_name = "PGHISTORY_RELATED_FIELD"
+    setting_name: ClassVar[str | None] = "PGHISTORY_RELATED_FIELD"
     built_in = {"related_name": "+", "related_query_name": "+"}
 
     def __init__(
@@ -229,8 +229,8 @@ def _recipe(source: AnyField) -> tuple[type[AnyField], Iterable[Any], dict[str, 
         # A foreign key's own `deconstruct` asks for every model, and in a project these are still being loaded.
         _name, _path, args, kwargs = models.Field.deconstruct(source)
         kwargs.pop("unique", None)
-        if getattr(source, "db_index", True):
-            kwargs.pop("db_index", None)
+        # Left out of a plain field's arguments where it is off, which is not a foreign key's default.
+        kwargs["db_index"] = getattr(source, "db_index", True)
         if source.remote_field.field_name:
             kwargs["to_field"] = source.remote_field.field_name
         return models.ForeignKey, args, kwargs

@@ -148,7 +148,10 @@ def create_event_model(
         "pgh_level": level,
         "Meta": type("Meta", (), {"abstract": abstract, "app_label": label, **(meta or {})}),
     }
-    for field_name, field in {**_own_fields(tracked_model, own, chosen), **_mirrored(tracked)}.items():
+    for field_name, field in {
+        **_own_fields(tracked_model, own, chosen),
+        **_mirrored(tracked, attrs or {}),
+    }.items():
         body.setdefault(field_name, field)
     event_model: EventModel = type(name, (_base(base_model),), body)
     if not abstract:
@@ -189,8 +192,8 @@ def _tracked_fields(
     return tracked
 
 
-def _mirrored(tracked: Iterable[AnyField]) -> dict[str, AnyField]:
-    return {field.name: mirror(field) for field in tracked}
+def _mirrored(tracked: Iterable[AnyField], written_out: Mapping[str, Any]) -> dict[str, AnyField]:
+    return {field.name: mirror(field) for field in tracked if field.name not in written_out}
 
 
 def _own_app_label(model: Model, abstract: bool) -> str:

@@ -185,8 +185,8 @@ class Trigger:
         return names.postgres_name(self.get_name(), self.get_uri(model))
 
     def format_sql(self, sql: str) -> str:
-        """Return SQL without the blanks at the ends of its lines and without empty lines."""
-        return "\n".join(line.rstrip() for line in sql.splitlines() if line.strip())
+        """Return SQL without the blanks around it; those inside may be those of a literal."""
+        return sql.strip()
 
     def render_condition(self, model: Model) -> str:
         """Return the condition as SQL on OLD and NEW, empty without one."""

@@ -47,7 +47,6 @@ class ResultFrame(pd.DataFrame):
         caption: one line above the table, or None.
         notes: sentences shown under the table, in order.
         attached: row label -> lines shown under that row, in order; the index with the labels is named `line`.
-
     """
 
     columns_contract: ClassVar[Mapping[str, str]] = MappingProxyType({})

@@ -82,7 +82,6 @@ def diff_frame(history: HistoryFrame) -> DiffFrame:
 
     Raises:
         ValueError: a column that the comparison needs is gone, or the sides of the labels are not known.
-
     """
     pairs = _pairs(history)
     found = _changes(history, pairs)
@@ -118,8 +117,8 @@ def wide_diff_frame(history: HistoryFrame) -> WideDiffFrame:
 class _Pairs:
     """The events in the order of `pgh_id`, and who is compared with whom.
 
-    `events[i]` is the position in the history of the i-th event. For each k, the event `compared[k]` (an index
-    into `events`, ascending) follows the event at the position `previous[k]` of the history.
+    `events[i]` is the position in the history of the i-th event. For each k, in no order, the event `compared[k]`
+    (an index into `events`) follows the event at the position `previous[k]` of the history.
     """
 
     events: Positions
@@ -154,9 +153,7 @@ def _pairs(history: HistoryFrame) -> _Pairs:
     events = np.argsort(order, kind="stable")
     rank = np.empty_like(events)
     rank[events] = np.arange(len(events))
-    compared, before = rank[following[paired]], previous[paired]
-    chronological = np.argsort(compared)
-    return _Pairs(events, compared[chronological], before[chronological])
+    return _Pairs(events, rank[following[paired]], previous[paired])
 
 
 def _ranks(ids: pd.Series[Any]) -> Positions:

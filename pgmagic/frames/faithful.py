@@ -35,7 +35,6 @@ def faithful(values: Sequence[Any], kind: Kind) -> Values:
 
     Raises:
         ValueError: `kind` is not one of these.
-
     """
     match kind:
         case "integer":

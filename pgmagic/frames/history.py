@@ -45,7 +45,6 @@ class HistoryFrame(ResultFrame):
     Attributes:
         sides: label -> the side of the row that its events hold; a label that is not listed holds NEW rows.
             None where pandas lost it, which `diff_frame` refuses to guess about.
-
     """
 
     columns_contract = MappingProxyType(
@@ -108,7 +107,6 @@ def history_frame(
 
     Raises:
         ValueError: a tracked field has no kind, or an unknown one.
-
     """
     fields = [name for name in columns if name not in EVENT_KINDS]
     if unknown := [name for name in fields if name not in kinds]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,7 +23,8 @@ from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import DeclarationError, InstallationError
 from pgmagic.frames.installation import InstallationFrame, InstallationRow, installation_frame
 from pgmagic.notebook.cells import execute, namespace_restored_on_error, parse_cell
-from pgmagic.plan.steps import Outcome
+from pgmagic.plan.state import Installed
+from pgmagic.plan.steps import Outcome, Plan
 
 Model = type[models.Model]
 
@@ -56,7 +57,7 @@ def install_cell(shell: InteractiveShell, source: str, app_label: str, wishes: W
     """
     try:
         with _declared(shell, source, app_label) as (declaration, desired):
-            applied = plan_and_apply(connection, plan_with_evolutions(connection, desired, wishes))
+            applied = plan_and_apply(connection, _planner(desired, wishes))
             result = CellResult(_frame(applied.outcomes), _full_sql(desired), applied.error)
             if applied.error is not None:
                 raise _NotKept(result)
@@ -70,11 +71,16 @@ def plan_cell(shell: InteractiveShell, source: str, app_label: str, wishes: Wish
     """Run a cell of declarations and plan their installation; nothing is kept."""
     try:
         with _declared(shell, source, app_label) as (_, desired):
-            plan = plan_only(connection, plan_with_evolutions(connection, desired, wishes))
+            plan = plan_only(connection, _planner(desired, wishes))
             frame = _frame([Outcome(step, "planned") for step in plan.steps])
             raise _NotKept(CellResult(frame, _full_sql(desired)))
     except _NotKept as unkept:
         return unkept.result
+
+
+def _planner(desired: Desired, wishes: Wishes) -> Callable[[Installed], Plan]:
+    plan = plan_with_evolutions(connection, desired, wishes)
+    return lambda installed: plan(installed.within(backend.choice.schema))
 
 
 @contextmanager

@@ -18,8 +18,9 @@ def plan_changes(
 ) -> Plan:
     """Return the steps that make the database hold what is desired; what is there already is `unchanged`.
 
-    Nothing is dropped but triggers of ours that were declared together with a model and no longer are. Tables whose
-    models are declared differently than before are altered by `evolutions`, which are by model label.
+    Nothing is dropped but triggers of ours that were declared together with a model and no longer are, and those
+    that a declaration no longer needs. Tables whose models are declared differently than before are altered by
+    `evolutions`, which are by model label.
 
     Raises:
         InstallationError: a table that pgmagic did not create lacks columns of its model.
@@ -110,13 +111,9 @@ def _put_back(desired: Desired, moved: Sequence[InstalledTrigger]) -> Iterator[S
 def _drift(table: DesiredTable, columns: tuple[str, ...]) -> str:
     missing = ", ".join(sorted(set(table.columns) - set(columns)))
     surplus = ", ".join(sorted(set(columns) - set(table.columns)))
-    differences = [
-        f"lacks {missing}" if missing else "",
-        f"has also {surplus}" if surplus else "",
-        "" if missing or surplus else "was made from other field definitions",
-    ]
+    also = f" and has also {surplus}" if surplus else ""
     return (
-        f"The table {table.table} of {table.label} already exists and {' and '.join(filter(None, differences))}: "
+        f"The table {table.table} of {table.label} already exists and lacks {missing}{also}: "
         f"give the model another name, or start this notebook's schema afresh with %pgreset."
     )
 
@@ -189,14 +186,18 @@ def _is_current(mark: Mark | None, declared: str, stored: str, with_model: bool)
 def _stale_triggers(desired: Desired, installed: Installed) -> list[InstalledTrigger]:
     """Return the triggers that were declared together with a model, and no longer are."""
     kept = {(trigger.table, part.name) for trigger in desired.triggers for part in trigger.triggers}
+    uris = {trigger.uri for trigger in desired.triggers}
     return [
         existing
         for existing in installed.triggers
         if existing.mark is not None
-        and existing.mark.with_model
-        and existing.mark.uri.partition(":")[0] in desired.owned_labels
+        and (existing.mark.uri in uris or _goes_with_model(existing.mark, desired))
         and (existing.table, existing.name) not in kept
     ]
+
+
+def _goes_with_model(mark: Mark, desired: Desired) -> bool:
+    return mark.with_model and mark.uri.partition(":")[0] in desired.owned_labels
 
 
 def drop_steps(triggers: list[InstalledTrigger], kept_functions: Collection[str] = ()) -> Iterator[Step]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,13 @@ class InstalledTable:
     name: str
     columns: tuple[str, ...]
     declared: str | None = None
+    schema: str | None = None
     state: str | None = None
 
 
 @dataclass(frozen=True)
 class Installed:
-    """What the live catalog holds in the schemas of the session's `search_path`."""
+    """What the live catalog holds in the schemas of the session's `search_path`; routines in the first of them."""
 
     schema: str | None = None
     tables: dict[str, InstalledTable] = field(default_factory=dict)
@@ -100,4 +102,24 @@ class Installed:
 
     def trigger(self, table: str, name: str) -> InstalledTrigger | None:
         """Return the trigger of a table by its name in Postgres."""
-        return next((found for found in self.triggers if (found.table, found.name) == (table, name)), None)
+        return next((found for found in self.triggers_on(table) if found.name == name), None)
+
+    def triggers_on(self, table: str) -> Iterator[InstalledTrigger]:
+        """Iterate over the triggers of a table: of several with that name, of the one that the session sees."""
+        visible = self.tables.get(table)
+        for found in self.triggers:
+            if found.table == table and (visible is None or visible.schema in (None, found.schema)):
+                yield found
+
+    def within(self, schema: str | None) -> Installed:
+        """Return what one schema holds of it, or all of it without a schema.
+
+        A notebook has a schema of its own; what other schemas of the `search_path` hold is not the notebook's.
+        """
+        if schema is None:
+            return self
+        return replace(
+            self,
+            tables={name: table for name, table in self.tables.items() if table.schema == schema},
+            triggers=tuple(trigger for trigger in self.triggers if trigger.schema == schema),
+        )

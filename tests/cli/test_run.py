@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -163,8 +164,6 @@ def _number_in(path: Path) -> int:
 
 
 def _copy_of_package(folder: Path) -> str:
-    """A path to import pgmagic from, beside which there are no notebooks."""
-    library = folder / "library"
-    library.mkdir()
-    (library / "pgmagic").symlink_to(Path(__file__).parents[2] / "pgmagic")
-    return str(library)
+    """A path to import pgmagic from, beside which there are no notebooks, as where it is installed."""
+    shutil.copytree(Path(__file__).parents[2] / "pgmagic", folder / "library" / "pgmagic")
+    return str(folder / "library")

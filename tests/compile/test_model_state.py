@@ -30,7 +30,9 @@ FIELDS = {
     "generated": lambda: models.GeneratedField(
         expression=Lower("text"), output_field=models.TextField(), db_persist=True
     ),
-    "decimal": lambda: models.DecimalField(max_digits=4, decimal_places=2, db_default=decimal.Decimal("1.50")),
+    "decimal": lambda: models.DecimalField(
+        max_digits=4, decimal_places=2, db_default=decimal.Decimal("1.50")
+    ),
     "date": lambda: models.DateField(db_default=datetime.date(2020, 2, 29)),
     "uuid": lambda: models.UUIDField(db_default=uuid.UUID(int=7)),
     "colour": lambda: models.CharField(max_length=9, db_default=Colour.RED),
@@ -56,7 +58,9 @@ def test_field_survives(name):
 
 def test_options_survive():
     class Meta:
-        constraints = [models.CheckConstraint(condition=models.Q(n__gt=1) | ~models.Q(n=models.F("n")), name="c")]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(n__gt=1) | ~models.Q(n=models.F("n")), name="c")
+        ]
         indexes = [models.Index(fields=["-n"], name="i", condition=models.Q(n__in=[1, 2]))]
         unique_together = [("n", "id")]
         db_table = "a_b"
@@ -65,7 +69,9 @@ def test_options_survive():
     loaded = load_state(dump_state(model)).options
     declared = ModelState.from_model(model).options
     assert set(loaded) == {"constraints", "indexes", "unique_together", "db_table"}
-    assert [c.deconstruct() for c in loaded["constraints"]] == [c.deconstruct() for c in declared["constraints"]]
+    assert [c.deconstruct() for c in loaded["constraints"]] == [
+        c.deconstruct() for c in declared["constraints"]
+    ]
     assert [i.deconstruct() for i in loaded["indexes"]] == [i.deconstruct() for i in declared["indexes"]]
     assert {tuple(pair) for pair in loaded["unique_together"]} == {("n", "id")}
 
@@ -74,7 +80,12 @@ def test_what_only_python_knows_is_left_out():
     plain = declare(n=models.IntegerField())
     decorated = declare(
         n=models.IntegerField(
-            default=lambda: 3, choices=[(1, "one")], help_text="h", verbose_name="v", validators=[print], editable=False
+            default=lambda: 3,
+            choices=[(1, "one")],
+            help_text="h",
+            verbose_name="v",
+            validators=[print],
+            editable=False,
         )
     )
     assert dump_state(plain) == dump_state(decorated)

@@ -46,8 +46,18 @@ def post(shell):
 @pytest.mark.parametrize(
     ("fields", "expected", "names", "stored"),
     [
-        ([TITLE, NUMBER, "k = models.TextField(default='x')"], "create", ("title", "k"), [("a", "x"), ("b", "x")]),
-        ([TITLE, NUMBER, "k = models.TextField(null=True)"], "create", ("title", "k"), [("a", None), ("b", None)]),
+        (
+            [TITLE, NUMBER, "k = models.TextField(default='x')"],
+            "create",
+            ("title", "k"),
+            [("a", "x"), ("b", "x")],
+        ),
+        (
+            [TITLE, NUMBER, "k = models.TextField(null=True)"],
+            "create",
+            ("title", "k"),
+            [("a", None), ("b", None)],
+        ),
         ([TITLE, "n = models.TextField(default='1')"], "alter", ("title", "n"), [("a", "5"), ("b", "7")]),
         ([TITLE.replace("20", "30"), NUMBER], "alter", ("title", "n"), [("a", 5), ("b", 7)]),
         (
@@ -161,7 +171,10 @@ def test_event_table_follows_its_model(shell):
     renamed = TITLE.replace("title", "headline")
     shell.run(cell(renamed, NUMBER, decorator=track, options="--rename Post.title=headline"))
     shell.run("Post.objects.update(headline='b')")
-    assert list(shell["PostEvent"].objects.order_by("pgh_id").values_list("headline", flat=True)) == ["a", "b"]
+    assert list(shell["PostEvent"].objects.order_by("pgh_id").values_list("headline", flat=True)) == [
+        "a",
+        "b",
+    ]
 
 
 def test_dry_run_shows_the_alterations_and_makes_none(post):

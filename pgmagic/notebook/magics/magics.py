@@ -14,6 +14,7 @@ from pgmagic.frames.base import ResultFrame
 from pgmagic.notebook.declaring import install_cell, plan_cell
 from pgmagic.notebook.magics.arguments import instant, key_and_value, rename
 from pgmagic.notebook.magics.plumbing import in_one_line, keep
+from pgmagic.notebook.outcome import run_cell
 from pgmagic.notebook.session import Session
 from pgmagic.render.sql import sql_html, sql_text
 
@@ -68,7 +69,9 @@ class PgMagics(Magics):
         """Declare models and triggers in this cell, and install them in one transaction."""
         arguments = parse_argstring(self.pgtrigger, line)
         run = plan_cell if arguments.dry_run else install_cell
-        renames = {(f"{arguments.app}.{model}".lower(), old): new for model, old, new in arguments.rename or ()}
+        renames = {
+            (f"{arguments.app}.{model}".lower(), old): new for model, old, new in arguments.rename or ()
+        }
         result = run(self.kernel, cell, arguments.app, Wishes(renames, arguments.allow_data_loss))
         if arguments.sql:
             _show_sql(result.sql)
@@ -76,6 +79,17 @@ class PgMagics(Magics):
             display(result.frame)
             raise UsageError(f"{result.error} Nothing of this cell was kept.")
         return keep(self.kernel, arguments.output, result.frame)
+
+    @magic_arguments()
+    @argument("--rollback", action="store_true", help="keep nothing of what the cell does")
+    @_output
+    @cell_magic
+    @in_one_line
+    def pgoutcome(self, line: str, cell: str) -> ResultFrame:
+        """Run this cell in one transaction, and show what the database made of each statement."""
+        arguments = parse_argstring(self.pgoutcome, line)
+        frame = run_cell(self.kernel, cell, keep=not arguments.rollback)
+        return keep(self.kernel, arguments.output, frame)
 
     @magic_arguments()
     @argument("target", help="a model, an object, or the name of a model")

@@ -1,0 +1,249 @@
+"""The block that watches a cell: one transaction, one outcome for each step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+from django.db import Error as DatabaseFailure
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg.pq import TransactionStatus
+
+from pgmagic.db.observe.autocommit import LOST, EmulatedAutocommit, forget_settings, reset_transaction_state
+from pgmagic.db.observe.probing import Observed, Probing
+from pgmagic.db.observe.recorder import Recorder
+from pgmagic.db.observe.statements import Executed
+from pgmagic.db.observe.verdicts import Rejection, StepOutcome, needs_catalog, rejection, step_outcome
+from pgmagic.errors import CellError, DatabaseUnavailableError, PgMagicError
+
+# A flood of messages is counted, not kept.
+_MOST_MESSAGES = 1000
+
+
+class _Messages:
+    """The server's messages since they were last taken; those about pgmagic's own statements are left out."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._left_out = 0
+        self._quiet = 0
+
+    def __call__(self, diag: Any) -> None:
+        if self._quiet:
+            return
+        if len(self._lines) == _MOST_MESSAGES:
+            self._left_out += 1
+        else:
+            self._lines.append(f"{diag.severity_nonlocalized}: {diag.message_primary}")
+
+    @contextmanager
+    def quietly(self) -> Iterator[None]:
+        self._quiet += 1
+        try:
+            yield
+        finally:
+            self._quiet -= 1
+
+    def take(self) -> list[str]:
+        lines = self._lines + ([f"and {self._left_out:,} more messages"] if self._left_out else [])
+        self._lines, self._left_out = [], 0
+        return lines
+
+
+class CellObserver:
+    """Watches the steps of one cell.
+
+    outcomes: one for each step that ended. notes: sentences about the cell as a whole.
+    """
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self.connection = connection
+        self.raw: Any = connection.connection
+        self.messages = _Messages()
+        self.autocommit = EmulatedAutocommit(connection)
+        self.probing = Probing(self.raw, self.messages.quietly)
+        self.recorder = Recorder(self.autocommit, self.probing)
+        self.outcomes: list[StepOutcome] = []
+        self.notes: list[str] = []
+        self._names: dict[int, str] = {}
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Watch one step. An error of the database that leaves it ends here; every other exception goes on."""
+        start = len(self.recorder.log)
+        self.recorder.taken_back.clear()
+        error: DatabaseFailure | psycopg.Error | None = None
+        try:
+            yield
+        except PgMagicError:
+            raise
+        except (DatabaseFailure, psycopg.Error) as failure:
+            error = failure
+        except Exception as failure:
+            self._explain(failure, start)
+            raise
+        self.recorder.check_connection()
+        self.recorder.recover()
+        executed = self.recorder.log[start:]
+        catalog = self.probing.catalog if needs_catalog(executed, error) else None
+        outcome = step_outcome(executed, self._observed(executed), error, catalog, self.messages.take())
+        if outcome.verdict == "read" and outcome.table is None:
+            outcome = replace(outcome, table=self._tables_read(executed))
+        self.outcomes.append(outcome)
+
+    def _observed(self, executed: Sequence[Executed]) -> list[Observed]:
+        readable = self.autocommit.status == TransactionStatus.INTRANS
+        return self.probing.read() if executed and readable else []
+
+    def _tables_read(self, executed: Sequence[Executed]) -> str | None:
+        """Return the tables that the first columns of the results come from."""
+        oids = list(dict.fromkeys(statement.relation for statement in executed if statement.relation))
+        if missing := [oid for oid in oids if oid not in self._names]:
+            with self.messages.quietly(), self.raw.cursor() as cursor:
+                cursor.execute(
+                    "SELECT oid::bigint, relname FROM pg_class WHERE oid = ANY (%s::oid[])", [missing]
+                )
+                self._names.update(cursor.fetchall())
+        return ", ".join(self._names[oid] for oid in oids if oid in self._names) or None
+
+    def _explain(self, failure: Exception, start: int) -> None:
+        """Add to an error of the user's code what a trigger did just before: Django's own checks stumble over it.
+
+        `create()` and `bulk_create()` fail without a word on the row that a trigger swallowed.
+        """
+        if self.recorder.failure is not None or self.raw.closed:
+            return
+        for observation in [*self.recorder.taken_back, *self._observed(self.recorder.log[start:])]:
+            if observation.kind == "swallowed":
+                by = ", ".join(observation.triggers) or "a trigger"
+                failure.add_note(
+                    f"pgmagic: {by} swallowed {observation.rows:,} row(s) of the {observation.event} on "
+                    f"{observation.table} in this statement."
+                )
+
+    def finish(self) -> None:
+        """Fire what is deferred until COMMIT, and take the probes off.
+
+        Raises:
+            _CommitRejectedError: a deferred trigger or constraint refused.
+            CellError: the cell cannot be committed for a reason of its own.
+        """
+        self.recorder.check_connection()
+        self.autocommit.check_closed()
+        try:
+            # Pending events forbid to drop a trigger, and this is what COMMIT would do first.
+            with self.connection.cursor() as cursor:
+                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        except PgMagicError:
+            raise
+        except DatabaseFailure as error:
+            raise _CommitRejectedError(rejection(error, self.probing.catalog)) from error
+        self.notes += [f"At COMMIT: {line}" for line in self.messages.take()]
+        self.notes += self.probing.unobserved
+
+    def roll_back(self, refusal: Rejection) -> None:
+        """Note that COMMIT was refused, and that with it every written row is gone."""
+        self.outcomes = [outcome.rolled_back(refusal) for outcome in self.outcomes]
+        by = f" by {refusal.trigger}" if refusal.trigger else ""
+        self.notes.append(f"COMMIT was rejected{by}, so nothing of this cell was kept: {refusal.reason}")
+
+
+class _CommitRejectedError(Exception):
+    """Leaves the transaction, which rolls back."""
+
+    def __init__(self, refusal: Rejection) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
+
+
+class _NotKept(Exception):  # noqa: N818 - it leaves the transaction, and is no error
+    """Leaves a transaction that is not to be kept."""
+
+
+@contextmanager
+def observed(connection: BaseDatabaseWrapper, *, keep: bool) -> Iterator[CellObserver]:
+    """Watch a block: everything in it is one transaction, committed at its end if `keep`, else rolled back.
+
+    Inside, the connection behaves as it does in autocommit; a statement that the database refuses is rolled back by
+    itself. An exception that leaves the block rolls everything back. The outcomes are complete behind the block.
+
+    Raises:
+        CellError: a transaction is already open, or the cell has made it impossible to go on.
+        DatabaseUnavailableError: the connection was lost; nothing was kept.
+    """
+    # `django.db.connection` is a proxy; what is replaced below has to be replaced on the connection itself.
+    connection = connections[connection.alias]
+    _check_idle(connection)
+    cell = CellObserver(connection)
+    try:
+        with _installed(cell), cell.raw.transaction():
+            yield cell
+            cell.finish()
+            if not keep:
+                raise _NotKept
+            cell.probing.remove()
+    except _NotKept:
+        cell.notes.append(_rolled_back_note(len(cell.autocommit.hooks)))
+    except _CommitRejectedError as rejected:
+        cell.roll_back(rejected.refusal)
+    except psycopg.Error as error:
+        if cell.raw.closed:
+            raise DatabaseUnavailableError(LOST) from None
+        cell.roll_back(rejection(error, None))
+    else:
+        _run_hooks(cell)
+
+
+@contextmanager
+def _installed(cell: CellObserver) -> Iterator[None]:
+    """Let statements and messages pass through the observer; the connection is as before behind the block."""
+    connection = cell.connection
+    with ExitStack() as stack:
+        stack.callback(_leave, connection, cell.raw)
+        cell.raw.add_notice_handler(cell.messages)
+        stack.callback(cell.raw.remove_notice_handler, cell.messages)
+        stack.enter_context(cell.autocommit.installed())
+        stack.enter_context(cell.recorder.installed())
+        yield
+
+
+def _leave(connection: Any, raw: Any) -> None:
+    """Bring Django's own record of the connection in line with the transaction that has just ended."""
+    if connection.in_atomic_block or not connection.autocommit:
+        reset_transaction_state(connection)
+    if connection.connection is not raw:
+        # The cell closed the connection and opened another one, under the rules of the emulated autocommit.
+        connection.close()
+    forget_settings(connection)
+
+
+def _check_idle(connection: BaseDatabaseWrapper) -> None:
+    connection.ensure_connection()
+    raw: Any = connection.connection
+    idle = raw.info.transaction_status == TransactionStatus.IDLE
+    if connection.in_atomic_block or not connection.get_autocommit() or not idle:
+        raise CellError("A transaction is already open on this connection: end it before a cell is watched.")
+
+
+def _rolled_back_note(hooks: int) -> str:
+    left_out = f" {hooks:,} on_commit hook{'s were' if hooks > 1 else ' was'} not run." if hooks else ""
+    return f"--rollback: nothing of this cell was kept.{left_out}"
+
+
+def _run_hooks(cell: CellObserver) -> None:
+    """Run what `transaction.on_commit` was given; the rows are committed, so an error is noted and undoes nothing."""
+    connection: Any = cell.connection
+    connection.run_on_commit = cell.autocommit.hooks
+    while connection.run_on_commit:
+        _, hook, _ = connection.run_on_commit.pop(0)
+        try:
+            hook()
+        except Exception as error:  # noqa: BLE001 - whatever the user's function raises
+            name = getattr(hook, "__qualname__", repr(hook))
+            cell.notes.append(
+                f"The on_commit hook {name} raised {type(error).__name__}: {error}. The rows are kept."
+            )

@@ -1,0 +1,229 @@
+"""Probes in a live transaction: put on a table before its first write, read after each step, gone before COMMIT.
+
+Source: https://www.postgresql.org/docs/current/explicit-locking.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import psycopg
+from psycopg import errors
+
+from pgmagic.compile.probes import (
+    Event,
+    ProbedTable,
+    create_functions,
+    create_probes,
+    drop_probes,
+    read_observations,
+)
+from pgmagic.db.observe.catalog import TriggerCatalog, read_trigger_catalog
+from pgmagic.db.observe.statements import may_write
+from pgmagic.errors import CellError
+
+# How long to wait for other sessions: to put probes on a table they hold up writers, to take them off, readers too.
+LOCK_TIMEOUT = "3s"
+
+_BEGIN = (
+    "SAVEPOINT pgmagic_probing; SELECT set_config('pgmagic.lock_timeout', current_setting('lock_timeout'), true), "
+    f"set_config('lock_timeout', '{LOCK_TIMEOUT}', true);"
+)
+_END = (
+    "SELECT set_config('lock_timeout', current_setting('pgmagic.lock_timeout'), true); "
+    "RELEASE SAVEPOINT pgmagic_probing"
+)
+_UNDO = "ROLLBACK TO SAVEPOINT pgmagic_probing; RELEASE SAVEPOINT pgmagic_probing"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What triggers did to rows of one table.
+
+    kind: `changed` (before it was stored), `swallowed` (never stored or deleted), `converted` (a delete that became an
+    update). triggers: URI of the trigger that did it; several where their names left no room for probes. depth: 1 for
+    rows of the cell's own statements, more for those that triggers wrote. pairs: a few examples, column to
+    [asked, stored].
+    """
+
+    table: str
+    event: Event
+    kind: Literal["changed", "swallowed", "converted"]
+    triggers: tuple[str, ...]
+    depth: int
+    rows: int
+    pairs: tuple[dict[str, list[Any]], ...]
+
+
+class Probing:
+    """The probes of one cell.
+
+    quietly: a block in which the server's notices are about us, and nobody else's business.
+    """
+
+    def __init__(self, raw: Any, quietly: Callable[[], AbstractContextManager[None]]) -> None:
+        self.raw = raw
+        self._quietly = quietly
+        self._catalog: TriggerCatalog | None = None
+        # Tables that have probes, and the clock of the moment in which they got them.
+        self._probed: dict[int, tuple[ProbedTable, int]] = {}
+        self._functions_since: int | None = None
+        self._unobserved: dict[int, str] = {}
+        self._prepared: set[str] = set()
+
+    @property
+    def catalog(self) -> TriggerCatalog:
+        """The triggers of the session's schemas; read once, and again after DDL."""
+        if self._catalog is None:
+            with self._quietly():
+                self._catalog = read_trigger_catalog(self.raw)
+        return self._catalog
+
+    @property
+    def unobserved(self) -> list[str]:
+        """A sentence for each table whose BEFORE ROW triggers could not be watched."""
+        return list(self._unobserved.values())
+
+    def prepare(self, statement: str, clock: int) -> None:
+        """Put probes on the tables that a statement may write to, unless they have them."""
+        if statement in self._prepared:
+            return
+        self._prepared.add(statement)
+        writes = may_write(statement)
+        if not writes and "(" not in statement:
+            # No function is called either.
+            return
+        self._renew_changed()
+        for oid in sorted(self.catalog.reached_tables(statement, writes)):
+            if oid not in self._probed and oid not in self._unobserved:
+                self._probe(oid, self.catalog.probed_tables[oid], clock)
+
+    def forget_catalog(self) -> None:
+        """Read the catalog again before the next statement: the cell may have made, dropped or renamed triggers."""
+        self._catalog = None
+        self._prepared.clear()
+
+    def undone(self, since: int, clock: int) -> None:
+        """Put back the probes that a rollback to a savepoint of the moment `since` has taken away."""
+        if self._functions_since is not None and self._functions_since > since:
+            self._functions_since = None
+        lost = {oid: table for oid, (table, made) in self._probed.items() if made > since}
+        if not lost:
+            return
+        # What was dropped or renamed meanwhile has come back, too.
+        self.forget_catalog()
+        for oid, table in lost.items():
+            del self._probed[oid]
+            self._probe(oid, table, clock)
+
+    def read(self) -> list[Observed]:
+        """Return what was observed since the last reading; rows that were rolled back are not in it.
+
+        Raises:
+            CellError: the cell's own code dropped the observations.
+        """
+        if not self._probed:
+            return []
+        try:
+            with self._quietly(), self.raw.cursor() as cursor:
+                cursor.execute("; ".join(read_observations()), prepare=False)
+                cursor.nextset()
+                found = cursor.fetchall()
+        except psycopg.ProgrammingError:
+            raise CellError(
+                "The cell removed the temporary objects by which %%pgoutcome watches triggers (DISCARD, or a DROP): "
+                "nothing of it was kept."
+            ) from None
+        return [self._observed(*row) for row in found]
+
+    def remove(self) -> None:
+        """Remove every probe; other sessions never saw one.
+
+        Raises:
+            CellError: another session holds a table for too long.
+        """
+        if self._functions_since is None:
+            return
+        try:
+            self._drop()
+        except errors.ObjectInUse:
+            # A generator that was left in the middle of a server-side cursor keeps its table open.
+            with self._quietly(), self.raw.cursor() as cursor:
+                cursor.execute("CLOSE ALL")
+            self._drop()
+
+    def _drop(self) -> None:
+        try:
+            self._execute_guarded(drop_probes() + ";")
+        except errors.LockNotAvailable:
+            tables = ", ".join(sorted(table.name for table, _ in self._probed.values()))
+            raise CellError(
+                f"Another session held {tables} for more than {LOCK_TIMEOUT}, so that the probes of %%pgoutcome could "
+                f"not be taken off before COMMIT: nothing of the cell was kept. Run it again when that session is done."
+            ) from None
+        self._probed.clear()
+        self._functions_since = None
+
+    def _renew_changed(self) -> None:
+        """Take all probes off if the cell changed the triggers of a table that has some."""
+        tables = self.catalog.probed_tables
+        if all(tables.get(oid, table) == table for oid, (table, _) in self._probed.items()):
+            return
+        try:
+            self._drop()
+        except psycopg.Error:
+            for oid, (table, _) in self._probed.items():
+                self._unobserved[oid] = (
+                    f"{table.name}: its triggers changed while it was in use, so what they did may be missing."
+                )
+
+    def _probe(self, oid: int, table: ProbedTable, clock: int) -> None:
+        reason = self._obstacle(oid, table)
+        if reason is None:
+            functions = "" if self._functions_since else create_functions()
+            try:
+                self._execute_guarded(f"{functions} {create_probes(table)}")
+            except psycopg.Error as error:
+                reason = error.diag.message_primary or str(error)
+            else:
+                self._functions_since = self._functions_since or clock
+                self._probed[oid] = (table, clock)
+        if reason is not None:
+            self._unobserved[oid] = (
+                f"{table.name}: its BEFORE triggers could not be watched ({reason}), so a row that they rewrote or "
+                f"swallowed counts as applied or not at all."
+            )
+
+    def _obstacle(self, oid: int, table: ProbedTable) -> str | None:
+        relation = self.catalog.relations.get(oid)
+        if relation is not None and not relation.may_probe:
+            return "no TRIGGER privilege"
+        return None if table.slots else "the names of its triggers leave no room for probes"
+
+    def _execute_guarded(self, statements: str) -> None:
+        """Execute statements of ours, all or none, waiting for locks no longer than `LOCK_TIMEOUT`."""
+        with self._quietly(), self.raw.cursor() as cursor:
+            try:
+                cursor.execute(f"{_BEGIN} {statements} {_END}", prepare=False)
+            except psycopg.Error:
+                cursor.execute(_UNDO, prepare=False)
+                raise
+
+    def _observed(
+        self, relation: int, event: Event, kind: Any, passed: int, depth: int, rows: int, pairs: str | None
+    ) -> Observed:
+        table, _ = self._probed[relation]
+        names = table.deciders(event, passed) if kind == "changed" else table.suspects(event, passed)
+        return Observed(
+            table=table.name,
+            event=event,
+            kind=kind,
+            triggers=tuple(self.catalog.uri_of(relation, name) for name in names),
+            depth=depth,
+            rows=rows,
+            pairs=tuple(json.loads(pairs) if pairs else ()),
+        )

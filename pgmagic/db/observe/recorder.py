@@ -1,0 +1,224 @@
+"""Every statement that passes through Django's cursors: guarded by a savepoint, and written down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from django.db import Error as DatabaseFailure
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg.pq import ExecStatus, TransactionStatus
+
+from pgmagic.db.observe.autocommit import LOST, EmulatedAutocommit
+from pgmagic.db.observe.probing import Observed, Probing
+from pgmagic.db.observe.statements import (
+    Executed,
+    answers,
+    ends_transaction,
+    is_ddl,
+    savepoint_command,
+    target_of,
+    text_of,
+)
+from pgmagic.errors import CellError, DatabaseUnavailableError, PgMagicError
+
+CLOSED = "The cell closed the database connection: nothing of it was kept."
+_ENDED = (
+    "A cell under %%pgoutcome is one transaction, so it may not say BEGIN, COMMIT or ROLLBACK: nothing of it was kept. "
+    "Use `with transaction.atomic():`, or leave out %%pgoutcome."
+)
+_UNSEEN = (
+    "A statement that went past Django failed and left the transaction in error: nothing of the cell was kept. "
+    "Use `connection.cursor()`, whose statements are guarded one by one."
+)
+
+
+class Recorder:
+    """An execute wrapper that guards and writes down statements.
+
+    log: what was executed, in order. taken_back: what triggers did to rows that the cell itself rolled back.
+    failure: why the cell cannot be kept, even if its own code catches the error.
+    """
+
+    def __init__(self, autocommit: EmulatedAutocommit, probing: Probing) -> None:
+        self.autocommit = autocommit
+        self.probing = probing
+        self.log: list[Executed] = []
+        self.failure: PgMagicError | None = None
+        # A count of events, which tells what came before and what behind a savepoint.
+        self._clock = 0
+        # (name, clock, length of the log) of each savepoint; the first is the one of the emulated transaction.
+        self._savepoints: list[tuple[str, int, int]] = [("", 0, 0)]
+        self.taken_back: list[Observed] = []
+        autocommit.before_undo = self._keep_observed
+        autocommit.on_undo = lambda: self._undone(0)
+
+    def __call__(
+        self, execute: Callable[..., Any], statement: Any, params: Any, many: bool, context: dict[str, Any]
+    ) -> Any:
+        """Execute a statement, guarded."""
+        text = text_of(statement, self.autocommit.raw)
+        command = savepoint_command(text)
+        if command is not None:
+            return self._savepoint(*command, partial(execute, statement, params, many, context))
+        with self._guarded(text) as finish:
+            result = execute(statement, params, many, context)
+            finish(context["cursor"].cursor, many)
+            return result
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Let the connection's cursors pass through here inside the block."""
+        connection: Any = self.autocommit.connection
+        connection.execute_wrappers.append(self)
+        originals = {name: getattr(connection, name) for name in ("make_cursor", "make_debug_cursor")}
+        own = {name: partial(self._with_copy, original) for name, original in originals.items()}
+        vars(connection).update(own)
+        try:
+            yield
+        finally:
+            for name in own:
+                del vars(connection)[name]
+            connection.execute_wrappers[:] = [
+                wrapper for wrapper in connection.execute_wrappers if wrapper is not self
+            ]
+
+    def fail(self, failure: PgMagicError) -> PgMagicError:
+        """Note that the cell cannot be kept, and return the error to raise."""
+        self.failure = self.failure or failure
+        return self.failure
+
+    def check_connection(self) -> None:
+        """Check that the cell still works on the connection, and in the transaction, that it began with.
+
+        Raises:
+            CellError, DatabaseUnavailableError: it does not.
+        """
+        if self.failure is not None:
+            raise self.failure
+        connection: BaseDatabaseWrapper = self.autocommit.connection
+        if connection.connection is not self.autocommit.raw:
+            raise self.fail(CellError(CLOSED))
+        if self.autocommit.raw.closed:
+            raise self.fail(
+                DatabaseUnavailableError(LOST) if self.autocommit.raw.broken else CellError(CLOSED)
+            )
+        if self.autocommit.status == TransactionStatus.IDLE:
+            raise self.fail(
+                CellError(
+                    "The cell ended its transaction behind Django's back: what it did before that is in the database, "
+                    "as Postgres was told."
+                )
+            )
+
+    def recover(self) -> None:
+        """Leave a transaction in error that no guarded statement has brought about: a failed fetch, say.
+
+        Raises:
+            CellError: the last statement wrote, and going back to the savepoint would take its rows back.
+        """
+        if self.autocommit.status != TransactionStatus.INERROR or self.autocommit.in_block:
+            return
+        _, _, start = self._savepoints[0]
+        if any(executed.kind not in ("read", "rejected") for executed in self.log[start:]):
+            raise self.fail(CellError(_UNSEEN))
+        self.autocommit.undo()
+
+    @contextmanager
+    def _guarded(self, text: str) -> Iterator[Callable[[Any, bool], None]]:
+        """Guard what the block executes; it calls what this yields with the psycopg cursor that has the answer."""
+        self.check_connection()
+        if ends_transaction(text):
+            raise self.fail(CellError(_ENDED))
+        self.recover()
+        if self.autocommit.status == TransactionStatus.INTRANS:
+            self._clock += 1
+            self.probing.prepare(text, self._clock)
+        self._renew()
+        started = time.perf_counter()
+        try:
+            yield partial(self._executed, text, started)
+        except DatabaseFailure as error:
+            self._rejected(text, started, error)
+            raise
+
+    def _renew(self) -> None:
+        if not self.autocommit.in_block:
+            self.autocommit.before_statement()
+            self._clock += 1
+            self._savepoints = [("", self._clock, len(self.log))]
+
+    def _executed(self, text: str, started: float, cursor: Any, many: bool) -> None:
+        elapsed = (time.perf_counter() - started) * 1000
+        table = target_of(text)
+        for kind, rows, verb, relation in answers(cursor, many):
+            self.log.append(Executed(kind, rows, table, elapsed, relation, is_ddl=is_ddl(verb)))
+            elapsed = 0.0
+            if self.log[-1].is_ddl:
+                self.probing.forget_catalog()
+
+    def _rejected(self, text: str, started: float, error: DatabaseFailure) -> None:
+        elapsed = (time.perf_counter() - started) * 1000
+        if self.autocommit.raw.closed:
+            raise self.fail(DatabaseUnavailableError(LOST)) from None
+        self.autocommit.after_error()
+        self.log.append(Executed("rejected", None, target_of(text), elapsed, error=error))
+
+    def _savepoint(self, what: str, name: str, execute: Callable[[], Any]) -> Any:
+        """Execute a command on a savepoint of the user's own, most often one of `atomic`."""
+        self.check_connection()
+        if what == "set":
+            self._renew()
+        try:
+            result = execute()
+        except DatabaseFailure as error:
+            self._rejected("", time.perf_counter(), error)
+            raise
+        names = [known for known, _, _ in self._savepoints]
+        if what == "set":
+            self._clock += 1
+            self._savepoints.append((name, self._clock, len(self.log)))
+        elif name in names:
+            place = len(names) - 1 - names[::-1].index(name)
+            if what == "undo":
+                self._undone(place)
+            del self._savepoints[place + (what == "undo") :]
+        return result
+
+    def _undone(self, place: int) -> None:
+        """Note that everything since a savepoint was rolled back; probes that went with it are put back."""
+        _, clock, start = self._savepoints[place]
+        for executed in self.log[start:]:
+            executed.undone = executed.kind in ("write", "command")
+        self._clock += 1
+        self.probing.undone(clock, self._clock)
+
+    def _keep_observed(self) -> None:
+        self.taken_back += self.probing.read()
+
+    def _with_copy(self, make: Callable[[Any], Any], raw_cursor: Any) -> Any:
+        """Return Django's cursor, whose `copy` and `callproc` pass through here, too."""
+        cursor = make(raw_cursor)
+        cursor.copy = partial(self._copy, cursor)
+        cursor.callproc = partial(self._callproc, cursor, cursor.callproc)
+        return cursor
+
+    @contextmanager
+    def _copy(self, cursor: Any, statement: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        text = text_of(statement, self.autocommit.raw)
+        with self._guarded(text) as finish, self.autocommit.connection.wrap_database_errors:
+            with cursor.cursor.copy(statement, *args, **kwargs) as copy:
+                writes = cursor.cursor.pgresult is None or cursor.cursor.pgresult.status == ExecStatus.COPY_IN
+                yield copy
+            finish(cursor.cursor, False)
+            self.log[-1].kind = "write" if writes else "read"
+            self.log[-1].rows = cursor.cursor.rowcount
+
+    def _callproc(self, cursor: Any, callproc: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        with self._guarded(f"CALL {args[0] if args else ''}") as finish:
+            result = callproc(*args, **kwargs)
+            finish(cursor.cursor, False)
+            return result

@@ -1,0 +1,143 @@
+"""What a statement is, as far as that has to be known before it is executed, and what became of it.
+
+Before: does it begin or end a transaction, and can it write? Afterwards the answer is Postgres's own: its command tag.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from psycopg import sql
+from psycopg.pq import ExecStatus
+
+Kind = Literal["read", "write", "command", "rejected"]
+
+_NOT_CODE = re.compile(
+    r"""[eE]'(?:\\.|''|[^'\\])*' | '(?:''|[^'])*' | "(?:""|[^"])*" | --[^\n]* | /\*.*?\*/ | \$(\w*)\$.*?\$\1\$""",
+    re.DOTALL | re.VERBOSE,
+)
+_ENDING = re.compile(r"\b(?:commit|rollback|abort|end|begin|start|prepare)\b", re.IGNORECASE)
+_ENDS_TRANSACTION = re.compile(
+    r"(?:commit|abort|end|begin|start\s+transaction|prepare\s+transaction"
+    r"|rollback(?!\s+(?:(?:work|transaction)\s+)?to\b))\b",
+    re.IGNORECASE,
+)
+_SAVEPOINT = re.compile(
+    r"\s*(savepoint|release(?:\s+savepoint)?|rollback\s+(?:(?:work|transaction)\s+)?to(?:\s+savepoint)?)\s+(.+?)\s*;?\s*$",
+    re.IGNORECASE,
+)
+_READING = re.compile(
+    r"\s*(?:select|show|values|table|explain|fetch|declare|close|set|reset|with)\b", re.IGNORECASE
+)
+_WRITING = re.compile(
+    r"\b(?:insert|delete|merge|(?<!no\skey\s)(?<!for\s)update)\b|\bexplain\b.*\banalyze\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_TARGET = re.compile(
+    r"""\s*(?:insert\s+into|update(?:\s+only)?|delete\s+from(?:\s+only)?|merge\s+into|truncate(?:\s+table)?|copy)\s+
+        (?:(?:"(?:[^"]|"")+"|\w+)\.)?("(?:[^"]|"")+"|\w+)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_DDL = ("CREATE", "ALTER", "DROP", "DO", "CALL", "DISCARD", "IMPORT")
+
+
+@dataclass
+class Executed:
+    """One SQL statement that passed: what Postgres answered, or the error.
+
+    rows: as the command tag says, missing where it says nothing. table: the relation that the statement writes to.
+    relation: the oid of the table that the first column of a result comes from. undone: what it wrote was rolled
+    back again.
+    """
+
+    kind: Kind
+    rows: int | None
+    table: str | None
+    elapsed_ms: float
+    relation: int | None = None
+    error: BaseException | None = None
+    undone: bool = False
+    is_ddl: bool = False
+
+
+def text_of(statement: Any, raw: Any) -> str:
+    """Return a statement as text, whatever psycopg accepts for one."""
+    if isinstance(statement, sql.Composable):
+        return statement.as_string(raw)
+    return statement.decode(errors="replace") if isinstance(statement, bytes) else str(statement)
+
+
+def ends_transaction(text: str) -> bool:
+    """Return whether a text holds a command that begins or ends a transaction, also as one of several commands."""
+    if not _ENDING.search(text):
+        return False
+    code = _NOT_CODE.sub(" ", text)
+    if re.search(r"\bbegin\s+atomic\b", code, re.IGNORECASE):
+        # The body of an SQL function: its END is no command.
+        return False
+    return any(_ENDS_TRANSACTION.match(command.strip()) for command in code.split(";"))
+
+
+def savepoint_command(text: str) -> tuple[Literal["set", "release", "undo"], str] | None:
+    """Return what a statement does with a savepoint, and with which; None for every other statement."""
+    found = _SAVEPOINT.match(text)
+    if found is None:
+        return None
+    word = found[1].lower()
+    what: Literal["set", "release", "undo"] = (
+        "set" if word == "savepoint" else "release" if word.startswith("release") else "undo"
+    )
+    return what, found[2].strip('"')
+
+
+def may_write(text: str) -> bool:
+    """Return False for a statement that only reads, unless a function that it calls writes."""
+    return not _READING.match(text) or _WRITING.search(_NOT_CODE.sub(" ", text)) is not None
+
+
+def target_of(text: str) -> str | None:
+    """Return the relation that a statement names as the one to write to, without its schema."""
+    found = _TARGET.match(text)
+    if found is None:
+        return None
+    name = found[1]
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()
+
+
+def answers(cursor: Any, many: bool) -> list[tuple[Kind, int | None, str, int | None]]:
+    """Return kind, rows, verb and origin of each result that a psycopg cursor holds.
+
+    A text of several commands has several results; psycopg shows only the current one, and moving on would take
+    the first away from the user.
+    """
+    results = [] if many else list(getattr(cursor, "_results", ()))
+    if len(results) > 1:
+        return [_answer(result, result.command_tuples) for result in results]
+    result = cursor.pgresult
+    if result is None:
+        # What executemany leaves: a count, and no tag.
+        return [("write", cursor.rowcount if cursor.rowcount >= 0 else None, "", None)]
+    return [_answer(result, cursor.rowcount if many else result.command_tuples)]
+
+
+def _answer(result: Any, rows: int | None) -> tuple[Kind, int | None, str, int | None]:
+    tag = (result.command_status or b"").decode()
+    verb = tag.split(" ", 1)[0]
+    count = rows if rows is not None and rows >= 0 else None
+    if verb in ("INSERT", "UPDATE", "DELETE", "MERGE"):
+        return "write", count, verb, None
+    if result.status in (ExecStatus.TUPLES_OK, ExecStatus.SINGLE_TUPLE) or (not verb and result.nfields):
+        return "read", count, verb, _origin(result)
+    # Without a result, a SELECT has made a table (CREATE TABLE AS, SELECT INTO).
+    return ("write", count, "CREATE", None) if verb == "SELECT" else ("command", None, verb, None)
+
+
+def _origin(result: Any) -> int | None:
+    return next((oid for column in range(result.nfields) if (oid := result.ftable(column))), None)
+
+
+def is_ddl(verb: str) -> bool:
+    """Return whether a command of this tag may have changed the catalog."""
+    return verb in _DDL

@@ -1,0 +1,246 @@
+"""From what was seen of a step to its verdict.
+
+Several things can happen in one step. The verdict is the first of them in this order, and the reason says how many
+statements or rows it is about: rejected, suppressed, rewritten, applied, rolled back (by the cell's own code), no
+rows, read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import psycopg
+
+from pgmagic.db.observe.catalog import TriggerCatalog
+from pgmagic.db.observe.probing import Observed
+from pgmagic.db.observe.statements import Executed
+
+Verdict = Literal["applied", "rejected", "rewritten", "suppressed", "no rows", "read", "rolled back"]
+
+# A value is shown in a line; what is longer is shortened, and its length is named.
+_LONGEST_VALUE = 80
+_RAISED = "P0001"
+_TAKEN_BACK = "the cell itself rolled it back"
+_PLAIN_ORDER: tuple[Verdict, ...] = ("applied", "rolled back", "no rows", "read")
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What a step did to the database.
+
+    verdict: None where it issued no SQL. rows: written rows, or read ones if it only read. trigger: the URI of what
+    decided, or the name of a trigger that pgmagic did not make; several are separated by commas. elapsed_ms: in the
+    database, without what pgmagic itself executed. lines: the server's messages, and what triggers did to rows that
+    they wrote themselves.
+    """
+
+    verdict: Verdict | None = None
+    rows: int | None = None
+    table: str | None = None
+    trigger: str | None = None
+    reason: str | None = None
+    elapsed_ms: float | None = None
+    lines: tuple[str, ...] = ()
+
+    def rolled_back(self, rejection: Rejection) -> StepOutcome:
+        """Return the outcome of a step whose rows a rejected COMMIT has taken back."""
+        if self.verdict not in ("applied", "rewritten"):
+            return self
+        return replace(self, verdict="rolled back", trigger=rejection.trigger, reason=rejection.reason)
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why the database refused a statement, or COMMIT."""
+
+    reason: str
+    table: str | None = None
+    trigger: str | None = None
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """One thing that happened, with its place in the reason."""
+
+    verdict: Verdict
+    reason: str | None = None
+    table: str | None = None
+    triggers: tuple[str, ...] = ()
+
+    def reason_beside(self, first: _Finding) -> str:
+        """Return the reason, with the triggers where they are others than those of the finding that decides."""
+        by = f" by {', '.join(self.triggers)}" if self.triggers and self.triggers != first.triggers else ""
+        return f"{self.reason}{by}"
+
+
+def step_outcome(
+    executed: Sequence[Executed],
+    observed: Sequence[Observed],
+    error: BaseException | None,
+    catalog: TriggerCatalog | None,
+    messages: Iterable[str] = (),
+) -> StepOutcome:
+    """Return the outcome of a step.
+
+    error: the database's error that left the step, if one did. catalog: needed to tell the trigger of a rejection.
+    """
+    counted = [statement for statement in executed if not statement.undone]
+    own = [observation for observation in observed if observation.depth == 1]
+    findings = [
+        *_rejections(executed, error, catalog),
+        *_suppressions(own, counted),
+        *_rewritings(own),
+        *_plain(executed),
+    ]
+    lines = (*messages, *(_effect(observation) for observation in observed if observation.depth > 1))
+    if not findings:
+        return StepOutcome(lines=lines)
+    first = findings[0]
+    reasons = dict.fromkeys(finding.reason_beside(first) for finding in findings if finding.reason)
+    return StepOutcome(
+        verdict=first.verdict,
+        rows=_rows(counted, own, first.verdict),
+        table=first.table,
+        trigger=", ".join(first.triggers) or None,
+        reason="; ".join(reasons) or None,
+        elapsed_ms=sum(statement.elapsed_ms for statement in executed),
+        lines=lines,
+    )
+
+
+def rejection(error: BaseException, catalog: TriggerCatalog | None, table: str | None = None) -> Rejection:
+    """Return what the database said when it refused, and which trigger made it do so.
+
+    table: the table of the statement, where the error names none.
+    """
+    cause = error if isinstance(error, psycopg.Error) else error.__cause__
+    if not isinstance(cause, psycopg.Error) or not cause.diag.message_primary:
+        return Rejection(str(error).strip().partition("\n")[0], table)
+    diag = cause.diag
+    hint = f" ({diag.message_hint})" if diag.message_hint else ""
+    message = (diag.message_primary or "").partition("\n")[0]
+    table = diag.table_name or table
+    return Rejection(f"{message}{hint}", table, _deciding_trigger(diag, catalog, table))
+
+
+def needs_catalog(executed: Iterable[Executed], error: BaseException | None) -> bool:
+    """Return whether the triggers have to be known to tell the outcome of a step."""
+    return error is not None or any(statement.kind == "rejected" for statement in executed)
+
+
+def _deciding_trigger(diag: Any, catalog: TriggerCatalog | None, table: str | None) -> str | None:
+    if catalog is None:
+        return None
+    if diag.sqlstate == _RAISED and diag.constraint_name and catalog.knows_uri(diag.constraint_name):
+        return str(diag.constraint_name)
+    trigger = catalog.trigger_of_context(diag.context, table)
+    return trigger.uri if trigger else None
+
+
+def _rejections(
+    executed: Sequence[Executed], error: BaseException | None, catalog: TriggerCatalog | None
+) -> Iterable[_Finding]:
+    refused = [
+        rejection(statement.error, catalog, statement.table)
+        for statement in executed
+        if statement.error is not None
+    ]
+    if not refused:
+        if error is not None:
+            refusal = rejection(error, catalog)
+            yield _Finding("rejected", refusal.reason, refusal.table, _one(refusal.trigger))
+        return
+    total = sum(statement.kind != "read" for statement in executed)
+    messages = Counter(refusal.reason for refusal in refused)
+    # The first that a trigger decided, or else the first.
+    first = next((refusal for refusal in refused if refusal.trigger), refused[0])
+    reason = first.reason
+    if len(messages) > 1:
+        others = len(messages) - 1
+        reason += f" (and {others:,} other message{'s' if others > 1 else ''})"
+    if total > 1:
+        reason = f"{len(refused):,} of {total:,} statements rejected: {reason}"
+    triggers = tuple(dict.fromkeys(refusal.trigger for refusal in refused if refusal.trigger))
+    yield _Finding("rejected", reason, first.table, triggers)
+
+
+def _suppressions(observed: Sequence[Observed], counted: Sequence[Executed]) -> Iterable[_Finding]:
+    swallowed = [observation for observation in observed if observation.kind == "swallowed"]
+    written = sum(statement.rows or 0 for statement in counted if statement.kind == "write")
+    for observation in swallowed:
+        what = f"{observation.event.lower()} swallowed"
+        if written or observation.rows > 1:
+            what += f" for {_count(observation.rows, 'row')}"
+        yield _Finding("suppressed", what, observation.table, observation.triggers)
+
+
+def _rewritings(observed: Sequence[Observed]) -> Iterable[_Finding]:
+    for observation in observed:
+        if observation.kind != "swallowed":
+            yield _Finding("rewritten", _rewriting(observation), observation.table, observation.triggers)
+
+
+def _rewriting(observation: Observed) -> str:
+    changes = observation.pairs[0] if observation.pairs else {}
+    shown = ", ".join(
+        f"{name}: {_value(asked)} → {_value(stored)}" for name, (asked, stored) in changes.items()
+    )
+    if observation.kind == "converted":
+        shown = f"delete → update of {shown or 'nothing'}"
+    elif not shown:
+        shown = "values that cannot be compared"
+    return shown if observation.rows == 1 else f"{shown} (1 of {_count(observation.rows, 'row')})"
+
+
+def _plain(executed: Sequence[Executed]) -> Iterable[_Finding]:
+    """Yield what the command tags say by themselves."""
+    if executed:
+        statement = min(executed, key=lambda statement: _PLAIN_ORDER.index(_plain_verdict(statement)))
+        verdict = _plain_verdict(statement)
+        yield _Finding(verdict, _TAKEN_BACK if verdict == "rolled back" else None, statement.table)
+
+
+def _plain_verdict(statement: Executed) -> Verdict:
+    if statement.undone:
+        return "rolled back"
+    if statement.kind == "read":
+        return "read"
+    return "no rows" if statement.rows == 0 or statement.kind == "rejected" else "applied"
+
+
+def _rows(counted: Sequence[Executed], observed: Sequence[Observed], verdict: Verdict) -> int | None:
+    kind = "read" if verdict == "read" else "write"
+    known = [statement.rows for statement in counted if statement.kind == kind and statement.rows is not None]
+    converted = sum(observation.rows for observation in observed if observation.kind == "converted")
+    if not known and verdict in ("applied", "read"):
+        return None
+    return sum(known) + converted
+
+
+def _effect(observation: Observed) -> str:
+    """Return a line about rows that a trigger wrote itself."""
+    by = f" by {', '.join(observation.triggers)}" if observation.triggers else ""
+    if observation.kind == "swallowed":
+        done = f"{observation.event.lower()} of {_count(observation.rows, 'row')} swallowed"
+    else:
+        done = _rewriting(observation)
+    return f"in {observation.table}: {done}{by}"
+
+
+def _value(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) <= _LONGEST_VALUE:
+        return text
+    return f"{text[:_LONGEST_VALUE]}… ({len(text):,} characters)"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def _one(value: str | None) -> tuple[str, ...]:
+    return (value,) if value else ()

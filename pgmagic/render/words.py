@@ -1,0 +1,50 @@
+"""The words of verdicts, actions and states: each with a sign and a tone, so that colour says nothing alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal
+
+Tone = Literal["good", "bad", "warn", "info", "quiet"]
+"""How a word is meant: `good` went as asked, `bad` did not, `warn` went otherwise, `info` is news, `quiet` is not."""
+
+WORDS: Mapping[str, tuple[str, Tone]] = MappingProxyType(
+    {
+        # verdicts on statements
+        "applied": ("✓", "good"),
+        "rejected": ("✗", "bad"),
+        "rewritten": ("↻", "warn"),
+        "suppressed": ("⊘", "warn"),
+        "no rows": ("∅", "quiet"),
+        "read": ("→", "quiet"),
+        "rolled back": ("↶", "bad"),
+        # actions of a plan
+        "create": ("+", "info"),
+        "alter": ("~", "info"),
+        "replace": ("↻", "info"),
+        "drop": ("\N{MINUS SIGN}", "warn"),
+        "unchanged": ("=", "quiet"),
+        # what became of them
+        "done": ("✓", "good"),
+        "failed": ("✗", "bad"),
+        "skipped": ("»", "quiet"),
+        "planned": ("○", "info"),
+        # states of installed triggers
+        "INSTALLED": ("✓", "good"),
+        "OUTDATED": ("≠", "warn"),
+        "UNINSTALLED": ("○", "info"),
+        "PRUNE": ("\N{MINUS SIGN}", "warn"),
+        "UNALLOWED": ("⊘", "bad"),
+        "ENABLED": ("✓", "quiet"),
+        "DISABLED": ("○", "warn"),
+        # plain yes and no
+        "yes": ("✓", "quiet"),
+        "no": ("✗", "quiet"),
+    }
+)
+
+
+def sign_and_tone(word: str) -> tuple[str, Tone]:
+    """Return the sign and the tone of a word; no sign and a quiet tone for a word outside the vocabulary."""
+    return WORDS.get(word, ("", "quiet"))

@@ -1,0 +1,61 @@
+"""What somebody sees who opens a notebook in JupyterLab and runs it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+FINISHED_MS = 120_000
+THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
+
+
+# The second is made of the README's cells: its photographs are the README's pictures.
+@pytest.mark.parametrize("name", ["01_protecting_rows", "readme"])
+def test_notebook_runs_and_shows_what_was_rejected(name: str, lab: str, page: Any, screenshots: Path) -> None:
+    # In a workspace of its own, where no other test's notebook is open.
+    page.goto(lab.replace("/lab?", f"/lab/workspaces/{name}/tree/{name}.ipynb?"))
+    # Before a kernel is there, JupyterLab asks which one to start.
+    page.locator(".jp-StatusBar-TextItem", has_text=re.compile(r"\| Idle")).wait_for(timeout=FINISHED_MS)
+    _command(page, "notebook:run-all-cells")
+    _wait_until_finished(page)
+    assert page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    assert page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    rejected = page.locator("td", has_text=re.compile(r"^\W*rejected\s*$"))
+    outcome = page.locator(".jp-OutputArea-output table").filter(has=rejected).first
+    assert outcome.locator("th", has_text=re.compile(r"^\s*verdict\s*$")).count() == 1
+    _photograph_themes(page, outcome, screenshots, name)
+
+
+def _photograph_themes(page: Any, outcome: Any, folder: Path, name: str) -> None:
+    """Save the window and the outcome's cell in each theme; nobody has to look, but somebody can."""
+    for theme, label in THEMES.items():
+        _command(page, "apputils:change-theme", theme=label)
+        page.wait_for_selector(f"body[data-jp-theme-name='{label}']", state="attached")
+        outcome.scroll_into_view_if_needed()
+        page.wait_for_timeout(500)
+        page.screenshot(path=folder / f"{name}-window-{theme}.png")
+        cell = outcome.locator("xpath=ancestor::*[contains(@class, 'jp-CodeCell')]")
+        cell.screenshot(path=folder / f"{name}-{theme}.png")
+
+
+def _command(page: Any, name: str, **arguments: str) -> None:
+    """Execute a command of JupyterLab, as its menus do, and wait for its end."""
+    page.evaluate("([name, arguments]) => window.jupyterapp.commands.execute(name, arguments)", [name, arguments])
+
+
+def _wait_until_finished(page: Any) -> None:
+    """Wait until each code cell with a source has a number instead of a star."""
+    page.wait_for_function(
+        """() => {
+            const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]
+                .map(prompt => prompt.textContent.trim());
+            const any = pattern => prompts.some(text => pattern.test(text));
+            return any(/\\d/) && !any(/\\*/);
+        }""",
+        timeout=FINISHED_MS,
+    )

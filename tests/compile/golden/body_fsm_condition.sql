@@ -1,0 +1,20 @@
+CREATE OR REPLACE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"() RETURNS trigger LANGUAGE plpgsql AS $body$
+BEGIN
+RAISE EXCEPTION USING
+  MESSAGE = concat('pgtrigger: Invalid transition of field "title" from "', coalesce(OLD."title"::text, 'NULL'), '" to "', coalesce(NEW."title"::text, 'NULL'), '" on table rooms_book'),
+  SCHEMA = TG_TABLE_SCHEMA,
+  TABLE = TG_TABLE_NAME,
+  CONSTRAINT = 'rooms.Book:t',
+  DETAIL = (SELECT jsonb_build_object(
+      'operation', lower(TG_OP),
+      'key', jsonb_object_agg(key, coalesce(before.value, after.value)) FILTER (WHERE key IN ('id')),
+      'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown AND TG_OP <> 'INSERT'),
+      'new', jsonb_object_agg(key, after.value) FILTER (WHERE shown AND TG_OP <> 'DELETE'))::text
+    FROM jsonb_each(to_jsonb(OLD)) AS before FULL JOIN jsonb_each(to_jsonb(NEW)) AS after USING (key),
+      LATERAL (SELECT key IN ('title')
+        AND (TG_OP <> 'UPDATE' OR before.value IS DISTINCT FROM after.value)) AS filter(shown)),
+  COLUMN = 'title',
+  HINT = CASE WHEN (OLD."title" IN ('draft')) THEN 'From "draft" it may go to "o''k", "a:b".' WHEN (OLD."title" IN ('o''k')) THEN  E'From "o''k" it may go to "{,}\\ %".' ELSE 'No transition leaves this state.' END;
+END;
+$body$;
+CREATE TRIGGER "pgtrigger_t_8e9bead3" BEFORE UPDATE ON "my Schema"."rooms_book" FOR EACH ROW WHEN (((OLD."title" IS DISTINCT FROM NEW."title") AND (NEW."good")) AND ((((OLD."title" IN ('draft') AND NEW."title" IN ('o''k', 'a:b')) OR (OLD."title" IN ('o''k') AND NEW."title" IN ( E'{,}\\ %')))) IS NOT TRUE) AND (coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0)) EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import models
+
+from pgmagic import pghistory
+from pgmagic.compile.compiler import DeclarationCompiler
+from pgmagic.compile.history import compile_routines
+from pgmagic.compile.triggers import Target
+from pgmagic.declare import registry
+from pgmagic.declare.delegates import delegates
+from pgmagic.errors import DeclarationError
+from tests.history_support import declared_here, declaring, model  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("declared_here")
+
+
+def compiled(schema: str | None, *trackers: Any, **kwargs: Any) -> str:
+    """Return the SQL of the only trigger of a tracked model."""
+    fields = {"n": models.IntegerField(db_column="N n"), "key": models.UUIDField(primary_key=True)}
+    with declaring():
+        thing = pghistory.track(*trackers or [pghistory.InsertEvent()], **kwargs)(model("Thing", **fields))
+    [trigger] = [trigger for owner, trigger in registry.registered() if owner is thing]
+    former = delegates.compiler
+    delegates.compiler = DeclarationCompiler(Target(schema))
+    try:
+        return trigger.compile(thing).install_sql
+    finally:
+        delegates.compiler = former
+
+
+def test_body_is_one_insert_into_the_qualified_event_table() -> None:
+    sql = compiled('s "x"', context_field=None)
+    assert sql.startswith('CREATE OR REPLACE FUNCTION "s ""x"""."pgtrigger_insert_insert_')
+    assert "search_path" not in sql
+    assert (
+        'INSERT INTO "s ""x"""."hist_thingevent" ("pgh_created_at", "pgh_label", "pgh_obj_id", "N n", "key")\n'
+        'VALUES (NOW(), \'insert\', NEW."key", NEW."N n", NEW."key");\nRETURN NULL;\n'
+    ) in sql
+    assert "AFTER INSERT ON" in sql
+    assert "FOR EACH ROW" in sql
+
+
+def test_body_without_a_schema_keeps_the_path_of_its_installation() -> None:
+    sql = compiled(None)
+    assert " SET search_path FROM CURRENT AS " in sql
+    assert 'INSERT INTO "hist_thingevent" (' in sql
+    assert '"pgmagic_attach_context"()' in sql
+
+
+def test_deleted_rows_are_read_from_old() -> None:
+    sql = compiled(None, pghistory.DeleteEvent(), context_field=None)
+    assert 'VALUES (NOW(), \'delete\', OLD."key", OLD."N n", OLD."key")' in sql
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "expected"),
+    [
+        ({}, "CASE WHEN nullif(current_setting('pgmagic.context_id', true), '') IS NOT NULL "
+             'THEN "s"."pgmagic_attach_context"() END'),
+        ({"context_field": pghistory.ContextJSONField()},
+         "coalesce(nullif(current_setting('pgmagic.context_metadata', true), ''), '{}')::jsonb END, "
+         "nullif(current_setting('pgmagic.context_id', true), '')::uuid"),
+    ],
+)  # fmt: skip
+def test_context_is_attached_as_it_is_stored(kwargs: Any, expected: str) -> None:
+    assert expected in compiled("s", **kwargs)
+
+
+def test_context_is_not_asked_for_where_it_is_not_stored() -> None:
+    assert "pgmagic.context" not in compiled("s", context_field=None)
+
+
+def test_routine_is_compiled_for_events_with_shared_contexts_alone() -> None:
+    with declaring():
+        shared = pghistory.track()(model("Shared")).pgh_event_model
+        own = pghistory.track(context_field=pghistory.ContextJSONField())(model("Own")).pgh_event_model
+    assert compile_routines([], Target()) == compile_routines([own], Target()) == ()
+    [routine] = compile_routines([own, shared, shared], Target("it's"))
+    assert routine.name == "pgmagic_attach_context"
+    assert routine.create.startswith(
+        'CREATE OR REPLACE FUNCTION "it\'s"."pgmagic_attach_context"() RETURNS uuid'
+    )
+    assert 'INSERT INTO "it\'s"."pghistory_context"' in routine.create
+    assert routine.drop == 'DROP FUNCTION "it\'s"."pgmagic_attach_context"();'
+    [without] = compile_routines([shared], Target())
+    assert " SET search_path FROM CURRENT AS " in without.create
+
+
+def test_a_column_that_no_trigger_can_fill_is_refused() -> None:
+    message = "The field 'extra' of ThingEvent mirrors nothing, so no trigger can fill it"
+    with pytest.raises(DeclarationError, match=message):
+        compiled(None, attrs={"extra": models.IntegerField(default=1)})
+    assert "extra" not in compiled(None, attrs={"extra": models.IntegerField(db_default=1)})

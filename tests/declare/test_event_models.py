@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
+
+import pytest
+from django.contrib.contenttypes.fields import GenericRelation
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import FieldDoesNotExist
+from django.db import models
+
+from pgmagic import pghistory
+from pgmagic.declare import registry
+from pgmagic.errors import DeclarationError
+from pgmagic.pghistory.models import Event
+from tests.history_support import MODULE, declared_here, declaring, model, settings_with  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("declared_here")
+
+
+def tracked(
+    *trackers: Any, fields_of_model: dict[str, Any] | None = None, model_meta: Any = None, **kwargs: Any
+) -> Any:
+    fields = fields_of_model or {"n": models.IntegerField(), "long_note": models.TextField(default="")}
+    with declaring():
+        return pghistory.track(*trackers, **kwargs)(model("Thing", **fields, meta=model_meta or {}))
+
+
+def own(event_model: Any) -> dict[str, Any]:
+    return {field.name: field for field in event_model._meta.local_fields if field.name.startswith("pgh_")}
+
+
+def test_an_event_model_has_its_own_fields_before_the_mirrored_ones() -> None:
+    thing = tracked()
+    event = thing.pgh_event_model
+    assert [field.name for field in event._meta.local_fields] == [
+        "pgh_id", "pgh_created_at", "pgh_label", "pgh_obj", "pgh_context", "id", "n", "long_note",
+    ]  # fmt: skip
+    assert issubclass(event, Event)
+    assert event._meta.label == "hist.ThingEvent"
+    assert event.pgh_tracked_model is thing
+    assert [tracker.label for tracker in event.pgh_trackers] == ["insert", "update"]
+    assert thing.pgh_event_models == {"insert": event, "update": event}
+    obj = own(event)["pgh_obj"]
+    assert (obj.related_model, obj.remote_field.related_name, obj.db_constraint) == (thing, "events", False)
+    assert own(event)["pgh_context"].null
+
+
+def test_indexes_serve_an_objects_events_in_order_and_the_events_of_a_context() -> None:
+    indexes = {tuple(index.fields): index for index in tracked().pgh_event_model._meta.indexes}
+    assert set(indexes) == {("pgh_obj", "pgh_id"), ("pgh_context",)}
+    assert str(indexes["pgh_context",].condition) == "(AND: ('pgh_context__isnull', False))"
+    assert all(len(index.name) <= 30 for index in indexes.values())
+    chosen = tracked(obj_field=pghistory.ObjForeignKey(related_name="h", db_index=True)).pgh_event_model
+    assert [tuple(index.fields) for index in chosen._meta.indexes] == [("pgh_context",)]
+    assert own(chosen)["pgh_obj"].db_index
+    mine = tracked(meta={"indexes": [models.Index(fields=["pgh_obj"], name="mine")]}).pgh_event_model
+    assert [tuple(index.fields) for index in mine._meta.indexes] == [("pgh_obj",), ("pgh_context",)]
+
+
+def test_indexes_of_a_subset_of_context_storage() -> None:
+    stored = tracked(context_field=pghistory.ContextJSONField()).pgh_event_model
+    assert ("pgh_context_id",) in {tuple(index.fields) for index in stored._meta.indexes}
+    without = tracked(context_field=None, obj_field=None).pgh_event_model
+    assert without._meta.indexes == []
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "name", "accessor"),
+    [
+        ({}, "ThingEvent", "events"),
+        ({"fields": ["long_note"]}, "ThingLongNoteEvent", "long_note_events"),
+        ({"fields": ["n", "long_note"]}, "ThingNLongNoteEvent", "n_long_note_events"),
+        ({"exclude": ["n"]}, "ThingEvent", "events"),
+        ({"model_name": "Past"}, "Past", "events"),
+        ({"obj_field": pghistory.ObjForeignKey(related_name="past")}, "ThingEvent", "past"),
+        ({"obj_field": pghistory.ObjForeignKey()}, "ThingEvent", "thingevent_set"),
+    ],
+)
+def test_names_are_upstreams(kwargs: Any, name: str, accessor: str) -> None:
+    event = tracked(**kwargs).pgh_event_model
+    assert event.__name__ == name
+    assert own(event)["pgh_obj"].remote_field.get_accessor_name() == accessor
+
+
+def test_several_event_models_are_chosen_by_label() -> None:
+    with declaring():
+        thing = model("Thing", a=models.IntegerField(), b=models.IntegerField())
+        pghistory.track(pghistory.UpdateEvent("a"), fields=["a"])(thing)
+        assert thing.pgh_event_model.__name__ == "ThingAEvent"
+        assert hasattr(thing, "events")
+        pghistory.track(pghistory.UpdateEvent("b"), fields=["b"])(thing)
+    assert {label: found.__name__ for label, found in thing.pgh_event_models.items()} == {
+        "a": "ThingAEvent", "b": "ThingBEvent",
+    }  # fmt: skip
+    with pytest.raises(DeclarationError, match="Thing has 2 event models: choose one by its label"):
+        _ = thing.pgh_event_model
+    assert not hasattr(thing, "events")
+
+
+def test_settings_are_defaults_of_arguments(settings_with: Any) -> None:  # noqa: F811
+    class Base(Event):
+        class Meta:
+            abstract = True
+            app_label = "hist"
+
+        def said(self) -> str:
+            return f"{self.pgh_label}!"
+
+    with settings_with(
+        PGHISTORY_APPEND_ONLY=True,
+        PGHISTORY_BASE_MODEL=Base,
+        PGHISTORY_OBJ_FIELD=None,
+        PGHISTORY_CONTEXT_FIELD=pghistory.ContextJSONField(),
+        PGHISTORY_CONTEXT_ID_FIELD=None,
+        PGHISTORY_DEFAULT_TRACKERS=(pghistory.DeleteEvent(),),
+    ):
+        event = tracked().pgh_event_model
+        explicit = tracked(pghistory.InsertEvent(), append_only=False, context_field=None).pgh_event_model
+    assert event(pgh_label="x").said() == "x!"
+    assert set(own(event)) == {"pgh_id", "pgh_created_at", "pgh_label", "pgh_context"}
+    assert event.pgh_append_only
+    assert [tracker.label for tracker in event.pgh_trackers] == ["delete"]
+    assert not explicit.pgh_append_only
+    assert set(own(explicit)) == {"pgh_id", "pgh_created_at", "pgh_label"}
+
+
+def test_related_name_setting_default_stands_for_events(settings_with: Any) -> None:  # noqa: F811
+    with settings_with(PGHISTORY_OBJ_FIELD=pghistory.ObjForeignKey(null=True)):
+        obj = own(tracked().pgh_event_model)["pgh_obj"]
+    assert (obj.null, obj.remote_field.related_name) == (True, "events")
+
+
+def test_attrs_and_meta_extend_the_model() -> None:
+    event = tracked(
+        attrs={"n": models.TextField(null=True), "extra": models.IntegerField(null=True)},
+        meta={"db_table": "past", "ordering": ["-pgh_id"]},
+    ).pgh_event_model
+    assert type(event._meta.get_field("n")) is models.TextField
+    assert (event._meta.db_table, event._meta.ordering) == ("past", ["-pgh_id"])
+    assert event._meta.get_field("extra").null
+
+
+def test_append_only_protects_the_event_table() -> None:
+    event = tracked(append_only=True).pgh_event_model
+    names = {
+        trigger.name: str(trigger.operation) for owner, trigger in registry.registered() if owner is event
+    }
+    assert names == {"append_only": "UPDATE OR DELETE", "append_only_truncate": "TRUNCATE"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "kwargs", "message"),
+    [
+        ({}, {"fields": ["nope"]}, "Thing has no field named 'nope'"),
+        ({}, {"exclude": ["nope"]}, "Thing has no field named 'nope'"),
+        ({}, {"fields": "n"}, "a list of field names, but 'n' was given"),
+        (
+            {"tags": models.ManyToManyField(ContentType)},
+            {"fields": ["tags"]},
+            "'tags' has no column .* Thing",
+        ),
+        ({"notes": GenericRelation(ContentType)}, {"fields": ["notes"]}, "'notes' has no column .* Thing"),
+        (
+            {"pgh_label": models.TextField()},
+            {},
+            "'pgh_label' of Thing is called like one that every event has",
+        ),
+        ({"events": models.IntegerField()}, {}, "Thing has a field 'events', the name by which its events"),
+    ],
+)
+def test_fields_that_cannot_be_tracked_are_named(fields: Any, kwargs: Any, message: str) -> None:
+    with pytest.raises(DeclarationError, match=message):
+        tracked(fields_of_model={"n": models.IntegerField(), **fields}, **kwargs)
+
+
+def test_an_unknown_field_is_djangos_error_too() -> None:
+    with pytest.raises(FieldDoesNotExist):
+        tracked(fields=["nope"])
+
+
+def test_many_to_many_fields_are_left_out_unless_named() -> None:
+    event = tracked(
+        fields_of_model={"n": models.IntegerField(), "tags": models.ManyToManyField(ContentType)}
+    ).pgh_event_model
+    assert "tags" not in {field.name for field in event._meta.get_fields()}
+
+
+def test_fields_that_begin_like_ours_are_kept() -> None:
+    event = tracked(
+        fields_of_model={"pghost": models.TextField(), "pgh_else": models.TextField()}
+    ).pgh_event_model
+    assert {"pghost", "pgh_else"} <= {field.name for field in event._meta.fields}
+
+
+def test_installed_packages_models_need_an_app_of_yours() -> None:
+    with pytest.raises(
+        DeclarationError, match=r'ContentType belongs to the installed package "django.contrib.contenttypes"'
+    ):
+        pghistory.track()(ContentType)
+
+
+def test_composite_keys_need_no_object_field() -> None:
+    fields = {
+        "pk": models.CompositePrimaryKey("a", "b"), "a": models.IntegerField(), "b": models.IntegerField(),
+    }  # fmt: skip
+    with pytest.raises(DeclarationError, match=r"Thing has a composite primary key.*obj_field=None"):
+        tracked(fields_of_model=fields)
+    event = tracked(
+        fields_of_model={name: field.clone() for name, field in fields.items()}, obj_field=None
+    ).pgh_event_model
+    assert [field.name for field in event._meta.local_fields] == [
+        "pgh_id",
+        "pgh_created_at",
+        "pgh_label",
+        "pgh_context",
+        "a",
+        "b",
+    ]
+
+
+def test_a_base_that_is_no_abstract_model_is_refused() -> None:
+    with pytest.raises(DeclarationError, match="The base of an event model is an abstract model"):
+        tracked(base_model=ContentType)
+
+
+def test_event_models_are_published_in_the_tracked_models_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType(MODULE)
+    monkeypatch.setitem(sys.modules, MODULE, module)
+    first = tracked()
+    assert module.ThingEvent is first.pgh_event_model
+    again = tracked()
+    assert module.ThingEvent is again.pgh_event_model
+    module.ThingEvent = "something else"
+    tracked()
+    assert module.ThingEvent == "something else"
+
+
+def test_abstract_event_models_register_nothing_until_they_are_subclassed() -> None:
+    with declaring():
+        thing = model("Thing", n=models.IntegerField())
+        base = pghistory.create_event_model(thing, pghistory.InsertEvent("made"))
+        assert base._meta.abstract
+        assert not hasattr(thing, "pgh_event_models")
+        event = model("Made", bases=(base,))
+    assert thing.pgh_event_models == {"made": event}
+    assert [trigger.event_model for owner, trigger in registry.registered() if owner is thing] == [event]
+
+
+def test_events_of_an_inherited_model_hold_its_own_table() -> None:
+    with declaring():
+        parent = pghistory.track()(model("Parent", a=models.IntegerField()))
+        child = pghistory.track()(model("Child", bases=(parent,), b=models.IntegerField()))
+    assert parent.pgh_event_model is not child.pgh_event_model
+    assert set(parent.pgh_event_models) == set(child.pgh_event_models) == {"insert", "update"}
+    mirrored = [
+        field.name for field in child.pgh_event_model._meta.local_fields if not field.name.startswith("pgh_")
+    ]
+    assert mirrored == ["parent_ptr", "b"]
+    assert not child.pgh_event_model.can_revert

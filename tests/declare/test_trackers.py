@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import models
+
+from pgmagic import pghistory, pgtrigger
+from pgmagic.declare import registry
+from pgmagic.declare.trackers import trigger_name
+from pgmagic.errors import DeclarationError
+from tests.history_support import declared_here, declaring, model, settings_with  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("declared_here")
+
+
+def tracked(*trackers: Any, **kwargs: Any) -> Any:
+    """Return a model tracked by the given trackers."""
+    with declaring():
+        return pghistory.track(*trackers, **kwargs)(
+            model(
+                "Thing",
+                n=models.IntegerField(),
+                note=models.TextField(),
+                when=models.DateTimeField(auto_now=True),
+            )
+        )
+
+
+def triggers(owner: Any) -> Iterator[Any]:
+    return (trigger for found, trigger in registry.registered() if found is owner)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: pghistory.Tracker(), "Tracker needs a label"),
+        (lambda: pghistory.ManualEvent(""), "ManualEvent needs a label"),
+        (lambda: pghistory.InsertEvent("a\x00"), "InsertEvent needs a label.*no NUL"),
+        (lambda: pghistory.InsertEvent(5), "InsertEvent needs a label.*got 5"),  # type: ignore[arg-type]
+        (lambda: pghistory.AfterInsert(), "AfterInsert needs a label"),
+        (lambda: pghistory.RowEvent("x", row=pghistory.New), "needs an operation"),
+        (lambda: pghistory.RowEvent("x", operation=pghistory.Update), "needs row="),
+        (lambda: pghistory.InsertEvent(row=pghistory.Old), 'there is no "OLD" row on insert events'),
+        (lambda: pghistory.DeleteEvent(row=pghistory.New), 'there is no "NEW" row on delete events'),
+        (lambda: pghistory.UpdateEvent(level=pghistory.Statement), "recorded at row level"),
+        (lambda: tracked(level=pghistory.Statement), "tracking of Thing: history is recorded at row level"),
+        (lambda: tracked(pghistory.InsertEvent("x"), pghistory.UpdateEvent("x")), 'Thing has two trackers.*"x"'),
+        (lambda: tracked(pghistory.InsertEvent), "Thing is tracked by trackers"),
+        (lambda: tracked(pghistory.UpdateEvent(condition="n > 1")), 'Invalid "condition" attribute'),  # type: ignore[arg-type]
+    ],
+)  # fmt: skip
+def test_contradictions_fail_at_declaration(make: Any, message: str) -> None:
+    with pytest.raises(DeclarationError, match=message):
+        make()
+
+
+def test_level_setting_is_read_when_a_model_is_tracked(settings_with: Any) -> None:  # noqa: F811
+    with (
+        settings_with(PGHISTORY_LEVEL=pghistory.Statement),
+        pytest.raises(DeclarationError, match="row level"),
+    ):
+        tracked()
+
+
+def test_two_event_models_of_one_model_share_no_label() -> None:
+    with declaring():
+        thing = pghistory.track(fields=["n"], model_name="Other")(model("Thing", n=models.IntegerField()))
+    with pytest.raises(DeclarationError, match=r'two trackers with the label "insert" \(events in Other\)'):
+        pghistory.track(fields=["n"])(thing)
+
+
+@pytest.mark.parametrize(
+    ("tracker", "names"),
+    [
+        (pghistory.InsertEvent(), ["insert_insert"]),
+        (pghistory.UpdateEvent("u"), ["u_update"]),
+        (pghistory.InsertEvent(trigger_name="mine"), ["mine"]),
+        (
+            pghistory.RowEvent("r", operation=pghistory.Update | pghistory.Insert, row="NEW"),
+            ["r_update_or_insert"],
+        ),
+        (pghistory.RowEvent("r", operation=pgtrigger.UpdateOf("n"), row="NEW"), ["r_update"]),
+        (pghistory.Snapshot(), ["snapshot_insert", "snapshot_update"]),
+        (pghistory.Snapshot(trigger_name="mine"), ["mine_insert", "mine_update"]),
+        (pghistory.ManualEvent("m"), []),
+    ],
+    ids=repr,
+)
+def test_trigger_names_are_upstreams(tracker: Any, names: list[str]) -> None:
+    assert [trigger.name for trigger in triggers(tracked(tracker))] == names
+
+
+def test_trigger_names_never_collide() -> None:
+    labels = [
+        "a",
+        "a_insert",
+        "a_insert_or",
+        "a_insert_or-" + "0" * 8,
+        "a_or",
+        "or",
+        "_or",
+        "a_insert_or_update",
+    ]
+    operations = [pghistory.Insert, pghistory.Update, pghistory.Insert | pghistory.Update, pghistory.Delete]
+    names = [trigger_name(label, operation) for label in labels for operation in operations]
+    assert len(set(names)) == len(names)
+
+
+def test_default_condition_compares_the_tracked_fields_of_updates_alone() -> None:
+    def conditions(*trackers: Any, **kwargs: Any) -> list[str]:
+        thing = tracked(*trackers, **kwargs)
+        return [trigger.render_condition(thing) for trigger in triggers(thing)]
+
+    assert conditions(pghistory.InsertEvent(), pghistory.DeleteEvent()) == ["", ""]
+    assert conditions(pghistory.UpdateEvent(), fields=["n"]) == ['(OLD."n" IS DISTINCT FROM NEW."n")']
+    [condition] = conditions(pghistory.UpdateEvent(), exclude=["n", "when"])
+    assert condition == '(OLD."id" IS DISTINCT FROM NEW."id" OR OLD."note" IS DISTINCT FROM NEW."note")'
+    assert conditions(pghistory.UpdateEvent(condition=None)) == [""]
+    own = pghistory.AnyChange("n") & pghistory.Q(new__n__gt=1)
+    [condition] = conditions(pghistory.UpdateEvent(condition=own))
+    assert condition == '((OLD."n" IS DISTINCT FROM NEW."n") AND (NEW."n" > 1))'
+
+
+def test_class_attributes_serve_as_arguments() -> None:
+    class Repriced(pghistory.UpdateEvent):
+        label = "repriced"
+        condition = pghistory.AnyChange("n")
+        row = pghistory.Old
+
+    [trigger] = triggers(tracked(Repriced()))
+    assert (trigger.label, trigger.row, trigger.name) == ("repriced", "OLD", "repriced_update")
+
+
+def test_a_tracker_of_ones_own_is_set_up_with_the_event_model() -> None:
+    seen = []
+
+    class Watching(pghistory.Tracker):
+        label = "watching"
+
+        def setup(self, event_model: Any) -> None:
+            seen.append(
+                (
+                    event_model.__name__,
+                    event_model.pgh_tracked_model.pgh_event_models["watching"] is event_model,
+                )
+            )
+
+    tracked(Watching())
+    assert seen == [("ThingEvent", True)]

@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import connection, models
+from django.db.models import Max
+
+from pgmagic import pghistory
+from pgmagic.compile.reading import COLUMNS
+from pgmagic.errors import HistoryError
+from pgmagic.pghistory.models import AggregateEvent, Events, MiddlewareEvents
+from tests.history_support import History, model
+
+
+def diffs(events: Any) -> list[Any]:
+    """Return the label and the diff, without the time of the change, of each event in order."""
+    found = []
+    for event in events.order_by("pgh_id"):
+        diff = event.pgh_diff
+        if diff is not None:
+            diff.pop("changed_at", None)
+        found.append((event.pgh_label, diff))
+    return found
+
+
+def test_an_event_has_every_column(post: Any) -> None:
+    author = post.Author.objects.create(name="A")
+    with pghistory.context(user=3) as opened:
+        created = post.Post.objects.create(title="a", author=author, price="1.50", data={"k": [1]})
+    [event] = Events.objects.values(*COLUMNS)
+    assert event.pop("pgh_created_at") == post.Event.objects.get().pgh_created_at
+    assert event.pop("pgh_data").pop("changed_at")
+    assert event == {
+        "pgh_slug": f"hist.PostEvent:{event['pgh_id']}",
+        "pgh_model": "hist.PostEvent",
+        "pgh_id": post.Event.objects.get().pgh_id,
+        "pgh_label": "insert",
+        "pgh_diff": None,
+        "pgh_context_id": opened.id,
+        "pgh_context": {"user": 3},
+        "pgh_obj_model": "hist.Post",
+        "pgh_obj_id": str(created.pk),
+    }
+    assert Events.objects.get(pgh_slug=event["pgh_slug"]).pgh_data["author_id"] == author.pk
+
+
+def test_diff_is_against_the_event_before(post: Any) -> None:
+    one = post.Post.objects.create(title="a")
+    other = post.Post.objects.create(title="x")
+    one.title = "b"
+    one.save()
+    other.body = "text"
+    other.save()
+    one.data = {"k": 1}
+    one.price = "2.50"
+    one.save()
+    one.refresh_from_db()
+    pghistory.create_event(one, label="note")
+    assert diffs(Events.objects.tracks(one)) == [
+        ("insert", None),
+        ("update", {"title": ["a", "b"]}),
+        ("update", {"data": [None, {"k": 1}], "price": [None, 2.5]}),
+        ("note", None),
+    ]
+    assert diffs(Events.objects.tracks(other)) == [("insert", None), ("update", {"body": ["", "text"]})]
+
+
+def test_diff_does_not_depend_on_filters(post: Any) -> None:
+    one = post.Post.objects.create(title="a")
+    for title in "bc":
+        one.title = title
+        one.save()
+    last = post.Event.objects.order_by("pgh_id").last()
+    assert diffs(Events.objects.filter(pgh_id=last.pgh_id)) == [("update", {"title": ["b", "c"]})]
+    assert diffs(Events.objects.filter(pgh_diff__title__1="b")) == [("update", {"title": ["a", "b"]})]
+    assert Events.objects.filter(pgh_diff__isnull=True).count() == 1
+
+
+def test_diff_pairs_events_of_the_same_side(history: History) -> None:
+    def declare() -> Any:
+        trackers = (
+            pghistory.UpdateEvent("was", row=pghistory.Old),
+            pghistory.UpdateEvent("is"),
+            pghistory.DeleteEvent(),
+        )
+        return pghistory.track(*trackers)(model("Thing", n=models.IntegerField()))
+
+    thing = history.declare(declare)
+    one = thing.objects.create(n=1)
+    for n in (2, 3):
+        thing.objects.update(n=n)
+    one.delete()
+    found = Events.objects.filter(pgh_label="is").order_by("pgh_id")
+    assert [event.pgh_diff for event in found] == [None, {"n": [2, 3]}]
+    found = Events.objects.exclude(pgh_label="is").order_by("pgh_id")
+    assert [(event.pgh_label, event.pgh_diff) for event in found] == [
+        ("was", None), ("was", {"n": [1, 2]}), ("delete", {"n": [2, 3]}),
+    ]  # fmt: skip
+
+
+def test_scopes_narrow_and_combine(post: Any) -> None:
+    ann, ben = (post.Author.objects.create(name=name) for name in ("Ann", "Ben"))
+    one = post.Post.objects.create(title="one", author=ann)
+    two = post.Post.objects.create(title="two", author=ben)
+    two.author = ann
+    two.save()
+
+    def ids(events: Any) -> list[Any]:
+        return [(event.pgh_obj_id, event.pgh_label) for event in events.order_by("pgh_id")]
+
+    first, second, third = (str(one.pk), "insert"), (str(two.pk), "insert"), (str(two.pk), "update")
+    assert ids(Events.objects.all()) == [first, second, third]
+    assert ids(Events.objects.tracks(two)) == ids(Events.objects.target(two)) == [second, third]
+    assert (
+        ids(Events.objects.tracks(one, two))
+        == ids(Events.objects.tracks([one, two]))
+        == [first, second, third]
+    )
+    assert ids(Events.objects.tracks(post.Post.objects.filter(title="one"))) == [first]
+    assert ids(Events.objects.references(ann)) == [first, third]
+    assert ids(Events.objects.references(one)) == [first]
+    assert ids(Events.objects.references(ann).tracks(two)) == [third]
+    assert ids(Events.objects.references(ann).references(one)) == [first]
+    assert ids(Events.objects.across(post.Event)) == [first, second, third]
+    assert ids(Events.objects.across("hist.PostEvent").filter(pgh_label="update")) == [third]
+    assert ids(Events.objects.tracks(ann)) == []
+    assert AggregateEvent is Events
+
+
+@pytest.mark.parametrize("scope", ["tracks", "references", "target", "across"])
+def test_nothing_asked_for_is_nothing_found(post: Any, scope: str) -> None:
+    post.Post.objects.create(title="a")
+    assert not getattr(Events.objects, scope)().exists()
+    if scope != "across":
+        assert not getattr(Events.objects, scope)([]).exists()
+        assert not getattr(Events.objects, scope)(post.Post.objects.none()).exists()
+
+
+def test_query_set_methods_work(post: Any) -> None:
+    for title in "abc":
+        post.Post.objects.create(title=title)
+    events = Events.objects.filter(pgh_data__title__gt="a")
+    assert events.count() == 2
+    assert events.exists()
+    assert (
+        events.aggregate(Max("pgh_id"))["pgh_id__max"] == post.Event.objects.order_by("pgh_id").last().pgh_id
+    )
+    assert list(events.order_by("-pgh_id").values_list("pgh_data__title", flat=True)) == ["c", "b"]
+    assert [event.pgh_data["title"] for event in events.order_by("pgh_id")[1:2]] == ["c"]
+    assert (
+        events.filter(pgh_obj_id__in=Events.objects.filter(pgh_data__title="b").values("pgh_obj_id")).count()
+        == 1
+    )
+    assert events.union(Events.objects.filter(pgh_data__title="a")).count() == 3
+    assert list(
+        Events.objects.values("pgh_label").annotate(n=models.Count("pgh_slug")).values_list("pgh_label", "n")
+    ) == [("insert", 3)]
+    assert not Events.no_objects.exists()
+
+
+def test_events_of_several_models_are_one_surface(history: History) -> None:
+    def declare() -> dict[str, Any]:
+        things = [
+            pghistory.track(pghistory.InsertEvent())(model("Number", value=models.IntegerField())),
+            pghistory.track(pghistory.InsertEvent(), context_field=pghistory.ContextJSONField())(
+                model(
+                    "Text",
+                    key=models.CharField(max_length=99, primary_key=True),
+                    value=models.TextField(db_column="v"),
+                )
+            ),
+            pghistory.track(pghistory.InsertEvent(), obj_field=None, context_field=None)(
+                model("Loose", id=models.UUIDField(primary_key=True), pghost=models.TextField(default="h"))
+            ),
+        ]
+        return {found.__name__: found for found in things}
+
+    found = history.declare(declare)
+    key = "00000000-0000-0000-0000-000000000001"
+    with pghistory.context(user=1):
+        found.Number.objects.create(value=1)
+        found.Text.objects.create(key="100% 'it''s' %s", value="t")
+        loose = found.Loose.objects.create(id=key)
+    rows = Events.objects.order_by("pgh_model").values_list(
+        "pgh_model", "pgh_obj_id", "pgh_data", "pgh_context"
+    )
+    assert list(rows) == [
+        ("hist.LooseEvent", key, {"id": key, "pghost": "h"}, None),
+        ("hist.NumberEvent", "1", {"id": 1, "value": 1}, {"user": 1}),
+        ("hist.TextEvent", "100% 'it''s' %s", {"key": "100% 'it''s' %s", "value": "t"}, {"user": 1}),
+    ]
+    assert Events.objects.tracks(found.Text.objects.get()).count() == 1
+    assert Events.objects.tracks(found.Text.objects.get(), loose).count() == 2
+    assert Events.objects.tracks(found.Text(key="100%")).count() == 0
+
+
+@pytest.mark.parametrize("user", ["abc", 10**30, "99999999999999999999", {"id": 1}, [1], True, 1.5, None, ""])
+def test_one_odd_context_never_breaks_a_query(post: Any, user: Any) -> None:
+    with pghistory.context(user=user):
+        post.Post.objects.create(title="odd")
+    with pghistory.context(user=5, url="/fine/"):
+        post.Post.objects.create(title="fine")
+    assert list(MiddlewareEvents.objects.filter(user=5).values_list("pgh_data__title", "user", "url")) == [
+        ("fine", 5, "/fine/")
+    ]
+    assert [event.user_id for event in MiddlewareEvents.objects.order_by("-pgh_id")][:1] == [5]
+    assert MiddlewareEvents.objects.filter(user__isnull=True).count() == 1
+
+
+def test_events_are_read_only() -> None:
+    with pytest.raises(HistoryError, match="only read"):
+        Events.objects.all().delete()
+    with pytest.raises(HistoryError, match="only read"):
+        Events.objects.update(pgh_label="x")
+
+
+def test_across_takes_event_models_only(post: Any) -> None:
+    with pytest.raises(HistoryError, match="Author is none"):
+        Events.objects.across(post.Author)
+    with pytest.raises(HistoryError, match="objects of models, but 5 was given"):
+        Events.objects.tracks(5)
+
+
+def test_a_look_up_of_one_object_reads_an_index(post: Any) -> None:
+    one = post.Post.objects.create(title="a")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO hist_postevent (pgh_created_at, pgh_label, pgh_obj_id, id, title, body, changed_at) "
+            "SELECT now(), 'update', n % 5000 + 10, n, '', '', now() FROM generate_series(1, 20000) AS n"
+        )
+        cursor.execute("ANALYZE hist_postevent")
+    plan = Events.objects.tracks(one).order_by("pgh_id").explain()
+    assert "pgh_hist_postevent_obj" in plan
+    assert "Seq Scan on hist_postevent" not in plan
+
+
+def test_counting_computes_no_diffs(post: Any) -> None:
+    post.Post.objects.create(title="a")
+    with connection.cursor() as cursor:
+        cursor.execute("EXPLAIN (VERBOSE) " + str(Events.objects.filter(pgh_id__gt=0).values("pgh_id").query))
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "jsonb_object_agg" not in plan

@@ -1,0 +1,278 @@
+"""Desired against installed: which steps follow, and which do not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from pgmagic import pgtrigger
+from pgmagic.compile.compiler import DeclarationCompiler
+from pgmagic.compile.desired import Desired, DesiredRoutine, DesiredTable, DesiredTrigger
+from pgmagic.compile.triggers import Target
+from pgmagic.errors import InstallationError
+from pgmagic.plan.diff import drop_steps, plan_changes
+from pgmagic.plan.state import Installed, InstalledTable, InstalledTrigger, Mark
+from pgmagic.plan.status import trigger_status
+from pgmagic.plan.steps import Plan
+from tests.declare.models import Book
+
+ALL = pgtrigger.Update | pgtrigger.Delete | pgtrigger.Truncate
+
+
+def protect(name="keep", operation=pgtrigger.Delete) -> DesiredTrigger:
+    return DeclarationCompiler(Target("nb")).trigger(pgtrigger.Protect(name=name, operation=operation), Book)
+
+
+def comment(uri, declared, stored, with_model=False):
+    return json.dumps({"pgmagic": uri, "declared": declared, "stored": stored, "with_model": with_model})
+
+
+def installed_as(desired: DesiredTrigger, schema="nb", with_model=False) -> tuple[InstalledTrigger, ...]:
+    """What the catalog holds behind an installation."""
+    return tuple(
+        InstalledTrigger(
+            schema=schema,
+            table=desired.table,
+            name=part.name,
+            fires=part.fires,
+            condition="",
+            definition="",
+            enabled="O",
+            comment=comment(desired.uri, part.declared, "t1", with_model),
+            stored="t1",
+            function_schema=schema,
+            function=desired.function.name,
+            function_comment=comment(desired.uri, desired.function.declared, "f1", with_model),
+            function_stored="f1",
+        )
+        for part in desired.triggers
+    )
+
+
+def steps(desired, installed):
+    return [
+        (step.object.partition(":")[2] or step.object, step.kind, step.action)
+        for step in plan_changes(desired, installed).steps
+    ]
+
+
+KEEP = protect()
+
+
+def test_nothing_installed_is_created():
+    assert steps(Desired(triggers=[KEEP]), Installed()) == [
+        ("keep", "function", "create"),
+        ("keep", "trigger", "create"),
+    ]
+
+
+def test_installed_as_declared_is_unchanged():
+    plan = plan_changes(Desired(triggers=[KEEP]), Installed(triggers=installed_as(KEEP)))
+    assert [step.action for step in plan.steps] == ["unchanged", "unchanged"]
+    assert not plan.changes
+    assert plan.sql == ""
+
+
+@pytest.mark.parametrize(
+    ("changed", "actions"),
+    [
+        ({"comment": None}, ["unchanged", "replace"]),
+        ({"comment": "a comment of somebody's"}, ["unchanged", "replace"]),
+        ({"comment": '{"pgmagic": 3}'}, ["unchanged", "replace"]),
+        ({"stored": "edited"}, ["unchanged", "replace"]),
+        ({"comment": comment(KEEP.uri, "older", "t1")}, ["unchanged", "replace"]),
+        ({"comment": comment(KEEP.uri, KEEP.triggers[0].declared, "t1", with_model=True)}, ["unchanged", "replace"]),
+        ({"function_comment": None}, ["replace", "unchanged"]),
+        ({"function_stored": "edited"}, ["replace", "unchanged"]),
+        ({"enabled": "D"}, ["unchanged", "unchanged"]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_differs_is_replaced(changed, actions):
+    [existing] = installed_as(KEEP)
+    plan = plan_changes(Desired(triggers=[KEEP]), Installed(triggers=(replace(existing, **changed),)))
+    assert [step.action for step in plan.steps] == actions
+
+
+@pytest.mark.parametrize(
+    ("state", "statement"),
+    [("O", ""), ("D", "DISABLE TRIGGER"), ("R", "ENABLE REPLICA TRIGGER"), ("A", "ENABLE ALWAYS TRIGGER")],
+)
+def test_replaced_trigger_keeps_its_state(state, statement):
+    [existing] = installed_as(KEEP)
+    plan = plan_changes(
+        Desired(triggers=[KEEP]), Installed(triggers=(replace(existing, stored="edited", enabled=state),))
+    )
+    assert plan.steps[1].sql[0].startswith("CREATE OR REPLACE TRIGGER")
+    assert [sql for sql in plan.steps[1].sql[1:] if statement in sql] == list(plan.steps[1].sql[1:])
+    assert len(plan.steps[1].sql) == (1 if state == "O" else 2)
+
+
+def test_declaration_that_needs_less_drops_the_rest():
+    wide, narrow = protect(operation=ALL), protect(operation=pgtrigger.Update | pgtrigger.Delete)
+    found = steps(Desired(triggers=[narrow]), Installed(triggers=installed_as(wide)))
+    assert found == [
+        ("keep", "trigger", "drop"),
+        ("keep", "function", "replace"),
+        ("keep", "trigger", "unchanged"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("with_model", "owned", "schema_mark", "dropped"),
+    [
+        (True, {"rooms.Book"}, True, True),
+        (True, {"rooms.Shelf"}, True, False),
+        (True, set(), True, False),
+        (False, {"rooms.Book"}, True, False),
+        (True, {"rooms.Book"}, False, False),
+    ],
+)
+def test_only_a_trigger_declared_with_the_model_is_dropped(with_model, owned, schema_mark, dropped):
+    [existing] = installed_as(KEEP, with_model=with_model)
+    existing = existing if schema_mark else replace(existing, comment=None)
+    found = steps(Desired(owned_labels=frozenset(owned)), Installed(triggers=(existing,)))
+    assert found == ([("keep", "trigger", "drop"), ("keep", "function", "drop")] if dropped else [])
+
+
+def test_function_that_another_trigger_calls_is_not_dropped():
+    found = installed_as(protect(operation=ALL))
+    dropping = list(drop_steps(list(found)))
+    assert [(step.kind, step.action) for step in dropping] == [("trigger", "drop")] * 2 + [
+        ("function", "drop")
+    ]
+    assert [step.kind for step in drop_steps(list(found[:1]), kept_functions={found[0].function})] == [
+        "trigger"
+    ]
+
+
+def test_function_of_somebody_else_is_not_dropped():
+    [existing] = installed_as(KEEP)
+    assert [step.kind for step in drop_steps([replace(existing, function_comment=None)])] == ["trigger"]
+
+
+TABLE = DesiredTable("rooms.Book", "rooms_book", "table", ("CREATE TABLE;",), ("FK;",), ("id", "title"), "{}")
+
+
+@pytest.mark.parametrize(
+    ("existing", "outcome"),
+    [
+        (None, "create"),
+        (InstalledTable("rooms_book", ("id", "title"), TABLE.declared), "unchanged"),
+        (InstalledTable("rooms_book", ("id", "title", "more")), "unchanged"),
+        (InstalledTable("rooms_book", ("id",)), "lacks title: give the model another name"),
+        (InstalledTable("rooms_book", ("id", "more")), "lacks title and has also more: "),
+        (InstalledTable("rooms_book", ("id",), "older"), "alter"),
+        (InstalledTable("rooms_book", ("id", "title", "more"), "older"), "alter"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_table_is_created_or_as_declared_or_refused(existing, outcome):
+    installed = Installed(tables={"rooms_book": existing} if existing else {})
+    if outcome in ("create", "unchanged", "alter"):
+        assert steps(Desired(tables=[TABLE]), installed) == [("rooms.Book", "table", outcome)]
+    else:
+        with pytest.raises(
+            InstallationError, match=r"The table rooms_book of rooms\.Book already exists and "
+        ) as raised:
+            plan_changes(Desired(tables=[TABLE]), installed)
+        assert outcome in str(raised.value)
+
+
+ROUTINE = DesiredRoutine("attach", "CREATE FUNCTION attach", "DROP FUNCTION attach")
+
+
+@pytest.mark.parametrize(
+    ("routines", "action"),
+    [
+        ({}, "create"),
+        ({"attach": Mark("attach", ROUTINE.declared, "s")}, "unchanged"),
+        ({"attach": Mark("attach", "older", "s")}, "replace"),
+        ({"attach": None}, "replace"),
+    ],
+)
+def test_routine_is_created_or_replaced(routines, action):
+    assert steps(Desired(routines=[ROUTINE]), Installed(routines=routines)) == [
+        ("attach", "function", action)
+    ]
+
+
+def test_steps_come_in_the_order_in_which_they_can_be_carried_out():
+    gone = installed_as(protect("gone"), with_model=True)
+    desired = Desired([TABLE], [ROUTINE], [KEEP], frozenset({"rooms.Book"}))
+    found = [(kind, action) for _, kind, action in steps(desired, Installed(triggers=gone))]
+    assert found == [
+        ("trigger", "drop"), ("function", "drop"), ("table", "create"), ("function", "create"),
+        ("function", "create"), ("trigger", "create"),
+    ]  # fmt: skip
+    sql = plan_changes(desired, Installed(triggers=gone)).sql
+    assert sql.endswith("\nFK;")
+    assert sql.startswith("CREATE TABLE;\n")
+
+
+def test_another_schema_is_not_the_notebooks():
+    elsewhere = installed_as(KEEP, schema="public", with_model=True)
+    installed = Installed(
+        "nb", {"rooms_book": InstalledTable("rooms_book", ("id", "title"), None, "public")}, {}, elsewhere
+    )
+    desired = Desired([TABLE], (), [KEEP], frozenset({"rooms.Book"}))
+    assert {action for _, _, action in steps(desired, installed.within("nb"))} == {"create"}
+    assert installed.within(None) is installed
+
+
+def test_of_two_tables_with_one_name_the_visible_one_counts():
+    tables = {"rooms_book": InstalledTable("rooms_book", ("id",), None, "nb")}
+    public, own = installed_as(KEEP, "public"), installed_as(KEEP)
+    assert Installed("nb", tables, {}, public).trigger("rooms_book", KEEP.triggers[0].name) is None
+    assert Installed("nb", tables, {}, public + own).trigger("rooms_book", KEEP.triggers[0].name) is own[0]
+
+
+def test_plan_without_steps_changes_nothing():
+    assert not Plan([]).changes
+    assert Plan([]).sql == ""
+
+
+WIDE = protect(operation=ALL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        (({}, {}), ("INSTALLED", True)),
+        (({"enabled": "D"}, {}), ("INSTALLED", False)),
+        (({"enabled": "R"}, {}), ("INSTALLED", False)),
+        (({"enabled": "A"}, {}), ("INSTALLED", True)),
+        (({"stored": "edited"}, {}), ("OUTDATED", True)),
+        (({}, {"function_stored": "edited"}), ("OUTDATED", True)),
+        (({}, {"comment": None}), ("OUTDATED", True)),
+        (({}, {"comment": comment("u", "older", "t1"), "enabled": "D"}), ("OUTDATED", False)),
+        (({},), ("OUTDATED", True)),
+        ((), ("UNINSTALLED", None)),
+    ],
+    ids=str,
+)
+def test_status_is_told_from_the_catalog(changes, status):
+    parts = installed_as(WIDE)
+    found = tuple(replace(part, **change) for part, change in zip(parts, changes, strict=False))
+    assert trigger_status(WIDE, Installed(triggers=found)) == status
+
+
+@pytest.mark.parametrize(
+    ("text", "mark"),
+    [
+        ('{"pgmagic": "u", "declared": "d", "stored": "s"}', Mark("u", "d", "s")),
+        ('{"pgmagic": "u", "declared": "d", "stored": "s", "with_model": true}', Mark("u", "d", "s", True)),
+        ('{"pgmagic": "u", "declared": "d"}', None),
+        ('{"pgmagic": ', None),
+        ("[]", None),
+        ("3", None),
+        ("null", None),
+        ("", None),
+        (None, None),
+        ("somebody's comment", None),
+    ],
+)
+def test_mark_is_read_from_a_comment_of_ours_only(text, mark):
+    assert Mark.from_comment(text) == mark
