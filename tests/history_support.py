@@ -62,8 +62,8 @@ class History:
         self.install(declared)
         return SimpleNamespace(**found) if isinstance(found, dict) else found
 
-    def install(self, declared: list[Any]) -> None:
-        """Create the tables and triggers of models."""
+    def install(self, declared: list[Any], *, routines: bool = True) -> None:
+        """Create the tables and triggers of models, and the functions that the triggers share."""
         tables = [found for found in declared if found._meta.managed and not found._meta.proxy]
         statements: list[str] = []
         if not self.has_context:
@@ -73,7 +73,8 @@ class History:
         statements += [sql for table in compiled for sql in table.create]
         statements += [sql for table in compiled for sql in table.deferred]
         events = [found for found in declared if hasattr(found, "pgh_tracked_model")]
-        statements += [routine.create for routine in compile_routines(events, Target(self.schema))]
+        if routines:
+            statements += [routine.create for routine in compile_routines(events, Target(self.schema))]
         statements += [
             trigger.compile(owner).install_sql
             for owner, trigger in registry.registered()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
-import psycopg
+import psycopg.errors
 from django.db import Error as DatabaseFailure
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -65,12 +65,20 @@ class _StepError(Exception):
 
 
 def _lock(connection: BaseDatabaseWrapper) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT set_config('lock_timeout', %s, true), "
-            "pg_advisory_xact_lock(%s, hashtext(coalesce(current_schema(), '')))",
-            [LOCK_TIMEOUT, _LOCK_CLASS],
-        )
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT set_config('lock_timeout', %s, true), "
+                "pg_advisory_xact_lock(%s, hashtext(coalesce(current_schema(), '')))",
+                [LOCK_TIMEOUT, _LOCK_CLASS],
+            )
+    except DatabaseFailure as error:
+        if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+            raise InstallationError(
+                f"Another session has been installing into this schema for more than {LOCK_TIMEOUT}: "
+                f"try again when it is done."
+            ) from error
+        raise
 
 
 def _execute(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> list[Outcome]:
@@ -82,8 +90,15 @@ def _execute(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> list[Out
             elapsed = _execute_batch(connection, changing)
             _leave_marks(connection, changing)
     except DatabaseFailure as error:
+        if _is_lost(connection):
+            raise
         raise _find_step(connection, changing, error) from error
     return [Outcome(step, "done", elapsed.get(id(step))) for step in steps]
+
+
+def _is_lost(connection: BaseDatabaseWrapper) -> bool:
+    raw: Any = connection.connection
+    return raw is None or bool(raw.closed)
 
 
 def _execute_batch(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> dict[int, float]:
@@ -117,6 +132,9 @@ def _rows_of_all_results(cursor: Any) -> Iterator[float]:
 def _find_step(connection: BaseDatabaseWrapper, steps: Sequence[Step], error: Exception) -> _StepError:
     """Return the step that failed: carry them out once more, one by one, in the transaction that is given up anyway."""
     try:
+        with connection.cursor() as cursor:
+            # Who waited for a lock in vain does not wait as long again.
+            cursor.execute("SELECT set_config('lock_timeout', '100ms', true)")
         for step in steps:
             _execute_alone(connection, step, step.sql)
         for step in steps:
@@ -133,6 +151,8 @@ def _execute_alone(connection: BaseDatabaseWrapper, step: Step, statements: Sequ
             with connection.wrap_database_errors, raw.cursor() as cursor:
                 cursor.execute(statement)
         except DatabaseFailure as error:
+            if _is_lost(connection):
+                raise
             sentence = (
                 f"Postgres refused to {step.action} the {step.kind} {step.object}: {_primary_message(error)}"
             )
@@ -142,6 +162,8 @@ def _execute_alone(connection: BaseDatabaseWrapper, step: Step, statements: Sequ
 def _primary_message(error: BaseException) -> str:
     """Return what Postgres said, with its hint, in one line."""
     cause = error.__cause__
+    if isinstance(cause, psycopg.errors.LockNotAvailable):
+        return f"another session holds a lock and did not release it within {LOCK_TIMEOUT}; end its transaction first"
     if isinstance(cause, psycopg.Error) and cause.diag.message_primary:
         hint = f" ({cause.diag.message_hint})" if cause.diag.message_hint else ""
         line = f", {cause.diag.context.splitlines()[0]}" if cause.diag.context else ""

@@ -7,6 +7,7 @@ import pytest
 from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.management import call_command
+from django.db import models as django_models
 from django.http import HttpResponse
 from django.test import RequestFactory
 
@@ -15,6 +16,7 @@ from pgmagic.db.runtime.context import open_context
 from pgmagic.declare.event_fields import DEFAULT, Default
 from pgmagic.pghistory import models
 from pgmagic.pghistory.middleware import HistoryMiddleware
+from tests.history_support import History, declaring, model
 
 # The names of django-pghistory 3.9.
 UPSTREAM = {
@@ -85,3 +87,19 @@ def test_methods_of_the_middleware_are_a_setting(settings_with: Any) -> None:
     with settings_with(PGHISTORY_MIDDLEWARE_METHODS=("OPTIONS",)):
         assert seen("options") == {"user": None, "url": "/path/"}
         assert seen("get") is None
+
+
+def test_migrations_install_what_triggers_call(history: History, settings_with: Any) -> None:
+    call_command("migrate", "pghistory", verbosity=0)
+    history.has_context = True
+    with declaring() as declared:
+        tracked = pghistory.track()(model("Thing", n=django_models.IntegerField()))
+    history.install(declared, routines=False)
+    with pghistory.context(user=1):
+        tracked.objects.create(n=1)
+    assert tracked.pgh_event_model.objects.get().pgh_context.metadata == {"user": 1}
+    with settings_with(MIGRATION_MODULES={"hist": None}):
+        call_command("migrate", "pghistory", "zero", verbosity=0)
+    assert history.run("SELECT to_regproc('pgmagic_attach_context'), to_regclass('pghistory_context')") == [
+        (None, None)
+    ]

@@ -1,0 +1,19 @@
+"""The function by which event triggers attach the open context.
+
+A notebook makes it in its own schema, with the tables that need it.
+"""
+
+from django.db import migrations
+
+from pgmagic.compile.history import attach_routine
+from pgmagic.compile.triggers import Target
+
+ROUTINE = attach_routine(Target())
+
+
+class Migration(migrations.Migration):
+    """Creates `pgmagic_attach_context`."""
+
+    dependencies = [("pghistory", "0001_initial")]
+
+    operations = [migrations.RunSQL(ROUTINE.create, ROUTINE.drop)]
