@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import LiteralString
 
-from pgmagic.compile.sql import compose, identifier, render
+from pgmagic.compile.ignoring import IGNORE_ALL, IGNORE_SETTING
+from pgmagic.compile.sql import compose, identifier, literal, render
 
 # `tgenabled` to the words of ALTER TABLE. Source: https://www.postgresql.org/docs/current/catalog-pg-trigger.html
 _ENABLING: dict[str, LiteralString] = {
@@ -13,6 +14,12 @@ _ENABLING: dict[str, LiteralString] = {
     "A": " ENABLE ALWAYS TRIGGER ",
     "O": " ENABLE TRIGGER ",
 }
+
+# For the rest of a transaction: what pgmagic itself updates is no business of the user's triggers.
+IGNORE_ALL_TRIGGERS = render(
+    compose("SET LOCAL ", identifier(*IGNORE_SETTING.split(".")), " = ", literal(IGNORE_ALL), ";")
+)
+IGNORE_NO_TRIGGER = render(compose("SET LOCAL ", identifier(*IGNORE_SETTING.split(".")), " = '';"))
 
 
 def drop_trigger(schema: str | None, table: str, name: str) -> str:

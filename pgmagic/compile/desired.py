@@ -82,11 +82,13 @@ class DesiredTable:
     create: tuple[str, ...]
     deferred: tuple[str, ...]
     columns: tuple[str, ...]
+    # The model as `model_state.dump_state` wrote it.
+    state: str
 
     @property
     def declared(self) -> str:
         """The digest of the declaration."""
-        return digest(*self.create, *self.deferred)
+        return digest(self.state)
 
 
 @dataclass(frozen=True)

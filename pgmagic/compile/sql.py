@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, LiteralString, cast
+from typing import Any, LiteralString
 
 from psycopg import sql
 from psycopg.errors import Error
@@ -56,7 +56,7 @@ def quoted(value: object) -> Fragment:
 
 def verbatim(text: str) -> Fragment:
     """Return SQL that its author wrote, or that Django rendered, as it stands."""
-    return sql.SQL(cast("LiteralString", text))
+    return sql.SQL(text)
 
 
 def join(separator: LiteralString, fragments: Iterable[Fragment | LiteralString]) -> Fragment:

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 
 from pgmagic.compile.desired import DesiredTable
+from pgmagic.compile.model_state import dump_state
 from pgmagic.compile.offline import offline_connection
 from pgmagic.compile.triggers import check_table_name
 from pgmagic.declare.conditions import table_fields
@@ -30,5 +31,6 @@ def compile_table(model: Model) -> DesiredTable:
         kind="event table" if hasattr(model, "pgh_tracked_model") else "table",
         create=tuple(editor.collected_sql),
         deferred=tuple(str(statement) + ";" for statement in editor.deferred_sql),
+        state=dump_state(model),
         columns=tuple(str(field.column) for field in table_fields(model)),
     )

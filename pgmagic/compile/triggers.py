@@ -14,6 +14,7 @@ from django.db import models
 
 from pgmagic.compile import bodies, ddl
 from pgmagic.compile.desired import DesiredFunction, DesiredPgTrigger, DesiredTrigger
+from pgmagic.compile.ignoring import IGNORE_ALL, IGNORE_SETTING
 from pgmagic.compile.predicate import condition_sql
 from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, join, literal, render, verbatim
 from pgmagic.declare.conditions import Condition, concrete_field, table_fields
@@ -33,10 +34,6 @@ from pgmagic.declare.vocabulary import (
 from pgmagic.errors import DeclarationError
 
 Model = type[models.Model]
-
-# The setting in which a session names the triggers that it ignores: `:name:name:`, or `*` for all of them.
-IGNORE_SETTING = "pgmagic.ignore"
-IGNORE_ALL = "*"
 
 
 @dataclass(frozen=True)

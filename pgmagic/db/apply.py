@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import psycopg.errors
@@ -193,7 +193,7 @@ def _leave_marks(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> None
                 stored_trigger=sql.SQL(STORED_TRIGGER),
             )
             cursor.execute(compose("DO LANGUAGE plpgsql ", DollarQuoted(render(body)), ";"))
-        remembered = [step.remember for step in steps if step.remember]
+        remembered = [astuple(step.remember) for step in steps if step.remember]
         if remembered:
             cursor.execute(CREATE_STATE_TABLE)
             cursor.executemany(_REMEMBER, remembered)
@@ -208,11 +208,12 @@ def _as_json(marking: Marking) -> dict[str, Any]:
 
 CREATE_STATE_TABLE = (
     f"CREATE TABLE IF NOT EXISTS {STATE_TABLE} "
-    "(table_name text PRIMARY KEY, label text NOT NULL, declared text NOT NULL)"
+    "(table_name text PRIMARY KEY, label text NOT NULL, declared text NOT NULL, state text NOT NULL)"
 )
 _REMEMBER = (
-    f"INSERT INTO {STATE_TABLE} (label, table_name, declared) VALUES (%s, %s, %s) "  # noqa: S608
-    "ON CONFLICT (table_name) DO UPDATE SET label = EXCLUDED.label, declared = EXCLUDED.declared"
+    f"INSERT INTO {STATE_TABLE} (table_name, label, declared, state) VALUES (%s, %s, %s, %s) "  # noqa: S608
+    "ON CONFLICT (table_name) DO UPDATE SET label = EXCLUDED.label, declared = EXCLUDED.declared, "
+    "state = EXCLUDED.state"
 )
 
 # Names resolve by the session's search_path; definitions are read under an empty one, as in the catalog query.

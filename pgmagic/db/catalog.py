@@ -63,7 +63,7 @@ SELECT
    WHERE NOT t.tgisinternal))::text
 """  # noqa: S608 - constants of ours
 
-_STATE = f"SELECT table_name, declared FROM {STATE_TABLE}"  # noqa: S608 - a constant of ours
+_STATE = f"SELECT table_name, declared, state FROM {STATE_TABLE}"  # noqa: S608 - a constant of ours
 
 _WHEN = re.compile(r" WHEN \((.*)\) EXECUTE (?:FUNCTION|PROCEDURE) ", re.DOTALL)
 
@@ -78,19 +78,26 @@ def read_catalog(connection: BaseDatabaseWrapper) -> Installed:
         schema, found = cursor.fetchone()
         tables, routines, triggers = (part or [] for part in json.loads(found))
         tables = dict(tables)
-        declared = {}
+        remembered: dict[str, tuple[str, str]] = {}
         if STATE_TABLE in tables and tables[STATE_TABLE][0] == schema:
             cursor.execute(_STATE)
-            declared = dict(cursor.fetchall())
+            remembered = {name: (declared, state) for name, declared, state in cursor.fetchall()}
     return Installed(
         schema=schema,
         tables={
-            name: InstalledTable(name, tuple(columns), declared.get(name) if where == schema else None, where)
+            name: _installed_table(name, columns, where, remembered if where == schema else {})
             for name, (where, columns) in tables.items()
         },
         routines={name: Mark.from_comment(comment) for name, comment in dict(routines).items()},
         triggers=tuple(_installed_trigger(*row) for row in triggers),
     )
+
+
+def _installed_table(
+    name: str, columns: list[str], schema: str, remembered: dict[str, tuple[str, str]]
+) -> InstalledTable:
+    declared, state = remembered.get(name, (None, None))
+    return InstalledTable(name, tuple(columns), declared, schema, state)
 
 
 def _installed_trigger(

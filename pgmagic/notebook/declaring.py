@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ from pgmagic.compile.tables import compile_table
 from pgmagic.compile.triggers import Target
 from pgmagic.db import backend
 from pgmagic.db.apply import plan_and_apply, plan_only
+from pgmagic.db.evolve import Wishes, plan_with_evolutions
 from pgmagic.db.installation import compiled
 from pgmagic.declare import registry
 from pgmagic.declare.model_registry import Redeclaration, redeclaring
@@ -22,7 +23,6 @@ from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import DeclarationError, InstallationError
 from pgmagic.frames.installation import InstallationFrame, InstallationRow, installation_frame
 from pgmagic.notebook.cells import execute, namespace_restored_on_error, parse_cell
-from pgmagic.plan.diff import plan_changes
 from pgmagic.plan.state import Installed
 from pgmagic.plan.steps import Outcome, Plan
 
@@ -49,7 +49,7 @@ class _NotKept(Exception):  # noqa: N818 - it leaves a block, and is no error
         self.result = result
 
 
-def install_cell(shell: InteractiveShell, source: str, app_label: str) -> CellResult:
+def install_cell(shell: InteractiveShell, source: str, app_label: str, wishes: Wishes) -> CellResult:
     """Run a cell of declarations and install them, in one transaction.
 
     If the cell raises, or the database refuses, or somebody interrupts, then the database, the registry and the
@@ -57,7 +57,7 @@ def install_cell(shell: InteractiveShell, source: str, app_label: str) -> CellRe
     """
     try:
         with _declared(shell, source, app_label) as (declaration, desired):
-            applied = plan_and_apply(connection, lambda installed: _plan(desired, installed))
+            applied = plan_and_apply(connection, _planner(desired, wishes))
             result = CellResult(_frame(applied.outcomes), _full_sql(desired), applied.error)
             if applied.error is not None:
                 raise _NotKept(result)
@@ -67,19 +67,20 @@ def install_cell(shell: InteractiveShell, source: str, app_label: str) -> CellRe
         return unkept.result
 
 
-def plan_cell(shell: InteractiveShell, source: str, app_label: str) -> CellResult:
+def plan_cell(shell: InteractiveShell, source: str, app_label: str, wishes: Wishes) -> CellResult:
     """Run a cell of declarations and plan their installation; nothing is kept."""
     try:
         with _declared(shell, source, app_label) as (_, desired):
-            plan = plan_only(connection, lambda installed: _plan(desired, installed))
+            plan = plan_only(connection, _planner(desired, wishes))
             frame = _frame([Outcome(step, "planned") for step in plan.steps])
             raise _NotKept(CellResult(frame, _full_sql(desired)))
     except _NotKept as unkept:
         return unkept.result
 
 
-def _plan(desired: Desired, installed: Installed) -> Plan:
-    return plan_changes(desired, installed.within(backend.choice.schema))
+def _planner(desired: Desired, wishes: Wishes) -> Callable[[Installed], Plan]:
+    plan = plan_with_evolutions(connection, desired, wishes)
+    return lambda installed: plan(installed.within(backend.choice.schema))
 
 
 @contextmanager

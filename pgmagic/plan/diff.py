@@ -2,57 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from pgmagic.compile import ddl
 from pgmagic.compile.desired import Desired, DesiredPgTrigger, DesiredRoutine, DesiredTable, DesiredTrigger
 from pgmagic.errors import InstallationError
 from pgmagic.plan.state import Installed, InstalledTrigger, Mark
-from pgmagic.plan.steps import Marking, Plan, Step
+from pgmagic.plan.steps import Evolution, Marking, Plan, Remembered, Step
 
 
-def plan_changes(desired: Desired, installed: Installed) -> Plan:
+def plan_changes(
+    desired: Desired, installed: Installed, evolutions: Mapping[str, Evolution] = MappingProxyType({})
+) -> Plan:
     """Return the steps that make the database hold what is desired; what is there already is `unchanged`.
 
     Nothing is dropped but triggers of ours that were declared together with a model and no longer are, and those
-    that a declaration no longer needs.
+    that a declaration no longer needs. Tables whose models are declared differently than before are altered by
+    `evolutions`, which are by model label.
 
     Raises:
-        InstallationError: a table exists whose columns are not those of its model.
+        InstallationError: a table that pgmagic did not create lacks columns of its model.
     """
+    stale = _stale_triggers(desired, installed)
+    moved = _moved_triggers(desired, installed, evolutions, stale)
     return Plan(
         [
+            *drop_steps(stale, kept_functions={trigger.function.name for trigger in desired.triggers}),
             *(_table_step(table, installed) for table in desired.tables),
+            *_evolution_steps(desired, evolutions, moved),
             *(_routine_step(routine, installed) for routine in desired.routines),
-            *_dropped(desired, installed),
-            *(step for trigger in desired.triggers for step in _trigger_steps(trigger, installed)),
+            *(step for trigger in desired.triggers for step in _trigger_steps(trigger, installed, moved)),
+            *_put_back(desired, moved),
         ]
     )
 
 
 def _table_step(table: DesiredTable, installed: Installed) -> Step:
     existing = installed.tables.get(table.table)
-    remember = (table.label, table.table, table.declared)
+    remember = Remembered(table.table, table.label, table.declared, table.state)
     if existing is None:
         return Step(table.label, table.kind, "create", table.create, table.deferred, remember=remember)
-    if existing.declared == table.declared or (
-        existing.declared is None and set(table.columns) <= set(existing.columns)
-    ):
+    if existing.declared == table.declared:
+        return Step(table.label, table.kind, "unchanged")
+    if existing.declared is not None:
+        return Step(table.label, table.kind, "alter", remember=remember)
+    if set(table.columns) <= set(existing.columns):
         return Step(table.label, table.kind, "unchanged")
     raise InstallationError(_drift(table, existing.columns))
+
+
+def _evolution_steps(
+    desired: Desired, evolutions: Mapping[str, Evolution], moved: Sequence[InstalledTrigger]
+) -> Iterator[Step]:
+    """Return the alterations; the first one of a table also takes away the triggers that are in its way.
+
+    Updates that fill columns pass this notebook's triggers by.
+    """
+    for table in desired.tables:
+        steps = list(evolutions[table.label].steps) if table.label in evolutions else []
+        drops = [
+            ddl.drop_trigger(trigger.schema, trigger.table, trigger.name)
+            for trigger in moved
+            if trigger.table == table.table
+        ]
+        for number, step in enumerate(steps):
+            before = (ddl.IGNORE_ALL_TRIGGERS, *drops) if number == 0 else ()
+            after = (ddl.IGNORE_NO_TRIGGER,) if number == len(steps) - 1 else ()
+            yield replace(step, sql=(*before, *step.sql, *after))
+
+
+def _moved_triggers(
+    desired: Desired,
+    installed: Installed,
+    evolutions: Mapping[str, Evolution],
+    stale: Sequence[InstalledTrigger],
+) -> list[InstalledTrigger]:
+    """Return the triggers of ours on tables whose columns are moved under them."""
+    labels = {label for label, evolution in evolutions.items() if evolution.moves_columns}
+    tables = {table.table for table in desired.tables if table.label in labels}
+    return [
+        trigger
+        for trigger in installed.triggers
+        if trigger.mark is not None and trigger.table in tables and trigger not in stale
+    ]
+
+
+def _put_back(desired: Desired, moved: Sequence[InstalledTrigger]) -> Iterator[Step]:
+    """Return the steps that create moved triggers again that this cell does not declare, just as they were."""
+    declared = {(trigger.table, part.name) for trigger in desired.triggers for part in trigger.triggers}
+    for trigger in moved:
+        mark = trigger.mark
+        if mark is None or (trigger.table, trigger.name) in declared:
+            continue
+        enabling = ddl.keep_enabled(trigger.schema, trigger.table, trigger.name, trigger.enabled)
+        yield Step(
+            mark.uri,
+            "trigger",
+            "replace",
+            (f"{trigger.definition};", *enabling),
+            fires=trigger.fires,
+            condition=trigger.condition,
+            marking=Marking(trigger.name, mark.uri, mark.declared, trigger.table, mark.with_model),
+        )
 
 
 def _drift(table: DesiredTable, columns: tuple[str, ...]) -> str:
     missing = ", ".join(sorted(set(table.columns) - set(columns)))
     surplus = ", ".join(sorted(set(columns) - set(table.columns)))
-    differences = [
-        f"lacks {missing}" if missing else "",
-        f"has also {surplus}" if surplus else "",
-        "" if missing or surplus else "was made from other field definitions",
-    ]
+    also = f" and has also {surplus}" if surplus else ""
     return (
-        f"The table {table.table} of {table.label} already exists and {' and '.join(filter(None, differences))}: "
+        f"The table {table.table} of {table.label} already exists and lacks {missing}{also}: "
         f"give the model another name, or start this notebook's schema afresh with %pgreset."
     )
 
@@ -66,13 +127,27 @@ def _routine_step(routine: DesiredRoutine, installed: Installed) -> Step:
     return Step(routine.name, "function", action, (routine.create,), marking=marking)  # type: ignore[arg-type]
 
 
-def _trigger_steps(trigger: DesiredTrigger, installed: Installed) -> Iterator[Step]:
+def _trigger_steps(
+    trigger: DesiredTrigger, installed: Installed, moved: Sequence[InstalledTrigger]
+) -> Iterator[Step]:
     found = [
         (pg_trigger, installed.trigger(trigger.table, pg_trigger.name)) for pg_trigger in trigger.triggers
     ]
     yield _function_step(trigger, [existing for _, existing in found if existing])
     for pg_trigger, existing in found:
-        yield _pg_trigger_step(trigger, pg_trigger, existing)
+        step = _pg_trigger_step(trigger, pg_trigger, existing)
+        yield _created_again(trigger, pg_trigger, step, existing) if existing in moved else step
+
+
+def _created_again(
+    trigger: DesiredTrigger, pg_trigger: DesiredPgTrigger, step: Step, existing: InstalledTrigger | None
+) -> Step:
+    """Return the step for a trigger that was taken away while its table was altered."""
+    state = existing.enabled if existing else "O"
+    table = existing.schema if existing else None
+    enabling = ddl.keep_enabled(table, trigger.table, pg_trigger.name, state)
+    marking = Marking(pg_trigger.name, trigger.uri, pg_trigger.declared, trigger.table, trigger.with_model)
+    return replace(step, action="replace", sql=(pg_trigger.create, *enabling), marking=marking)
 
 
 def _function_step(trigger: DesiredTrigger, found: list[InstalledTrigger]) -> Step:
@@ -108,17 +183,17 @@ def _is_current(mark: Mark | None, declared: str, stored: str, with_model: bool)
     )
 
 
-def _dropped(desired: Desired, installed: Installed) -> Iterator[Step]:
+def _stale_triggers(desired: Desired, installed: Installed) -> list[InstalledTrigger]:
+    """Return the triggers that were declared together with a model, and no longer are."""
     kept = {(trigger.table, part.name) for trigger in desired.triggers for part in trigger.triggers}
     uris = {trigger.uri for trigger in desired.triggers}
-    stale = [
+    return [
         existing
         for existing in installed.triggers
         if existing.mark is not None
         and (existing.mark.uri in uris or _goes_with_model(existing.mark, desired))
         and (existing.table, existing.name) not in kept
     ]
-    yield from drop_steps(stale, kept_functions={trigger.function.name for trigger in desired.triggers})
 
 
 def _goes_with_model(mark: Mark, desired: Desired) -> bool:

@@ -82,12 +82,13 @@ def _is_as_left(mark: Mark | None, stored: str) -> bool:
 
 @dataclass(frozen=True)
 class InstalledTable:
-    """A table of the live catalog; declared is the digest that its creation left, if pgmagic created it."""
+    """A table of the live catalog; declared and state are what its creation left, if pgmagic created it."""
 
     name: str
     columns: tuple[str, ...]
     declared: str | None = None
     schema: str | None = None
+    state: str | None = None
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["table", "event table", "function", "trigger"]
-Action = Literal["create", "replace", "drop", "unchanged"]
+Kind = Literal["table", "event table", "column", "index", "constraint", "function", "trigger"]
+Action = Literal["create", "alter", "replace", "drop", "unchanged"]
 Status = Literal["done", "failed", "rolled back", "skipped", "planned"]
 
 
@@ -21,6 +21,16 @@ class Marking:
     # The trigger's table; a function has none.
     table: str | None = None
     with_model: bool = False
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What the schema remembers of a table: the model that it was made from, and the digest of that declaration."""
+
+    table: str
+    label: str
+    declared: str
+    state: str
 
 
 @dataclass(frozen=True)
@@ -38,13 +48,24 @@ class Step:
     fires: str = ""
     condition: str = ""
     marking: Marking | None = None
-    # For a table: the digest and the name under which the schema remembers it.
-    remember: tuple[str, str, str] | None = None
+    # For a table: what the schema remembers of it.
+    remember: Remembered | None = None
 
     @property
     def changes(self) -> bool:
         """Whether it changes the database."""
-        return bool(self.sql or self.deferred)
+        return bool(self.sql or self.deferred or self.remember)
+
+
+@dataclass(frozen=True)
+class Evolution:
+    """The steps that alter one table.
+
+    moves_columns: Postgres refuses some of them while a trigger's condition depends on the column.
+    """
+
+    steps: Sequence[Step]
+    moves_columns: bool
 
 
 @dataclass(frozen=True)

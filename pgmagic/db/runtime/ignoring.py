@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from pgmagic.compile.triggers import IGNORE_ALL, IGNORE_SETTING
+from pgmagic.compile.ignoring import IGNORE_ALL, IGNORE_SETTING
 from pgmagic.db.runtime import session
 from pgmagic.declare import registry
 from pgmagic.errors import DeclarationError

@@ -29,6 +29,19 @@ def instant(text: str) -> datetime:
     return found if timezone.is_aware(found) else timezone.make_aware(found)
 
 
+def rename(text: str) -> tuple[str, str, str]:
+    """Return MODEL.FIELD=NEW as (model, field, new field).
+
+    Raises:
+        ArgumentTypeError: it has another form.
+    """
+    former, _, new = text.partition("=")
+    model, _, field = former.rpartition(".")
+    if not (model and field and new.isidentifier()):
+        raise ArgumentTypeError(f"expected MODEL.FIELD=NEW, such as Post.title=headline, got {text!r}")
+    return model, field, new
+
+
 def key_and_value(text: str) -> tuple[str, Any]:
     """Return KEY=VALUE as a pair; a value that reads as JSON (a number, true, null) is that, any other is text.
 

@@ -9,9 +9,10 @@ from IPython.core.magic_arguments import argument, magic_arguments
 from IPython.display import display
 
 from pgmagic import reading
+from pgmagic.db.evolve import Wishes
 from pgmagic.frames.base import ResultFrame
 from pgmagic.notebook.declaring import install_cell, plan_cell
-from pgmagic.notebook.magics.arguments import instant, key_and_value
+from pgmagic.notebook.magics.arguments import instant, key_and_value, rename
 from pgmagic.notebook.magics.plumbing import in_one_line, keep, parsed
 from pgmagic.notebook.outcome import run_cell
 from pgmagic.notebook.session import Session
@@ -53,6 +54,14 @@ class PgMagics(Magics):
     )
     @argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
     @argument("--sql", action="store_true", help="show the SQL, too")
+    @argument(
+        "--rename",
+        type=rename,
+        action="append",
+        metavar="MODEL.FIELD=NEW",
+        help="a field has a new name: keep its column's data under that",
+    )
+    @argument("--allow-data-loss", action="store_true", help="drop columns of removed fields with their data")
     @_output
     @cell_magic
     @in_one_line
@@ -60,7 +69,10 @@ class PgMagics(Magics):
         """Declare models and triggers in this cell, and install them in one transaction."""
         arguments = parsed(self.pgtrigger, line)
         run = plan_cell if arguments.dry_run else install_cell
-        result = run(self.kernel, cell, arguments.app)
+        renames = {
+            (f"{arguments.app}.{model}".lower(), old): new for model, old, new in arguments.rename or ()
+        }
+        result = run(self.kernel, cell, arguments.app, Wishes(renames, arguments.allow_data_loss))
         if arguments.sql:
             _show_sql(result.sql)
         if result.error is not None:
