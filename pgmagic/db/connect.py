@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -20,9 +20,13 @@ from pgmagic.errors import DatabaseUnavailableError
 URL_VARIABLE = "PGMAGIC_DATABASE_URL"
 MINIMUM_VERSION = 150000
 _MASK = "***"
+_NO_URL = (
+    "This is no database URL: expected postgresql://user:password@host:port/database, where an @, a slash or a colon "
+    "in the password is written as %40, %2F or %3A."
+)
 
 
-@dataclass
+@dataclass(repr=False)
 class Choice:
     """The database that a process of pgmagic's own configuration works on: a URL, or else the embedded server.
 
@@ -31,7 +35,10 @@ class Choice:
 
     url: str | None = None
     schema: str | None = None
-    lease: embedded.Lease | None = field(default=None, repr=False)
+    lease: embedded.Lease | None = None
+
+    def __repr__(self) -> str:
+        return f"<Choice: {self.describe()}>"
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of a psycopg connection; starts the embedded server where no URL was given.
@@ -70,11 +77,19 @@ def parse_url(url: str) -> dict[str, Any]:
         DatabaseUnavailableError: it is neither; the message does not repeat it, since it may hold a password.
     """
     try:
-        return dict(conninfo.conninfo_to_dict(url))
+        parameters = dict(conninfo.conninfo_to_dict(url))
     except psycopg.ProgrammingError:
-        raise DatabaseUnavailableError(
-            "This is no database URL: expected postgresql://user:password@host:port/database."
-        ) from None
+        raise DatabaseUnavailableError(_NO_URL) from None
+    if _holds_rest_of_password(parameters):
+        raise DatabaseUnavailableError(_NO_URL)
+    return parameters
+
+
+def _holds_rest_of_password(parameters: dict[str, Any]) -> bool:
+    """Return whether a password with an @ or a slash in it was taken apart, and its rest for a host, port or name."""
+    ports = str(parameters.get("port") or "").replace(",", "")
+    names = f"{parameters.get('host', '')}{parameters.get('dbname', '')}"
+    return "@" in names or not (ports == "" or ports.isdecimal())
 
 
 def mask_url(url: str) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from typing import Any
 
+import psycopg.errors
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
@@ -31,7 +33,9 @@ def enter(connection: BaseDatabaseWrapper, schema: str) -> None:
     with _cursor(connection) as cursor:
         cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [schema])
         if cursor.fetchone() is None:
-            _create(cursor, schema)
+            # Two kernels of one notebook may come here at once; the second finds the schema made.
+            with suppress(psycopg.errors.DuplicateSchema, psycopg.errors.UniqueViolation):
+                _create(cursor, schema)
         cursor.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(schema)))
 
 
@@ -64,10 +68,9 @@ def own_schemas(connection: BaseDatabaseWrapper) -> list[str]:
 
 
 def _create(cursor: Any, schema: str) -> None:
-    name = sql.Identifier(schema)
-    # Two kernels of one notebook may come here at once; the second finds the schema made.
-    cursor.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
-    cursor.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(name, sql.Literal(MARK)))
+    # In one statement, so that it is never there without its mark.
+    statement = sql.SQL("CREATE SCHEMA {name}; COMMENT ON SCHEMA {name} IS {mark}")
+    cursor.execute(statement.format(name=sql.Identifier(schema), mark=sql.Literal(MARK)))
 
 
 def _cursor(connection: BaseDatabaseWrapper) -> Any:
