@@ -36,7 +36,7 @@ def history(
     values; limit keeps the latest events, and a note says of how many. Events of the current transaction are seen.
 
     Columns: `pgh_id` (Int64), `pgh_created_at` (datetime64 in UTC), `pgh_label` (string), `pgh_obj_id`,
-    `pgh_context_id` (string), `context` (dict), then the tracked fields by name, with faithful dtypes.
+    `pgh_context_id` (uuid.UUID), `context` (dict), then the tracked fields by name, with faithful dtypes.
 
     Raises:
         HistoryError: the target is no tracked model, nor an object of one.
@@ -54,7 +54,9 @@ def history(
         using=using,
     )
     caption = f"History of {model._meta.object_name}" + ("" if object_id is None else f" {object_id}")
-    return history_frame(events.columns, events.kinds, sides=events.sides, caption=caption)
+    shown = len(events.columns["pgh_id"])
+    notes = [f"The latest {shown:,} of {events.total:,} events."] if shown < events.total else []
+    return history_frame(events.columns, events.kinds, sides=events.sides, caption=caption, notes=notes)
 
 
 def diff(target: Model | models.Model | str, **filters: Any) -> DiffFrame:

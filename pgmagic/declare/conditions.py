@@ -205,7 +205,8 @@ def concrete_field(model: type[models.Model], name: str) -> Field[Any, Any]:
     for field in fields:
         if name in (field.name, field.attname) or (name == "pk" and field.primary_key):
             return field
-    for other in model._meta.get_fields():
+    # Not `get_fields()`, which asks for every model of a project that may still be loading.
+    for other in (*model._meta.fields, *model._meta.many_to_many, *model._meta.private_fields):
         if other.name == name:
             raise UnknownFieldError(_without_column(model, other))
     known = ", ".join(field.name for field in fields)

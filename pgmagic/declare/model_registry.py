@@ -7,6 +7,7 @@ is taken out first, and relations of other models are led to the new class. If t
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -30,6 +31,8 @@ class CellAppConfig(AppConfig):
         self.label = label
         module = ModuleType(f"pgmagic_cells_{label}")
         super().__init__(module.__name__, module)
+        # Where `migrate` looks for migrations; it finds the module, and no migrations in it.
+        sys.modules[module.__name__] = module
         self.verbose_name = label
 
     # A cell's app has no folder; Django asks for one.
