@@ -42,33 +42,62 @@ def history(
         HistoryError: the target is no tracked model, nor an object of one.
     """
     model, object_id = _resolve(target)
-    event_model = _event_model(model)
-    events = read_events(
-        event_model,
-        label=label,
-        since=since,
-        until=until,
-        context=context,
-        obj_ids=None if object_id is None else [object_id],
-        limit=limit,
-        using=using,
-    )
-    caption = f"History of {model._meta.object_name}" + ("" if object_id is None else f" {object_id}")
-    shown = len(events.columns["pgh_id"])
-    notes = [f"The latest {shown:,} of {events.total:,} events."] if shown < events.total else []
-    return history_frame(events.columns, events.kinds, sides=events.sides, caption=caption, notes=notes)
+    return _history(
+        model,
+        None if object_id is None else [object_id],
+        caption=f"History of {model._meta.object_name}" + ("" if object_id is None else f" {object_id}"),
+        label=label, since=since, until=until, context=context, limit=limit, using=using,
+    )  # fmt: skip
 
 
-def diff(target: Model | models.Model | str, **filters: Any) -> DiffFrame:
+def diff(
+    target: Model | models.Model | str,
+    *,
+    label: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    context: Mapping[str, Any] | None = None,
+    limit: int | None = None,
+    using: str = "default",
+) -> DiffFrame:
     """Return what each event changed against the one before it of the same object, one row for each changed field.
 
-    Takes what `history` takes. Columns: `pgh_created_at` (datetime64 in UTC), `pgh_obj_id`, `pgh_label`, `field`,
-    `before`, `after`, `context`. An object's first event among those chosen has nothing before it, and no row.
+    Takes what `history` takes. The event before is one of the same label, if a label is given; it need not be among
+    the events that since, context and limit choose. Columns: `pgh_created_at` (datetime64 in UTC), `pgh_obj_id`,
+    `pgh_label`, `field`, `before`, `after`, `context`. An object's first event has nothing before it, and no row.
 
     Raises:
         HistoryError: the target is no tracked model, nor an object of one.
     """
-    return diff_frame(history(target, **filters))
+    chosen = history(target, label=label, since=since, until=until, context=context, limit=limit, using=using)
+    if since is None and not context and limit is None:
+        return diff_frame(chosen)
+    model, object_id = _resolve(target)
+    compared = _history(
+        model, _objects(chosen) if object_id is None else [object_id], label=label, until=until, using=using
+    )
+    found = diff_frame(compared, of=set(chosen["pgh_id"]))
+    found.notes += chosen.notes
+    return found
+
+
+# More objects than these are not worth naming to the server one by one.
+_MAX_NAMED_OBJECTS = 1_000
+
+
+def _objects(events: HistoryFrame) -> list[Any] | None:
+    """Return the keys of the events' objects, None if they are many or unknown."""
+    keys = events["pgh_obj_id"]
+    return None if keys.isna().any() or keys.nunique() > _MAX_NAMED_OBJECTS else keys.unique().tolist()
+
+
+def _history(
+    model: Model, obj_ids: list[Any] | None, *, caption: str | None = None, **filters: Any
+) -> HistoryFrame:
+    events = read_events(_event_model(model), obj_ids=obj_ids, **filters)
+    shown = len(events.columns["pgh_id"])
+    notes = [f"The latest {shown:,} of {events.total:,} events."] if shown < events.total else []
+    return history_frame(events.columns, events.kinds, sides=events.sides, caption=caption, notes=notes)
 
 
 def _resolve(target: Model | models.Model | str) -> tuple[Model, Any]:

@@ -14,6 +14,8 @@ from pgmagic.frames.faithful import kept, python_values
 from pgmagic.frames.values import COMPARABLE, changes
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
     from pgmagic.frames.history import HistoryFrame
@@ -72,19 +74,21 @@ class WideDiffFrame(ResultFrame):
     columns_roles = MappingProxyType({"pgh_diff": "changes", "context": "pairs"})
 
 
-def diff_frame(history: HistoryFrame) -> DiffFrame:
+def diff_frame(history: HistoryFrame, *, of: Collection[int] | None = None) -> DiffFrame:
     """Return what changed from event to event, one row for each changed field.
 
     An event is compared with the previous one (by `pgh_id`) of the same object that holds the same side of the
     row: an OLD row against a NEW row would show a change that another event already shows. The first event
     of an object on a side yields nothing, nor does one whose object is NULL. Only the events in the frame
-    are known: filter afterwards to keep the pairs.
+    are known; of: the `pgh_id` of those that get rows, while the others are only compared with.
 
     Raises:
         ValueError: a column that the comparison needs is gone, or the sides of the labels are not known.
     """
     pairs = _pairs(history)
     found = _changes(history, pairs)
+    if of is not None:
+        found = found.only(history["pgh_id"].isin(of).to_numpy(dtype=bool)[pairs.events][found.event])
     events = pairs.events[found.event]
     return DiffFrame(
         {
@@ -134,6 +138,10 @@ class _Changes:
     field: NDArray[np.object_]
     before: NDArray[np.object_]
     after: NDArray[np.object_]
+
+    def only(self, kept: NDArray[np.bool_]) -> _Changes:
+        """Return the changes at which `kept` is true."""
+        return _Changes(self.event[kept], self.field[kept], self.before[kept], self.after[kept])
 
 
 def _pairs(history: HistoryFrame) -> _Pairs:
