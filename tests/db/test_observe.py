@@ -199,6 +199,15 @@ PASS = "RETURN NEW;"
             ("suppressed", 1, "item", "b", "update swallowed for 1 row; size: 1 → 9 (1 of 2 rows) by a"),
         ),
         (
+            # The row before it has passed the first trigger.
+            [
+                trigger("a", "BEFORE UPDATE", "IF NEW.id = 2 THEN RETURN NULL; END IF; RETURN NEW;"),
+                trigger("b", "BEFORE UPDATE", PASS),
+            ],
+            "UPDATE item SET name = id::text WHERE id IN (1, 2)",
+            ("suppressed", 1, "item", "a", "update swallowed for 1 row"),
+        ),
+        (
             # One behind the other changes the same field: each is told with its own part.
             [
                 trigger("a", "BEFORE UPDATE", "NEW.size = NEW.size + 1; RETURN NEW;"),
@@ -687,6 +696,25 @@ def test_reading_creates_nothing(connection: Any, execute: Any) -> None:
     assert cell.probing._functions_since is None
 
 
+def test_disabled_triggers_need_no_probes(connection: Any, execute: Any) -> None:
+    execute(trigger("upper", "BEFORE UPDATE", UPPER) + 'ALTER TABLE item DISABLE TRIGGER "upper"')
+    assert watch(connection, "UPDATE item SET size = 1").probing._functions_since is None
+
+
+def test_uri_in_the_error_names_a_trigger_that_the_search_path_does_not_reach(
+    connection: Any, execute: Any, schema: str
+) -> None:
+    elsewhere = f"{schema}_b"
+    try:
+        execute(f'CREATE SCHEMA "{elsewhere}"; CREATE TABLE "{elsewhere}".thing (id int)')
+        body = "RAISE EXCEPTION 'no' USING CONSTRAINT = 'app.Thing:keep', TABLE = 'thing';"
+        execute(trigger("keep", "BEFORE INSERT", body, f'"{elsewhere}".thing'))
+        found = outcome(connection, f'INSERT INTO "{elsewhere}".thing VALUES (1)')
+        assert (found.verdict, found.table, found.trigger) == ("rejected", "thing", "app.Thing:keep")
+    finally:
+        execute(f'DROP SCHEMA "{elsewhere}" CASCADE')
+
+
 def test_only_tables_that_a_statement_may_reach_are_locked(connection: Any, execute: Any, other: Any) -> None:
     execute("CREATE TABLE apart (id int)")
     execute(trigger("upper", "BEFORE UPDATE", UPPER))
@@ -749,6 +777,7 @@ def test_triggers_made_in_the_cell_are_observed(connection: Any, execute: Any, o
         "applied",
     ]
     assert cell.outcomes[2].trigger == "b"
+    assert all(found.lines == () for found in cell.outcomes), "messages about our own statements"
     assert traces(other) == []
 
 

@@ -179,6 +179,24 @@ def test_verdicts(cells: Any, statement: str, expected: tuple[Any, ...] | None) 
     assert frame["statement"][0] == statement
 
 
+def test_ignore_survives_what_is_rolled_back(cells: Any) -> None:
+    """A rollback takes the session's setting back, and the task's state has to be told again."""
+    gone = "Post.objects.filter(title='draft').update(status='gone')"
+    frame = cells.run(
+        "%%pgoutcome --rollback\n"
+        "block = pgtrigger.ignore('notebook.Post:cycle')\n"
+        "with transaction.atomic():\n"
+        "    Post.objects.count()\n"
+        "    block.__enter__()\n"
+        "    transaction.set_rollback(True)\n"
+        f"{gone}\n"
+    )
+    assert frame["verdict"].iloc[2] == "applied"
+    # The whole cell was rolled back, too.
+    cells.run(f"{gone}\nblock.__exit__(None, None, None)")
+    assert statuses(cells)[0] == "gone"
+
+
 def test_frame_is_the_value_and_keeps_its_contract(cells: Any) -> None:
     frame = cells.run("%%pgoutcome -o kept\nprint('hello')\nPost.objects.count()\n'not shown'")
     assert type(frame) is OutcomeFrame

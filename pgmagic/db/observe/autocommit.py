@@ -102,11 +102,9 @@ class EmulatedAutocommit:
         """Check that no transaction of the user's own is left open.
 
         Raises:
-            CellError: one is; Django's record of it is cleared.
+            CellError: one is.
         """
-        connection: Any = self.connection
-        if connection.in_atomic_block or not self.autocommit:
-            reset_transaction_state(connection)
+        if self.connection.in_atomic_block or not self.autocommit:
             raise CellError(
                 "The cell left a transaction open - an atomic block inside a generator, or set_autocommit(False) - "
                 "so nothing of it was kept: close it in the same cell."

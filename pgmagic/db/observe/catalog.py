@@ -150,10 +150,6 @@ class TriggerCatalog:
                 return next(iter(candidates.values())) if len(candidates) == 1 else None
         return None
 
-    def knows_uri(self, uri: str) -> bool:
-        """Return whether a trigger of this URI is installed."""
-        return any(trigger.uri == uri for trigger in self.triggers)
-
     def uri_of(self, relation: int, name: str) -> str:
         """Return the URI of a table's trigger by its name in Postgres."""
         found = (

@@ -135,7 +135,7 @@ class CellObserver:
         self.recorder.check_connection()
         self.autocommit.check_closed()
         try:
-            # Pending events forbid to drop a trigger, and this is what COMMIT would do first.
+            # What COMMIT does first: here a refusal can be told, also of a cell that is not to be kept.
             with self.connection.cursor() as cursor:
                 cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         except PgMagicError:

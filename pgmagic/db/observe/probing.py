@@ -146,14 +146,7 @@ class Probing:
         Raises:
             CellError: another session holds a table for too long.
         """
-        if self._functions_since is None:
-            return
-        try:
-            self._drop()
-        except errors.ObjectInUse:
-            # A generator that was left in the middle of a server-side cursor keeps its table open.
-            with self._quietly(), self.raw.cursor() as cursor:
-                cursor.execute("CLOSE ALL")
+        if self._functions_since is not None:
             self._drop()
 
     def _drop(self) -> None:

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 from django.db import Error as DatabaseFailure
-from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import ExecStatus, TransactionStatus
 
 from pgmagic.db.observe.autocommit import LOST, EmulatedAutocommit
@@ -99,9 +98,6 @@ class Recorder:
         """
         if self.failure is not None:
             raise self.failure
-        connection: BaseDatabaseWrapper = self.autocommit.connection
-        if connection.connection is not self.autocommit.raw:
-            raise self.fail(CellError(CLOSED))
         if self.autocommit.raw.closed:
             raise self.fail(
                 DatabaseUnavailableError(LOST) if self.autocommit.raw.broken else CellError(CLOSED)

@@ -18,6 +18,8 @@ import psycopg
 from pgmagic.db.observe.catalog import TriggerCatalog
 from pgmagic.db.observe.probing import Observed
 from pgmagic.db.observe.statements import Executed
+from pgmagic.declare.names import split_uri
+from pgmagic.errors import DeclarationError
 
 Verdict = Literal["applied", "rejected", "rewritten", "suppressed", "no rows", "read", "rolled back"]
 
@@ -133,12 +135,18 @@ def needs_catalog(executed: Iterable[Executed], error: BaseException | None) -> 
 
 
 def _deciding_trigger(diag: Any, catalog: TriggerCatalog | None, table: str | None) -> str | None:
-    if catalog is None:
-        return None
-    if diag.sqlstate == _RAISED and diag.constraint_name and catalog.knows_uri(diag.constraint_name):
+    if diag.sqlstate == _RAISED and _is_uri(diag.constraint_name):
         return str(diag.constraint_name)
-    trigger = catalog.trigger_of_context(diag.context, table)
+    trigger = catalog.trigger_of_context(diag.context, table) if catalog else None
     return trigger.uri if trigger else None
+
+
+def _is_uri(text: str | None) -> bool:
+    try:
+        split_uri(text or "")
+    except DeclarationError:
+        return False
+    return True
 
 
 def _rejections(
