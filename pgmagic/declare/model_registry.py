@@ -16,6 +16,7 @@ from typing import Any
 
 from django.apps import AppConfig, apps
 from django.db import models
+from django.db.models.fields.related_descriptors import ReverseManyToOneDescriptor, ReverseOneToOneDescriptor
 from django.utils.functional import cached_property
 
 from pgmagic.declare import registry
@@ -95,17 +96,21 @@ class Redeclaration:
         if former in self.models:
             # Declared twice in one block: the last one counts.
             self.models.remove(former)
+            registry.remove_model(former)
         for origin in [origin for origin, successor in self.replaced.items() if successor is former]:
             self.replaced[origin] = model
         self.replaced[former] = model
 
     def _detach(self, former: Model) -> None:
-        """Take the accessors off other models by which these reach a class that is being replaced."""
+        """Take the accessors off other models by which these reach a class that is being replaced.
+
+        Its successor may have put its own in the same place already: a relation is resolved as soon as its field
+        is there.
+        """
         for relation in _relations(former):
             target = getattr(relation.remote_field, "model", None)
             name = relation.remote_field.get_accessor_name() if isinstance(target, type) else None
-            if name and name in vars(target):
-                self._undo.append(partial(setattr, target, name, vars(target)[name]))
+            if name and _relation_of(vars(target).get(name)) is relation.remote_field:
                 delattr(target, name)
 
     def _relink(self) -> None:
@@ -144,9 +149,15 @@ def _models_restored_on_error() -> Iterator[None]:
     before = {label: dict(known) for label, known in apps.all_models.items()}
     configs = dict(apps.app_configs)
     pending = {key: list(functions) for key, functions in apps._pending_operations.items()}
+    accessors = {model: _accessors(model) for known in before.values() for model in known.values()}
     try:
         yield
     except BaseException:
+        for model, kept in accessors.items():
+            for name in _accessors(model).keys() - kept.keys():
+                delattr(model, name)
+            for name, descriptor in kept.items():
+                setattr(model, name, descriptor)
         for label, known in apps.all_models.items():
             known.clear()
             known.update(before.get(label, {}))
@@ -156,6 +167,18 @@ def _models_restored_on_error() -> Iterator[None]:
         apps._pending_operations.update(pending)
         apps.clear_cache()
         raise
+
+
+def _accessors(model: Model) -> dict[str, Any]:
+    """Return the attributes by which a model reaches those that are related to it."""
+    return {name: value for name, value in vars(model).items() if _relation_of(value) is not None}
+
+
+def _relation_of(descriptor: Any) -> Any:
+    """Return the relation that an accessor of a model is for, None for any other attribute."""
+    if isinstance(descriptor, ReverseOneToOneDescriptor):
+        return descriptor.related
+    return descriptor.rel if isinstance(descriptor, ReverseManyToOneDescriptor) else None
 
 
 def _app_config(label: str) -> CellAppConfig:
@@ -231,11 +254,12 @@ def _check_resolved(declared: list[Model]) -> None:
     for model in declared:
         for relation in _relations(model):
             target = getattr(relation.remote_field, "model", None)
-            if isinstance(target, str):
-                raise DeclarationError(
-                    f"{model._meta.object_name}.{relation.name} refers to {target}, but there is no such model: "
-                    f"declare it first, in this cell or an earlier one."
-                )
+            for name in (target, getattr(relation.remote_field, "through", None)):
+                if isinstance(name, str):
+                    raise DeclarationError(
+                        f"{model._meta.object_name}.{relation.name} refers to {name}, but there is no such model: "
+                        f"declare it first, in this cell or an earlier one."
+                    )
 
 
 def forget_label(label: str) -> None:

@@ -41,7 +41,9 @@ def frames_of_cell(traceback: TracebackType | None) -> TracebackType | None:
 
 def execute(shell: InteractiveShell, statements: list[ast.stmt], filename: str) -> None:
     """Execute statements in the user's namespace."""
-    code = compile(ast.Module(body=statements, type_ignores=[]), filename, "exec")
+    module = ast.Module(body=statements, type_ignores=[])
+    # With the `__future__` imports of the kernel's cells, not with those of this file.
+    code = compile(module, filename, "exec", flags=shell.compile.flags, dont_inherit=True)
     exec(code, shell.user_ns)  # noqa: S102 - running the user's cell is what this is for
 
 
