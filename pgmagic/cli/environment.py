@@ -1,8 +1,9 @@
-"""What kernels inherit from the command that starts them."""
+"""What a command and the kernels that it starts find around them."""
 
 from __future__ import annotations
 
 import os
+import signal
 import site
 from pathlib import Path
 
@@ -23,3 +24,8 @@ def prepare_environment() -> None:
         # Not installed but run from a checkout.
         former = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = os.pathsep.join([source, former] if former else [source])
+
+
+def ending_signals() -> list[signal.Signals]:
+    """Return the signals by which others ask a program to end; Windows has one, and no closed terminals."""
+    return [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]

@@ -44,7 +44,7 @@ def _run_jupyterlab(arguments: list[str]) -> None:
     """Run JupyterLab in this process, which is thus the one that Ctrl-C and SIGTERM reach."""
     from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]
 
-    if hasattr(signal, "SIGHUP"):
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         # A closed terminal stops Jupyter as SIGTERM does, so that the database is left in good order.
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     LabApp.launch_instance(argv=arguments)

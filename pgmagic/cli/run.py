@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pgmagic.cli import database
-from pgmagic.cli.environment import prepare_environment
+from pgmagic.cli.environment import ending_signals, prepare_environment
 from pgmagic.cli.execute import Execution, execute
 from pgmagic.cli.folders import chosen_notebooks
 from pgmagic.cli.html import check_names, write_html
@@ -73,15 +73,21 @@ def _progress(console: Console) -> Progress:
 @contextlib.contextmanager
 def _ended_like_ctrl_c() -> Iterator[None]:
     """Let a request to end, or a closed terminal, end kernels and leases as Ctrl-C does."""
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # What is ignored stays so: that is how `nohup` works.
     former = {
-        getattr(signal, name): signal.signal(
-            getattr(signal, name), lambda *_: signal.raise_signal(signal.SIGINT)
-        )
-        for name in names
+        number: signal.signal(number, _interrupt)
+        for number in ending_signals()
+        if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
         yield
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+def _interrupt(*_: object) -> None:
+    """Do what Ctrl-C does, also in a job in the background of a script, which ignores Ctrl-C itself."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,19 @@ def home() -> Iterator[Path]:
     yield base / "home"
     embedded.stop(base / "home")
     shutil.rmtree(base)
+
+
+@pytest.fixture
+def heeded_signals() -> Iterator[None]:
+    """Let processes that are started now heed every signal, also where these tests run in a job that ignores some."""
+    # A signal with a handler is, for a program that is started, one with its default effect.
+    former = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

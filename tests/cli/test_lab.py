@@ -19,6 +19,7 @@ from pgmagic.db import embedded
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_lab_holds_the_server_while_it_runs(number, environment, make_notebook, tmp_path, home):
     make_notebook("notebooks/00_first.ipynb", "1")

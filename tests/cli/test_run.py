@@ -133,25 +133,51 @@ def test_unreachable_database_is_one_line_without_the_password(pgmagic, make_not
     assert "s3cret" not in done.stdout + done.stderr
 
 
+@pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_interrupt_leaves_neither_kernel_nor_server(number, environment, make_notebook, tmp_path, home):
-    path = make_notebook(
-        "long.ipynb", "open('kernel', 'w').write(str(__import__('os').getpid()))", "while True: pass"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pgmagic.cli", "run", str(path)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    kernel = _number_in(tmp_path / "kernel")
+def test_interrupt_leaves_neither_kernel_nor_server(number, start_long_run, home):
+    process, kernel = start_long_run()
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors == "pgmagic: interrupted\n"
     assert not psutil.pid_exists(kernel)
     assert not embedded.status(home).running
+
+
+@pytest.mark.usefixtures("heeded_signals")
+def test_job_in_the_background_heeds_the_request_to_end_only(start_long_run):
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    process, kernel = start_long_run()
+    for number in (signal.SIGINT, signal.SIGHUP):
+        process.send_signal(number)
+    time.sleep(1)
+    assert process.poll() is None
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not psutil.pid_exists(kernel)
+
+
+@pytest.fixture
+def start_long_run(environment, make_notebook, tmp_path):
+    """A function that starts `pgmagic run` on an endless notebook, and returns the process and its kernel's number."""
+
+    def start():
+        path = make_notebook(
+            "long.ipynb", "import os\nopen('kernel', 'w').write(str(os.getpid()))", "while True: pass"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pgmagic.cli", "run", str(path)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        return process, _number_in(tmp_path / "kernel")
+
+    return start
 
 
 def _number_in(path: Path) -> int:
