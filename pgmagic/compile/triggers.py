@@ -185,12 +185,12 @@ def _pg_trigger(
     ]
     clauses += [" ON ", table]
     if trigger.timing:
-        clauses.append(verbatim(f" DEFERRABLE INITIALLY {trigger.timing}"))
-    clauses += [_referencing(trigger, operations), verbatim(f" FOR EACH {level}")]
+        clauses.append(verbatim(f"\n  DEFERRABLE INITIALLY {trigger.timing}"))
+    clauses += [_referencing(trigger, operations), verbatim(f"\n  FOR EACH {level}")]
     when = _when(trigger, model, condition, operations)
     if when is not None:
-        clauses += [" WHEN (", when, ")"]
-    clauses += [" EXECUTE FUNCTION ", identifier(target.schema, trigger.get_pgid(model)), "();"]
+        clauses += ["\n  WHEN (", when, ")"]
+    clauses += ["\n  EXECUTE FUNCTION ", identifier(target.schema, trigger.get_pgid(model)), "();"]
     definition = compose(*(verbatim(part) if isinstance(part, str) else part for part in clauses))
     drop = ddl.drop_trigger(target.schema, model._meta.db_table, name)
     return DesiredPgTrigger(
@@ -208,7 +208,7 @@ def _pg_trigger(
 
 
 def _create(name: str, definition: Fragment, words: LiteralString) -> str:
-    return render(compose(words, identifier(name), " ", definition))
+    return render(compose(words, identifier(name), "\n  ", definition))
 
 
 def _event(operation: Operation, model: Model) -> Fragment:
@@ -226,7 +226,7 @@ def _referencing(trigger: Trigger, operations: list[Operation]) -> Fragment:
         parts.append(compose(" OLD TABLE AS ", identifier(trigger.referencing.old)))
     if trigger.referencing.new and Delete not in operations:
         parts.append(compose(" NEW TABLE AS ", identifier(trigger.referencing.new)))
-    return compose(" REFERENCING", *parts) if parts else compose("")
+    return compose("\n  REFERENCING", *parts) if parts else compose("")
 
 
 def _when(
@@ -246,7 +246,7 @@ def _when(
         parts.append(bodies.transitions_guard(trigger, model))
     if trigger.ignorable and not _checks_in_body(trigger):
         parts.append(_not_ignored(trigger, model))
-    return join(" AND ", parts) if parts else None
+    return join("\n    AND ", parts) if parts else None
 
 
 def _fires(trigger: Trigger, level: Any, operations: list[Operation]) -> str:

@@ -69,7 +69,7 @@ def test_every_golden_file_has_its_test():
 def test_names_resolve_in_the_session_without_a_schema():
     sql = DeclarationCompiler(Target()).trigger(trigger(), Book).install_sql
     assert 'CREATE OR REPLACE FUNCTION "pgtrigger_t_' in sql
-    assert 'ON "rooms_book" ' in sql
+    assert 'ON "rooms_book"\n' in sql
 
 
 BLANKS = "\n\nv := 'line one\n\n  line three  \n';\n\tRETURN NULL;  \n"

@@ -17,4 +17,10 @@ RAISE EXCEPTION USING
   HINT = CASE WHEN (OLD."title" IN ('draft')) THEN 'From "draft" it may go to "o''k", "a:b".' WHEN (OLD."title" IN ('o''k')) THEN  E'From "o''k" it may go to "{,}\\ %".' ELSE 'No transition leaves this state.' END;
 END;
 $body$;
-CREATE TRIGGER "pgtrigger_t_8e9bead3" BEFORE UPDATE ON "my Schema"."rooms_book" FOR EACH ROW WHEN (((OLD."title" IS DISTINCT FROM NEW."title") AND (NEW."good")) AND ((((OLD."title" IN ('draft') AND NEW."title" IN ('o''k', 'a:b')) OR (OLD."title" IN ('o''k') AND NEW."title" IN ( E'{,}\\ %')))) IS NOT TRUE) AND (coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0)) EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
+CREATE TRIGGER "pgtrigger_t_8e9bead3"
+  BEFORE UPDATE ON "my Schema"."rooms_book"
+  FOR EACH ROW
+  WHEN (((OLD."title" IS DISTINCT FROM NEW."title") AND (NEW."good"))
+    AND ((((OLD."title" IN ('draft') AND NEW."title" IN ('o''k', 'a:b')) OR (OLD."title" IN ('o''k') AND NEW."title" IN ( E'{,}\\ %')))) IS NOT TRUE)
+    AND (coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
+  EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();

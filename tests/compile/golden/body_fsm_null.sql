@@ -17,4 +17,10 @@ RAISE EXCEPTION USING
   HINT = CASE WHEN (OLD."pages" IS NULL) THEN 'From "NULL" it may go to "1".' WHEN (OLD."pages" IN (1)) THEN 'From "1" it may go to "2", "NULL".' ELSE 'No transition leaves this state.' END;
 END;
 $body$;
-CREATE TRIGGER "pgtrigger_t_8e9bead3" BEFORE UPDATE ON "my Schema"."rooms_book" FOR EACH ROW WHEN ((OLD."pages" IS DISTINCT FROM NEW."pages") AND ((((OLD."pages" IS NULL AND NEW."pages" IN (1)) OR (OLD."pages" IN (1) AND (NEW."pages" IN (2) OR NEW."pages" IS NULL)))) IS NOT TRUE) AND (coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0)) EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
+CREATE TRIGGER "pgtrigger_t_8e9bead3"
+  BEFORE UPDATE ON "my Schema"."rooms_book"
+  FOR EACH ROW
+  WHEN ((OLD."pages" IS DISTINCT FROM NEW."pages")
+    AND ((((OLD."pages" IS NULL AND NEW."pages" IN (1)) OR (OLD."pages" IN (1) AND (NEW."pages" IN (2) OR NEW."pages" IS NULL)))) IS NOT TRUE)
+    AND (coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
+  EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();

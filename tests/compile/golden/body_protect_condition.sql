@@ -15,4 +15,9 @@ RAISE EXCEPTION USING
         AND (TG_OP <> 'UPDATE' OR before.value IS DISTINCT FROM after.value)) AS filter(shown));
 END;
 $body$;
-CREATE TRIGGER "pgtrigger_t_8e9bead3" BEFORE DELETE ON "my Schema"."rooms_book" FOR EACH ROW WHEN ((OLD."good") AND (coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0)) EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
+CREATE TRIGGER "pgtrigger_t_8e9bead3"
+  BEFORE DELETE ON "my Schema"."rooms_book"
+  FOR EACH ROW
+  WHEN ((OLD."good")
+    AND (coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
+  EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();

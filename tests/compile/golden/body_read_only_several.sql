@@ -16,4 +16,9 @@ RAISE EXCEPTION USING
   HINT = 'These fields are read-only: title, data.';
 END;
 $body$;
-CREATE TRIGGER "pgtrigger_t_8e9bead3" BEFORE UPDATE ON "my Schema"."rooms_book" FOR EACH ROW WHEN (((OLD."title" IS DISTINCT FROM NEW."title" OR OLD."data" IS DISTINCT FROM NEW."data") AND (OLD."good")) AND (coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0)) EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
+CREATE TRIGGER "pgtrigger_t_8e9bead3"
+  BEFORE UPDATE ON "my Schema"."rooms_book"
+  FOR EACH ROW
+  WHEN (((OLD."title" IS DISTINCT FROM NEW."title" OR OLD."data" IS DISTINCT FROM NEW."data") AND (OLD."good"))
+    AND (coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
+  EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();

@@ -4,4 +4,8 @@ UPDATE "my Schema"."rooms_book" AS target SET "Isbn No" = 'o''k' WHERE target."i
 RETURN NULL;
 END;
 $body$;
-CREATE TRIGGER "pgtrigger_t_8e9bead3" BEFORE DELETE ON "my Schema"."rooms_book" FOR EACH ROW WHEN ((coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0)) EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
+CREATE TRIGGER "pgtrigger_t_8e9bead3"
+  BEFORE DELETE ON "my Schema"."rooms_book"
+  FOR EACH ROW
+  WHEN ((coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
+  EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();

@@ -5,7 +5,12 @@ PERFORM 'Isbn No', 'rooms_book';
 RETURN NULL;
 END;
 $body$;
-CREATE CONSTRAINT TRIGGER "pgtrigger_t_8e9bead3" AFTER UPDATE ON "my Schema"."rooms_book" DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((OLD."title" IS DISTINCT FROM NEW."title")) EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
+CREATE CONSTRAINT TRIGGER "pgtrigger_t_8e9bead3"
+  AFTER UPDATE ON "my Schema"."rooms_book"
+  DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW
+  WHEN ((OLD."title" IS DISTINCT FROM NEW."title"))
+  EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
 
 DROP TRIGGER "pgtrigger_t_8e9bead3" ON "my Schema"."rooms_book";
 DROP FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();

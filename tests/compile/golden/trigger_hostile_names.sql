@@ -4,7 +4,11 @@ RAISE '$body$ $body1$'; -- %
 RETURN NULL;
 END;
 $body2$;
-CREATE TRIGGER "pgtrigger_it's ""$body$"" %s {x} \ üxxxxxxxxxxxxxxx_bb87e080" AFTER UPDATE ON "my Schema"."rooms_book" FOR EACH ROW WHEN ((coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true),  E':pgtrigger_it''s "$body$" %s {x} \\ üxxxxxxxxxxxxxxx_bb87e080:') = 0)) EXECUTE FUNCTION "my Schema"."pgtrigger_it's ""$body$"" %s {x} \ üxxxxxxxxxxxxxxx_bb87e080"();
+CREATE TRIGGER "pgtrigger_it's ""$body$"" %s {x} \ üxxxxxxxxxxxxxxx_bb87e080"
+  AFTER UPDATE ON "my Schema"."rooms_book"
+  FOR EACH ROW
+  WHEN ((coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true),  E':pgtrigger_it''s "$body$" %s {x} \\ üxxxxxxxxxxxxxxx_bb87e080:') = 0))
+  EXECUTE FUNCTION "my Schema"."pgtrigger_it's ""$body$"" %s {x} \ üxxxxxxxxxxxxxxx_bb87e080"();
 
 DROP TRIGGER "pgtrigger_it's ""$body$"" %s {x} \ üxxxxxxxxxxxxxxx_bb87e080" ON "my Schema"."rooms_book";
 DROP FUNCTION "my Schema"."pgtrigger_it's ""$body$"" %s {x} \ üxxxxxxxxxxxxxxx_bb87e080"();

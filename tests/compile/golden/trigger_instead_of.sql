@@ -5,7 +5,10 @@ PERFORM 'Isbn No', 'rooms_book';
 RETURN NULL;
 END;
 $body$;
-CREATE TRIGGER "pgtrigger_t_8e9bead3" INSTEAD OF INSERT ON "my Schema"."rooms_book" FOR EACH ROW EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
+CREATE TRIGGER "pgtrigger_t_8e9bead3"
+  INSTEAD OF INSERT ON "my Schema"."rooms_book"
+  FOR EACH ROW
+  EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
 
 DROP TRIGGER "pgtrigger_t_8e9bead3" ON "my Schema"."rooms_book";
 DROP FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();

@@ -5,8 +5,16 @@ PERFORM 'Isbn No', 'rooms_book';
 RETURN NULL;
 END;
 $body$;
-CREATE TRIGGER "pgtrigger_t_8e9bead3" BEFORE INSERT OR UPDATE OF "Isbn No", "order" OR DELETE ON "my Schema"."rooms_book" FOR EACH ROW WHEN ((coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0)) EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
-CREATE TRIGGER "pgtrigger_t_8e9bead3_t" BEFORE TRUNCATE ON "my Schema"."rooms_book" FOR EACH STATEMENT WHEN ((coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0)) EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
+CREATE TRIGGER "pgtrigger_t_8e9bead3"
+  BEFORE INSERT OR UPDATE OF "Isbn No", "order" OR DELETE ON "my Schema"."rooms_book"
+  FOR EACH ROW
+  WHEN ((coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
+  EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
+CREATE TRIGGER "pgtrigger_t_8e9bead3_t"
+  BEFORE TRUNCATE ON "my Schema"."rooms_book"
+  FOR EACH STATEMENT
+  WHEN ((coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
+  EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
 
 DROP TRIGGER "pgtrigger_t_8e9bead3" ON "my Schema"."rooms_book";
 DROP TRIGGER "pgtrigger_t_8e9bead3_t" ON "my Schema"."rooms_book";

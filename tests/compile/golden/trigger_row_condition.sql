@@ -4,7 +4,12 @@ PERFORM 'Isbn No', 'rooms_book';
 RETURN NULL;
 END;
 $body$;
-CREATE TRIGGER "pgtrigger_t_8e9bead3" AFTER UPDATE ON "my Schema"."rooms_book" FOR EACH ROW WHEN (((NEW."title" = 'o''k %s') AND ((a) OR (b))) AND (coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0)) EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
+CREATE TRIGGER "pgtrigger_t_8e9bead3"
+  AFTER UPDATE ON "my Schema"."rooms_book"
+  FOR EACH ROW
+  WHEN (((NEW."title" = 'o''k %s') AND ((a) OR (b)))
+    AND (coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
+  EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
 
 DROP TRIGGER "pgtrigger_t_8e9bead3" ON "my Schema"."rooms_book";
 DROP FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
