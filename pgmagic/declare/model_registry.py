@@ -252,7 +252,8 @@ def _check_resolved(declared: list[Model]) -> None:
         DeclarationError: a model is named that does not exist.
     """
     for model in declared:
-        for relation in _relations(model):
+        # What a many-to-many field refers to is told of the field, not of the model that Django makes for it.
+        for relation in () if model._meta.auto_created else _relations(model):
             target = getattr(relation.remote_field, "model", None)
             for name in (target, getattr(relation.remote_field, "through", None)):
                 if isinstance(name, str):
