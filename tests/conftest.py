@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import uuid
@@ -21,6 +22,9 @@ os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 os.environ.pop("PGMAGIC_DATABASE_URL", None)
 for variable in ("PGMAGIC_NOTEBOOK", "JPY_SESSION_NAME"):
     os.environ.pop(variable, None)
+
+# Tests interrupt what they start; from a job in a script's background it would inherit that SIGINT is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import django
 
