@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Any
+from types import CodeType, TracebackType
+from typing import Any, cast
 
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -22,11 +22,19 @@ def parse_cell(shell: InteractiveShell, source: str) -> tuple[ast.Module, str]:
     text = shell.transform_cell(source)
     filename = shell.compile.cache(text, shell.execution_count, raw_code=source)
     try:
-        return ast.parse(text, filename), filename
+        tree = ast.parse(text, filename)
+        # What only the compiler finds, such as a `return` outside of a function.
+        _compiled(shell, tree, filename)
     except SyntaxError as error:
         raise CellError(
             f"SyntaxError in line {error.lineno} of the cell: {error.msg} ({(error.text or '').strip()!r})."
         ) from None
+    return tree, filename
+
+
+def _compiled(shell: InteractiveShell, tree: ast.Module, filename: str) -> CodeType:
+    # With the `__future__` imports of the kernel's cells, not with those of this file.
+    return cast("CodeType", compile(tree, filename, "exec", flags=shell.compile.flags, dont_inherit=True))
 
 
 def frames_of_cell(traceback: TracebackType | None) -> TracebackType | None:
@@ -41,9 +49,7 @@ def frames_of_cell(traceback: TracebackType | None) -> TracebackType | None:
 
 def execute(shell: InteractiveShell, statements: list[ast.stmt], filename: str) -> None:
     """Execute statements in the user's namespace."""
-    module = ast.Module(body=statements, type_ignores=[])
-    # With the `__future__` imports of the kernel's cells, not with those of this file.
-    code = compile(module, filename, "exec", flags=shell.compile.flags, dont_inherit=True)
+    code = _compiled(shell, ast.Module(body=statements, type_ignores=[]), filename)
     exec(code, shell.user_ns)  # noqa: S102 - running the user's cell is what this is for
 
 

@@ -1,0 +1,206 @@
+"""A newcomer's mistakes: one clear line each, and nothing half-installed."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.apps import apps
+from django.db import connection as default
+from IPython.core.error import UsageError
+
+from pgmagic.db import backend
+from pgmagic.db.connect import Choice
+from pgmagic.declare import registry
+
+SECRET = "s3cr3t"
+
+
+def post(triggers="[]", fields='title = models.CharField(max_length=20, default="draft")'):
+    return f"%%pgtrigger\nclass Post(models.Model):\n    {fields}\n    class Meta:\n        triggers = {triggers}\n"
+
+
+MISTAKES = {
+    "syntax error": (
+        "%%pgtrigger\nclass Post(models.Model)\n    a = 1\n",
+        "SyntaxError in line 1 of the cell: expected ':'",
+    ),
+    "indentation": (
+        "%%pgtrigger\nclass Post(models.Model):\na = 1\n",
+        "SyntaxError in line 2 of the cell: expected an indented block",
+    ),
+    "unclosed": ("%%pgtrigger\nx = (1,\n", "SyntaxError in line 1 of the cell: '(' was never closed"),
+    "await": ("%%pgtrigger\nawait f()\n", "SyntaxError in line 1 of the cell: 'await' outside function"),
+    "return": ("%%pgtrigger\nreturn 3\n", "SyntaxError in line 1 of the cell: 'return' outside function"),
+    "no fields": (
+        "%%pgtrigger\nclass Post(models.Model):\n    pass\n",
+        "Post has no fields: add at least one, as in `title = models.TextField()`.",
+    ),
+    "only Meta": (
+        "%%pgtrigger\nclass Post(models.Model):\n    class Meta:\n        triggers = []\n",
+        "Post has no fields: add at least one",
+    ),
+    "unknown field in a condition": (
+        post(
+            '[pgtrigger.Protect(name="t", operation=pgtrigger.Delete, condition=pgtrigger.Q(old__titel="x"))]'
+        ),
+        "Post has no field named 'titel'; its fields are id, title.",
+    ),
+    "unknown field": (
+        post('[pgtrigger.ReadOnly(name="t", fields=["titel"])]'),
+        "Post has no field named 'titel'; its fields are id, title.",
+    ),
+    "condition without old or new": (
+        post('[pgtrigger.Protect(name="t", operation=pgtrigger.Delete, condition=pgtrigger.Q(title="x"))]'),
+        "A condition on Post names a field as old__… or new__…, but 'title' was given.",
+    ),
+    "Meta.triggers is no list": (
+        post('pgtrigger.Protect(name="t", operation=pgtrigger.Delete)'),
+        "Meta.triggers of Post is a list of triggers, but <Protect: t> was given.",
+    ),
+    "Meta.triggers holds a class": (
+        post("[pgtrigger.Protect]"),
+        "Meta.triggers of Post holds triggers, but <class ",
+    ),
+    "FSM without transitions": (
+        post('[pgtrigger.FSM(name="t", field="title")]'),
+        'Must provide "transitions" for FSM: a list of (from, to) pairs.',
+    ),
+    "FSM without field": (
+        post('[pgtrigger.FSM(name="t", transitions=[("a", "b")])]'),
+        'Must provide "field" for FSM.',
+    ),
+    "no name": (
+        post("[pgtrigger.Protect(operation=pgtrigger.Delete)]"),
+        'Protect must have "name" attribute: a text that is not empty',
+    ),
+    "no operation": (
+        post('[pgtrigger.Protect(name="t")]'),
+        'Invalid "operation" attribute of trigger "t": expected pgtrigger.Operation, got None.',
+    ),
+    "two of a name": (
+        post('[pgtrigger.Protect(name="t", operation=o) for o in (pgtrigger.Delete, pgtrigger.Update)]'),
+        'Post has two triggers named "t": give one of them another name.',
+    ),
+    "no body": (
+        post('[pgtrigger.Trigger(name="t", when=pgtrigger.Before, operation=pgtrigger.Insert)]'),
+        'Must define func attribute or implement get_func: trigger "t" has no body.',
+    ),
+    "body that is no PL/pgSQL": (
+        post(
+            '[pgtrigger.Trigger(name="t", when=pgtrigger.Before, operation=pgtrigger.Insert, func="RETRUN NEW;")]'
+        ),
+        'Postgres refused to create the function notebook.Post:t: syntax error at or near "RETRUN"',
+    ),
+    "NEW in a delete": (
+        post(
+            '[pgtrigger.Protect(name="t", operation=pgtrigger.Delete, condition=pgtrigger.Q(new__title="x"))]'
+        ),
+        "Postgres refused to create the trigger notebook.Post:t: DELETE trigger's WHEN condition cannot refer",
+    ),
+    "unknown model": (
+        "%%pgtrigger\nclass Comment(models.Model):\n    post = models.ForeignKey('Pots', models.CASCADE)\n",
+        "Comment.post refers to Pots, but there is no such model: declare it first",
+    ),
+    "app of Django's": (
+        "%%pgtrigger --app auth\nclass Post(models.Model):\n    a = models.TextField()\n",
+        'The app label "auth" belongs to the installed app',
+    ),
+    "app that is no name": (
+        "%%pgtrigger --app my-app\nx = 1\n",
+        'An app label is a Python identifier, but "my-app" was given.',
+    ),
+    "unknown option": ("%%pgtrigger --dryrun\nx = 1\n", "unrecognized arguments: --dryrun"),
+    "option without value": ("%%pgtrigger --app\nx = 1\n", "argument --app: expected one argument"),
+    "wrong URL": (
+        "%pgconnect postgres//ann:s3cr3t@host/shop",
+        "This is no database URL: expected postgresql://user:password@host",
+    ),
+    "password with an @": ("%pgconnect postgresql://ann:p@s3cr3t@host/shop", "This is no database URL: "),
+    "nobody there": (
+        "%pgconnect postgresql://ann:s3cr3t@127.0.0.1:1/shop",
+        "Cannot connect to postgresql://ann:***@127.0.0.1:1/shop: ",
+    ),
+    "two URLs": ("%pgconnect postgresql:///a postgresql:///b", "unrecognized arguments: postgresql:///b"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_is_answered_in_one_line(shell, capsys, mistake):
+    cell, sentence = MISTAKES[mistake]
+    before = {name for name in shell.shell.user_ns if name[0] != "_"}
+    where = backend.choice.url, backend.choice.schema
+    error = shell.error(cell)
+    assert isinstance(error, UsageError)
+    assert str(error).startswith(sentence), error
+    assert "\n" not in str(error)
+    shown = capsys.readouterr()
+    text = re.sub(r"\x1b\[[\d;]*m", "", shown.out + shown.err)
+    assert f"UsageError: {error}" in text
+    assert "Traceback" not in text
+    assert SECRET not in text
+    # Nothing is left of it.
+    assert registry.registered() == []
+    assert not {model for model in apps.get_models() if model.__module__ == "__main__"}
+    assert {name for name in shell.shell.user_ns if name[0] != "_"} == before
+    assert (backend.choice.url, backend.choice.schema) == where
+    with default.cursor() as cursor:
+        cursor.execute("SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace")
+        assert cursor.fetchall() == []
+        cursor.execute("SELECT proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace")
+        assert cursor.fetchall() == []
+    # And the right cell works behind it.
+    shell.run(post('[pgtrigger.Protect(name="t", operation=pgtrigger.Delete)]'))
+
+
+def test_error_of_the_cells_own_code_shows_its_line_only(shell, capsys):
+    error = shell.error("%%pgtrigger\nx = 1\ny = x / 0\n")
+    assert isinstance(error, ZeroDivisionError)
+    text = capsys.readouterr()
+    text = re.sub(r"\x1b\[[\d;]*m", "", text.out + text.err)
+    assert "y = x / 0" in text
+    assert "pgmagic" not in text
+    assert "x" not in shell.shell.user_ns
+
+
+@pytest.fixture
+def lost(shell, monkeypatch):
+    """A kernel whose database is gone."""
+    default.close()
+    former = backend.choice
+    monkeypatch.setattr(
+        backend, "choice", Choice(url="postgresql://ann:s3cr3t@127.0.0.1:1/shop", schema=former.schema)
+    )
+    yield shell
+    default.close()
+    backend.choice = former
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        post(),
+        "%pgconnect",
+        "%pgreset",
+        "%%pgtrigger --dry-run\nclass P(models.Model):\n    a = models.TextField()\n",
+    ],
+)
+def test_server_that_is_down_is_one_line(lost, capsys, cell):
+    error = lost.error(cell)
+    assert isinstance(error, UsageError)
+    assert str(error).startswith("Cannot connect to postgresql://ann:***@127.0.0.1:1/shop: ")
+    assert str(error).endswith("Otherwise name another with %pgconnect.")
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.out + shown.err
+    assert SECRET not in shown.out + shown.err
+    assert registry.registered() == []
+    assert not {model for model in apps.get_models() if model.__module__ == "__main__"}
+
+
+def test_server_that_is_down_is_one_line_in_an_ordinary_cell(lost, capsys):
+    lost.error("from django.contrib.auth.models import User\nUser.objects.count()")
+    shown = capsys.readouterr()
+    text = re.sub(r"\x1b\[[\d;]*m", "", shown.out + shown.err)
+    assert "Cannot connect to postgresql://ann:***@127.0.0.1:1/shop" in text
+    assert SECRET not in text
+    assert "site-packages" not in text
