@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import conninfo
+from psycopg.pq import TransactionStatus
 
 from pgmagic.db import embedded
 from pgmagic.errors import DatabaseUnavailableError
@@ -123,4 +124,10 @@ def check_version(connection: BaseDatabaseWrapper) -> None:
 
 def is_alive(connection: BaseDatabaseWrapper) -> bool:
     """Return whether an open connection still answers; a connection that was never made counts as alive."""
-    return connection.connection is None or (not connection.connection.closed and connection.is_usable())
+    raw: Any = connection.connection
+    if raw is None:
+        return True
+    if raw.closed:
+        return False
+    # In a transaction in error every question is refused; it is the user's to end.
+    return raw.info.transaction_status == TransactionStatus.INERROR or connection.is_usable()

@@ -17,13 +17,17 @@ class _AliasLoader(Loader):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.spec: ModuleSpec | None = None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Return pgmagic's module itself, so that its classes are the same under both names."""
-        return importlib.import_module(self.name)
+        module = importlib.import_module(self.name)
+        self.spec = module.__spec__
+        return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Do nothing: the module ran when it was imported under its own name."""
+        """Run nothing, since it ran under its own name; give it back the spec that the import machinery replaced."""
+        module.__spec__ = self.spec
 
 
 class AliasFinder(MetaPathFinder):

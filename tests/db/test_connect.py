@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from psycopg.pq import TransactionStatus
 
 from pgmagic.db.connect import Choice, check_version, choice_from_environment, is_alive, mask_url, parse_url
 from pgmagic.errors import DatabaseUnavailableError
@@ -84,8 +85,8 @@ def test_only_a_url_meant_for_pgmagic_is_picked_up(environment, url, monkeypatch
 class Connection:
     """What is asked of a connection."""
 
-    def __init__(self, version=180000, closed=False, usable=True):
-        info = type("Info", (), {"server_version": version})()
+    def __init__(self, version=180000, closed=False, usable=True, status=TransactionStatus.IDLE):
+        info = type("Info", (), {"server_version": version, "transaction_status": status})()
         self.connection = type("Raw", (), {"info": info, "closed": closed})()
         self.usable = usable
 
@@ -113,3 +114,4 @@ def test_connection_that_was_never_made_counts_as_alive():
     assert is_alive(Connection())
     assert not is_alive(Connection(closed=True))
     assert not is_alive(Connection(usable=False))
+    assert is_alive(Connection(usable=False, status=TransactionStatus.INERROR))
