@@ -54,7 +54,11 @@ PLAIN = [
 ]
 
 
-@pytest.mark.parametrize(("value", "expected"), PLAIN, ids=[repr(value) for value, _ in PLAIN])
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    PLAIN,
+    ids=[f"{type(value).__name__}-{number}" for number, (value, _) in enumerate(PLAIN)],
+)
 def test_plain(value, expected):
     assert plain(value) == expected
 
