@@ -99,7 +99,7 @@ def told(frame: OutcomeFrame, *columns: str) -> list[tuple[Any, ...]]:
         ),
         (
             "Post.objects.bulk_create([Post(title=f' {n}') for n in range(3)])",
-            ("rewritten", 3, "notebook_post", "notebook.Post:trim", 'title: " 0" → "0" (1 of 3 rows)'),
+            ("rewritten", 3, "notebook_post", "notebook.Post:trim", 'title: " 0" → "0" (and 2 more rows)'),
         ),
         (
             "Post.objects.create(title='draft')",

@@ -201,7 +201,7 @@ def _rewriting(observation: Observed) -> str:
         shown = f"delete → update of {shown or 'nothing'}"
     elif not shown:
         shown = "values that cannot be compared"
-    return shown if observation.rows == 1 else f"{shown} (1 of {_count(observation.rows, 'row')})"
+    return shown if observation.rows == 1 else f"{shown} (and {_count(observation.rows - 1, 'more row')})"
 
 
 def _plain(executed: Sequence[Executed]) -> Iterable[_Finding]:
