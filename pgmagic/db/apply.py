@@ -39,12 +39,15 @@ def plan_and_apply(connection: BaseDatabaseWrapper, plan: Callable[[Installed], 
     An error of a statement is returned with the outcomes; everything else (an interrupt, a lost connection) is
     raised. Either way the database is as it was.
     """
-    alias = connection.alias
+    is_inside = connection.in_atomic_block
     try:
-        with transaction.atomic(using=alias):
-            _lock(connection)
+        with transaction.atomic(using=connection.alias):
+            former_timeout = _lock(connection)
             steps = plan(read_catalog(connection)).steps
             outcomes = _execute(connection, steps)
+            if is_inside:
+                # The rest of the transaction is the user's.
+                _set_lock_timeout(connection, former_timeout)
     except _StepError as error:
         return Applied(list(_failed(steps, error)), error.sentence)
     return Applied(outcomes)
@@ -64,14 +67,16 @@ class _StepError(Exception):
         self.sentence = sentence
 
 
-def _lock(connection: BaseDatabaseWrapper) -> None:
+def _lock(connection: BaseDatabaseWrapper) -> str:
+    """Take the schema's lock, and wait for no lock forever; return the timeout that was set before."""
     try:
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT set_config('lock_timeout', %s, true), "
+                "SELECT current_setting('lock_timeout'), set_config('lock_timeout', %s, true), "
                 "pg_advisory_xact_lock(%s, hashtext(coalesce(current_schema(), '')))",
                 [LOCK_TIMEOUT, _LOCK_CLASS],
             )
+            return str(cursor.fetchone()[0])
     except DatabaseFailure as error:
         if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
             raise InstallationError(
@@ -94,6 +99,11 @@ def _execute(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> list[Out
             raise
         raise _find_step(connection, changing, error) from error
     return [Outcome(step, "done", elapsed.get(id(step))) for step in steps]
+
+
+def _set_lock_timeout(connection: BaseDatabaseWrapper, timeout: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [timeout])
 
 
 def _is_lost(connection: BaseDatabaseWrapper) -> bool:
@@ -132,9 +142,8 @@ def _rows_of_all_results(cursor: Any) -> Iterator[float]:
 def _find_step(connection: BaseDatabaseWrapper, steps: Sequence[Step], error: Exception) -> _StepError:
     """Return the step that failed: carry them out once more, one by one, in the transaction that is given up anyway."""
     try:
-        with connection.cursor() as cursor:
-            # Who waited for a lock in vain does not wait as long again.
-            cursor.execute("SELECT set_config('lock_timeout', '100ms', true)")
+        # Who waited for a lock in vain does not wait as long again.
+        _set_lock_timeout(connection, "100ms")
         for step in steps:
             _execute_alone(connection, step, step.sql)
         for step in steps:

@@ -391,3 +391,14 @@ def test_lock_of_one_schema_does_not_hold_another_up(live):
     model = live.declare("Post", title=models.TextField())
     keep().install(model)
     other.rollback()
+
+
+def test_users_transaction_keeps_its_lock_timeout(live):
+    model = live.declare("Post", title=models.TextField())
+    with transaction.atomic():
+        live.sql("SET LOCAL lock_timeout = '7s'")
+        keep().install(model)
+        assert live.sql("SHOW lock_timeout") == [("7s",)]
+        with pytest.raises(InstallationError):
+            by_hand("bad", "RETURN nothing at all;").install(model)
+        assert live.sql("SHOW lock_timeout") == [("7s",)]

@@ -513,3 +513,22 @@ def test_restarted_kernel_finds_everything_unchanged(shell, schema):
     actions = [set(line.split()[1:]) for line in done.stdout.splitlines() if "ACTIONS" in line]
     assert actions == [{"unchanged"}] * 3
     assert world()["catalog"] == before
+
+
+def test_table_of_the_same_name_in_public_is_left_alone(shell, schema):
+    with default.cursor() as cursor:
+        cursor.execute("CREATE TABLE public.notebook_post (id bigint PRIMARY KEY, title varchar(20))")
+    try:
+        shell.run(POST)
+        assert set(shell.run(POST)["action"]) == {"unchanged"}
+        shell["Post"].objects.create(title="a")
+        with default.cursor() as cursor:
+            cursor.execute(
+                "SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = 'notebook_post'::regclass"
+            )
+            assert cursor.fetchall() == [(schema,)]
+            cursor.execute("SELECT count(*) FROM public.notebook_post")
+            assert cursor.fetchall() == [(0,)]
+    finally:
+        with default.cursor() as cursor:
+            cursor.execute("DROP TABLE public.notebook_post")
