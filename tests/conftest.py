@@ -26,11 +26,11 @@ for variable in ("PGMAGIC_NOTEBOOK", "JPY_SESSION_NAME"):
 # Tests interrupt what they start; from a job in a script's background it would inherit that SIGINT is ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-import django
+import django  # noqa: E402 - behind the settings
 
 django.setup()
 
-from pgmagic import pgtrigger  # noqa: F401 - supplies the delegates of declarations
+from pgmagic import pgtrigger  # noqa: E402, F401 - supplies the delegates of declarations
 
 TEST_URL = os.environ.get("PGMAGIC_TEST_DATABASE_URL")
 
