@@ -334,7 +334,7 @@ def test_killed_connection_is_raised_and_keeps_nothing(live):
     thread = once_waiting(
         live, lambda session, pid: session.execute("SELECT pg_terminate_backend(%s)", [pid])
     )
-    with pytest.raises(OperationalError) as raised:
+    with pytest.raises(OperationalError, match="terminating connection") as raised:
         keep().install(model)
     thread.join()
     assert not isinstance(raised.value, InstallationError)

@@ -45,6 +45,7 @@ def test_unloading_undoes_loading(bare, monkeypatch, value):
     if value is not None:
         monkeypatch.setenv(ASYNC, value)
     before = state(bare)
+    assert (before["finders"], before["modules"]) == ([], set())
     extension.load(bare)
     loaded = state(bare)
     assert set(NAMES) <= loaded["names"]
