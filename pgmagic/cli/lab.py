@@ -44,7 +44,11 @@ def _run_jupyterlab(arguments: list[str]) -> None:
     """Run JupyterLab in this process, which is thus the one that Ctrl-C and SIGTERM reach."""
     from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]
 
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        # A closed terminal stops Jupyter as SIGTERM does, so that the database is left in good order.
-        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    for name in ("SIGHUP", "SIGINT"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            # A closed terminal, and an interrupt without one, stop Jupyter as SIGTERM does, so that the database is
+            # left in good order. At a terminal Jupyter asks before it heeds Ctrl-C; else Python would raise
+            # KeyboardInterrupt in whatever callback runs just now, which may swallow it.
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGTERM))
     LabApp.launch_instance(argv=arguments)
