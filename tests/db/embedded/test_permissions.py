@@ -188,7 +188,9 @@ def test_new_folders_are_closed_whatever_the_umask(cold_home: Path) -> None:
         with embedded.acquire(cold_home) as lease:
             for folder in (cold_home, layout_of(cold_home).folder, Path(lease.conninfo["host"])):
                 assert folder.stat().st_mode & 0o067 == 0
-            assert [p for p in layout_of(cold_home).folder.iterdir() if p.stat().st_mode & 0o067] == []
+            # A copy of the programs, where the server's account cannot reach the installed ones, holds no secrets.
+            inside = [p for p in layout_of(cold_home).folder.iterdir() if not p.name.startswith("programs-")]
+            assert [p for p in inside if p.stat().st_mode & 0o067] == []
     finally:
         os.umask(previous)
 
