@@ -399,3 +399,20 @@ def test_every_table_with_history_or_rules_can_be_outcome_of_one_cell(cells: Any
     frame = cells.run("%%pgoutcome\n" + "\n".join(statements))
     assert list(frame["verdict"]) == ["rewritten", "rejected"] * 20
     assert len(statuses(cells)) == 22
+
+
+def test_rows_of_other_tables_are_named_beside_a_rewritten_one(shell):
+    shell.run("""%%pgtrigger
+class Parent(models.Model):
+    active = models.BooleanField(default=True)
+    class Meta:
+        triggers = [pgtrigger.SoftDelete(name="soft", field="active")]
+class Child(models.Model):
+    parent = models.ForeignKey(Parent, models.CASCADE)
+""")
+    shell.run(
+        "parent = Parent.objects.create(); Child.objects.bulk_create([Child(parent=parent) for _ in range(2)])"
+    )
+    [row] = shell.run("%%pgoutcome\nparent.delete()").itertuples()
+    assert (row.verdict, row.rows) == ("rewritten", 3)
+    assert row.reason == "delete → update of active: true → false; 2 rows of notebook_child written as asked"

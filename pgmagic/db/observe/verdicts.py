@@ -96,6 +96,7 @@ def step_outcome(
         *_rejections(executed, error, catalog),
         *_suppressions(own, counted),
         *_rewritings(own),
+        *_as_asked(counted, own),
         *_plain(executed),
     ]
     lines = (*messages, *(_effect(observation) for observation in observed if observation.depth > 1))
@@ -202,6 +203,23 @@ def _rewriting(observation: Observed) -> str:
     elif not shown:
         shown = "values that cannot be compared"
     return shown if observation.rows == 1 else f"{shown} (and {_count(observation.rows - 1, 'more row')})"
+
+
+def _as_asked(counted: Sequence[Executed], observed: Sequence[Observed]) -> Iterable[_Finding]:
+    """Yield what the step did to other tables than those where a trigger had its say, such as by a cascade.
+
+    Where the triggers are those of a partition, which of the statement's rows they saw is not known.
+    """
+    decided = {observation.table for observation in observed}
+    written: Counter[str] = Counter()
+    for statement in counted:
+        if statement.kind == "write" and statement.table:
+            written[statement.table] += statement.rows or 0
+    if not decided or not decided <= set(written):
+        return
+    for table, rows in written.items():
+        if rows and table not in decided:
+            yield _Finding("applied", f"{_count(rows, 'row')} of {table} written as asked", table)
 
 
 def _plain(executed: Sequence[Executed]) -> Iterable[_Finding]:
