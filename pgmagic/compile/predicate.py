@@ -181,8 +181,6 @@ class _RowQuery(Query):
         super().__init__(model)
         self.row = row
         self.row_model = model
-        # Names that Django leaves unquoted: in a trigger, OLD and NEW are no identifiers of ours.
-        self.external_aliases = {"OLD": True, "NEW": True}
 
     def solve_lookup_type(
         self, lookup: str, summarize: bool = False
@@ -226,7 +224,18 @@ class _RowQuery(Query):
         rest = path[1:]
         if field.is_relation and rest:
             rest = _without_target(field, rest)
-        return Col(row.upper(), field), rest
+        return _RowColumn(row.upper(), field), rest
+
+
+class _RowColumn(Col):
+    """A column of OLD or NEW.
+
+    Django before 6.1 could be told to leave these two unquoted; since then it quotes every alias, and `"OLD"` is not
+    the row that a trigger calls OLD.
+    """
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:  # type: ignore[override]
+        return f"{self.alias}.{connection.ops.quote_name(self.target.column)}", []
 
 
 def _without_target(field: Field[Any, Any], rest: list[str]) -> list[str]:
