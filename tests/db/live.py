@@ -10,7 +10,9 @@ from django.db import models
 from psycopg import sql
 
 from pgmagic.compile.desired import Desired
+from pgmagic.compile.history import compile_routines
 from pgmagic.compile.tables import compile_table
+from pgmagic.compile.triggers import Target
 from pgmagic.db.apply import Applied, plan_and_apply
 from pgmagic.db.installation import compiled
 from pgmagic.declare import registry
@@ -55,6 +57,9 @@ class Live:
             tables=[
                 compile_table(model) for model in declared if model._meta.managed and not model._meta.proxy
             ],
+            routines=compile_routines(
+                [model for model in declared if hasattr(model, "pgh_tracked_model")], Target(self.schema)
+            ),
             triggers=[
                 compiled(model, trigger) for model, trigger in registry.registered() if model in declared
             ],

@@ -1,0 +1,1 @@
+"""What people build with triggers: each recipe is declared, installed and tried out on a live database."""
