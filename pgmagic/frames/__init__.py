@@ -9,12 +9,15 @@ from pgmagic.frames.faithful import KINDS, Kind, faithful
 from pgmagic.frames.history import EVENT_KINDS, HistoryFrame, Side, history_frame
 from pgmagic.frames.installation import Action, InstallationFrame, InstallationRow, Status, installation_frame
 from pgmagic.frames.outcomes import OutcomeFrame, OutcomeRow, Verdict, outcome_frame
+from pgmagic.frames.sql import CommandFrame, CommandRow, SqlFrame, command_frame, sql_frame
 
 __all__ = [
     "EVENT_KINDS",
     "KINDS",
     "LINE",
     "Action",
+    "CommandFrame",
+    "CommandRow",
     "DiffFrame",
     "HistoryAccessor",
     "HistoryFrame",
@@ -27,13 +30,16 @@ __all__ = [
     "ResultRow",
     "Role",
     "Side",
+    "SqlFrame",
     "Status",
     "Verdict",
     "WideDiffFrame",
+    "command_frame",
     "diff_frame",
     "faithful",
     "history_frame",
     "installation_frame",
     "outcome_frame",
+    "sql_frame",
     "wide_diff_frame",
 ]

@@ -20,7 +20,7 @@ class _Loaded:
     """What loading changed, so that unloading can undo it."""
 
     session: Any
-    magics: Any
+    magics: list[Any]
     names: dict[str, Any]
     async_unsafe: str | None
 
@@ -43,15 +43,15 @@ def load(shell: InteractiveShell) -> None:
 
     from pgmagic import pghistory, pgtrigger
     from pgmagic.notebook import display, tracebacks
-    from pgmagic.notebook.magics import PgMagics
+    from pgmagic.notebook.magics import PgMagics, TracingMagics
     from pgmagic.notebook.session import Session
 
     session = Session(shell, own)
     session.start()
-    magics = PgMagics(shell, session)
+    magics = [PgMagics(shell, session), TracingMagics(shell)]
     names = {"models": models, "pgtrigger": pgtrigger, "pghistory": pghistory}
     shell.push(names)
-    shell.register_magics(magics)
+    shell.register_magics(*magics)
     shell.events.register("pre_run_cell", session.reopen_lost_connection)
     display.register(shell)
     tracebacks.show_short_tracebacks(shell)
@@ -68,9 +68,10 @@ def unload(shell: InteractiveShell) -> None:
     shell.events.unregister("pre_run_cell", loaded.session.reopen_lost_connection)
     display.unregister(shell)
     tracebacks.show_full_tracebacks(shell)
-    for kind, names in loaded.magics.magics.items():
-        for name in names:
-            shell.magics_manager.magics[kind].pop(name, None)
+    for magics in loaded.magics:
+        for kind, names in magics.magics.items():
+            for name in names:
+                shell.magics_manager.magics[kind].pop(name, None)
     for name, value in loaded.names.items():
         if shell.user_ns.get(name) is value:
             del shell.user_ns[name]

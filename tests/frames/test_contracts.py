@@ -7,17 +7,22 @@ import pandas as pd
 import pytest
 
 from pgmagic.frames import (
+    CommandFrame,
+    CommandRow,
     DiffFrame,
     HistoryFrame,
     InstallationFrame,
     InstallationRow,
     OutcomeFrame,
     OutcomeRow,
+    SqlFrame,
     WideDiffFrame,
+    command_frame,
     diff_frame,
     history_frame,
     installation_frame,
     outcome_frame,
+    sql_frame,
     wide_diff_frame,
 )
 
@@ -48,6 +53,10 @@ FRAMES = {
     "outcome, all missing": (outcome_frame([OutcomeRow(step=1, statement="pass")]), OutcomeFrame),
     "installation, empty": (installation_frame([]), InstallationFrame),
     "installation, full": (installation_frame([FULL_INSTALLATION]), InstallationFrame),
+    "commands, empty": (command_frame([]), CommandFrame),
+    "commands, full": (command_frame([CommandRow(command="INSERT", rows=1)]), CommandFrame),
+    "commands, all missing": (command_frame([CommandRow(command="BEGIN")]), CommandFrame),
+    "sql, no columns": (sql_frame([], 3), SqlFrame),
     "history, empty": (history_frame({}, {}), HistoryFrame),
     "history, full": (history_frame(EVENT, {}), HistoryFrame),
     "diff, empty": (diff_frame(history_frame({}, {})), DiffFrame),
@@ -83,8 +92,8 @@ def test_roles_are_those_of_columns_in_the_contract(expected):
 
 @pytest.mark.parametrize(
     ("row", "kind"),
-    [(OutcomeRow, OutcomeFrame), (InstallationRow, InstallationFrame)],
-    ids=["outcome", "inst"],
+    [(OutcomeRow, OutcomeFrame), (InstallationRow, InstallationFrame), (CommandRow, CommandFrame)],
+    ids=["outcome", "inst", "command"],
 )
 def test_row_has_a_field_for_every_column(row, kind):
     assert [field.name for field in fields(row)] == [*kind.columns_contract, "lines"]

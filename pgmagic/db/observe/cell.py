@@ -14,44 +14,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
 from pgmagic.db.observe.autocommit import LOST, EmulatedAutocommit, forget_settings, reset_transaction_state
+from pgmagic.db.observe.messages import Messages
 from pgmagic.db.observe.probing import Observed, Probing
 from pgmagic.db.observe.recorder import Recorder
 from pgmagic.db.observe.statements import Executed
 from pgmagic.db.observe.verdicts import Rejection, StepOutcome, needs_catalog, rejection, step_outcome
 from pgmagic.errors import CellError, DatabaseUnavailableError, PgMagicError
-
-# A flood of messages is counted, not kept.
-_MOST_MESSAGES = 1000
-
-
-class _Messages:
-    """The server's messages since they were last taken; those about pgmagic's own statements are left out."""
-
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-        self._left_out = 0
-        self._quiet = 0
-
-    def __call__(self, diag: Any) -> None:
-        if self._quiet:
-            return
-        if len(self._lines) == _MOST_MESSAGES:
-            self._left_out += 1
-        else:
-            self._lines.append(f"{diag.severity_nonlocalized}: {diag.message_primary}")
-
-    @contextmanager
-    def quietly(self) -> Iterator[None]:
-        self._quiet += 1
-        try:
-            yield
-        finally:
-            self._quiet -= 1
-
-    def take(self) -> list[str]:
-        lines = self._lines + ([f"and {self._left_out:,} more messages"] if self._left_out else [])
-        self._lines, self._left_out = [], 0
-        return lines
 
 
 class CellObserver:
@@ -63,7 +31,7 @@ class CellObserver:
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
         self.raw: Any = connection.connection
-        self.messages = _Messages()
+        self.messages = Messages()
         self.autocommit = EmulatedAutocommit(connection)
         self.probing = Probing(self.raw, self.messages.quietly)
         self.recorder = Recorder(self.autocommit, self.probing)

@@ -1,5 +1,6 @@
 """The magics; each parses its line, calls, and returns the result."""
 
 from pgmagic.notebook.magics.magics import PgMagics
+from pgmagic.notebook.magics.tracing import TracingMagics
 
-__all__ = ["PgMagics"]
+__all__ = ["PgMagics", "TracingMagics"]

@@ -1,0 +1,35 @@
+"""`%%pgsql`: what the database did, and why."""
+
+from __future__ import annotations
+
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magic import Magics, cell_magic, magics_class
+from IPython.core.magic_arguments import argument, magic_arguments
+
+from pgmagic.frames.base import ResultFrame
+from pgmagic.notebook.magics.plumbing import in_one_line, keep, parsed
+from pgmagic.notebook.sql import run_sql
+
+_output = argument("-o", "--output", metavar="NAME", help="store the result under this name")
+
+
+@magics_class
+class TracingMagics(Magics):
+    """The magics that look into what statements do."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell)
+        self.kernel = shell
+
+    @magic_arguments()
+    @_output
+    @cell_magic
+    @in_one_line
+    def pgsql(self, line: str, cell: str) -> ResultFrame:
+        """Execute this cell as SQL, in one transaction, and show its last result set.
+
+        Nothing in the cell is expanded. A statement that may not run inside a transaction, such as VACUUM, needs a
+        cell of its own.
+        """
+        arguments = parsed(self.pgsql, line)
+        return keep(self.kernel, arguments.output, run_sql(cell))
