@@ -257,6 +257,8 @@ def _guard_against_null(clause: WhereNode) -> None:
         if (
             isinstance(lookup, IsDistinctFrom | IsNotDistinctFrom)
             or getattr(lookup, "lookup_name", "") == "isnull"
+            # JSON's null: Django reads both it and NULL as None.
+            or lookup.rhs is None
         ):
             continue
         for side in (lookup.lhs, lookup.rhs):

@@ -32,7 +32,7 @@ class Live:
         self._others: list[psycopg.Connection[Any]] = []
 
     def declare(
-        self, name: str, triggers: Sequence[Any] = (), *, meta: dict[str, Any] | None = None, **fields: Any
+        self, name: str, /, triggers: Sequence[Any] = (), *, meta: dict[str, Any] | None = None, **fields: Any
     ) -> Any:
         """Return a model, installed with its triggers; one of the same name is replaced."""
         model, applied = self.try_declare(name, triggers, meta=meta, **fields)
@@ -40,7 +40,7 @@ class Live:
         return model
 
     def try_declare(
-        self, name: str, triggers: Sequence[Any] = (), *, meta: dict[str, Any] | None = None, **fields: Any
+        self, name: str, /, triggers: Sequence[Any] = (), *, meta: dict[str, Any] | None = None, **fields: Any
     ) -> tuple[Any, Applied]:
         """Return a model and what became of its installation."""
         bases = fields.pop("bases", (models.Model,))
