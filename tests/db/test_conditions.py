@@ -118,8 +118,8 @@ ROWS = [
     {
         "name": "other", "text": "", "order": -3, "price": "0", "ratio": float("inf"),
         "good": False, "at": moment(1999, 1, 1), "day": dt.date(1999, 12, 31), "time": dt.time(0),
-        "length": dt.timedelta(0), "code": uuid.UUID(int=4), "data": [1, "a", None, {"a": 1}], "raw": b"", "ip": "2001:db8::1",
-        "color": Color.BLUE, "warm": Celsius(-3), "shelf_id": 8,
+        "length": dt.timedelta(0), "code": uuid.UUID(int=4), "data": [1, "a", None, {"a": 1}],
+        "raw": b"", "ip": "2001:db8::1", "color": Color.BLUE, "warm": Celsius(-3), "shelf_id": 8,
         "tags": [], "grid": [], "span": NumericRange(empty=True), "costs": NumericRange(None, None),
         "period": DateTimeTZRange(None, None),
     },
