@@ -121,6 +121,10 @@ class TriggerCatalog:
         """
         if not self.probed_tables:
             return frozenset()
+        return frozenset(self.reached(statement, writes) & self.probed_tables.keys())
+
+    def reached(self, statement: str, writes: bool) -> set[int]:
+        """Return the relations, and the functions, that a statement may reach; see `reached_tables`."""
         waiting = list(self._mentioned(statement, relations=writes))
         reached: set[int] = set()
         while waiting:
@@ -132,7 +136,7 @@ class TriggerCatalog:
             waiting += [trigger.function_oid for trigger in self.triggers if trigger.relation == oid]
             if oid in self.functions:
                 waiting += self._mentioned(self.functions[oid][1], relations=True)
-        return frozenset(reached & self.probed_tables.keys())
+        return reached
 
     def trigger_of_context(self, context: str | None, table: str | None) -> LiveTrigger | None:
         """Return the trigger whose function an error's context names innermost; table decides between several.

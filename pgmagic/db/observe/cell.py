@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from django.db import Error as DatabaseFailure
@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 
 from pgmagic.db.observe.autocommit import LOST, EmulatedAutocommit, forget_settings, reset_transaction_state
 from pgmagic.db.observe.messages import Messages
-from pgmagic.db.observe.probing import Observed, Probing
+from pgmagic.db.observe.probing import Instruments, Observed, Probing
 from pgmagic.db.observe.recorder import Recorder
 from pgmagic.db.observe.statements import Executed
 from pgmagic.db.observe.verdicts import Rejection, StepOutcome, needs_catalog, rejection, step_outcome
@@ -31,13 +31,17 @@ class CellObserver:
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
         self.raw: Any = connection.connection
-        self.messages = Messages()
+        self.messages, self.probing = self._instruments()
         self.autocommit = EmulatedAutocommit(connection)
-        self.probing = Probing(self.raw, self.messages.quietly)
         self.recorder = Recorder(self.autocommit, self.probing)
         self.outcomes: list[StepOutcome] = []
         self.notes: list[str] = []
         self._names: dict[int, str] = {}
+
+    def _instruments(self) -> tuple[Messages, Instruments[Any]]:
+        """Return what takes the server's messages, and what watches the tables."""
+        messages = Messages()
+        return messages, Probing(self.raw, messages.quietly)
 
     @contextmanager
     def step(self) -> Iterator[None]:
@@ -132,8 +136,18 @@ class _NotKept(Exception):  # noqa: N818 - it leaves the transaction, and is no 
     """Leaves a transaction that is not to be kept."""
 
 
+C = TypeVar("C", bound=CellObserver)
+
+
+def observed(connection: BaseDatabaseWrapper, *, keep: bool) -> AbstractContextManager[CellObserver]:
+    """Watch a block: what did its statements do? See `watched`."""
+    return watched(CellObserver, connection, keep=keep)
+
+
 @contextmanager
-def observed(connection: BaseDatabaseWrapper, *, keep: bool) -> Iterator[CellObserver]:
+def watched(
+    observer: Callable[[BaseDatabaseWrapper], C], connection: BaseDatabaseWrapper, *, keep: bool
+) -> Iterator[C]:
     """Watch a block: everything in it is one transaction, committed at its end if `keep`, else rolled back.
 
     Inside, the connection behaves as it does in autocommit; a statement that the database refuses is rolled back by
@@ -146,7 +160,7 @@ def observed(connection: BaseDatabaseWrapper, *, keep: bool) -> Iterator[CellObs
     # `django.db.connection` is a proxy; what is replaced below has to be replaced on the connection itself.
     connection = connections[connection.alias]
     _check_idle(connection)
-    cell = CellObserver(connection)
+    cell = observer(connection)
     try:
         with _installed(cell), cell.raw.transaction():
             yield cell

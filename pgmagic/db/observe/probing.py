@@ -6,10 +6,11 @@ Source: https://www.postgresql.org/docs/current/explicit-locking.html
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import psycopg
 from psycopg import errors
@@ -59,18 +60,32 @@ class Observed:
     pairs: tuple[dict[str, list[Any]], ...]
 
 
-class Probing:
-    """The probes of one cell.
+class Instrumented(Protocol):
+    """A table that is watched."""
+
+    @property
+    def name(self) -> str:
+        """Its name, without its schema."""
+
+
+T = TypeVar("T", bound=Instrumented)
+
+
+class Instruments(ABC, Generic[T]):
+    """What watches the tables of one cell: put there before a statement that may write to them, gone before COMMIT.
 
     quietly: a block in which the server's notices are about us, and nobody else's business.
     """
+
+    # Named in messages.
+    magic = "%%pgoutcome"
 
     def __init__(self, raw: Any, quietly: Callable[[], AbstractContextManager[None]]) -> None:
         self.raw = raw
         self._quietly = quietly
         self._catalog: TriggerCatalog | None = None
         # Tables that have probes, and the clock of the moment in which they got them.
-        self._probed: dict[int, tuple[ProbedTable, int]] = {}
+        self._probed: dict[int, tuple[T, int]] = {}
         self._functions_since: int | None = None
         self._unobserved: dict[int, str] = {}
         self._prepared: set[str] = set()
@@ -98,9 +113,9 @@ class Probing:
             # No function is called either.
             return
         self._renew_changed()
-        for oid in sorted(self.catalog.reached_tables(statement, writes)):
+        for oid in sorted(self._reached(statement, writes)):
             if oid not in self._probed and oid not in self._unobserved:
-                self._probe(oid, self.catalog.probed_tables[oid], clock)
+                self._probe(oid, self._tables[oid], clock)
 
     def forget_catalog(self) -> None:
         """Read the catalog again before the next statement: the cell may have made, dropped or renamed triggers."""
@@ -119,6 +134,102 @@ class Probing:
         for oid, table in lost.items():
             del self._probed[oid]
             self._probe(oid, table, clock)
+
+    @abstractmethod
+    def read(self) -> list[Observed]:
+        """Return what was observed since the last reading; rows that were rolled back are not in it."""
+
+    def remove(self) -> None:
+        """Remove every probe; other sessions never saw one.
+
+        Raises:
+            CellError: another session holds a table for too long.
+        """
+        if self._functions_since is not None:
+            self._drop()
+
+    def _drop(self) -> None:
+        try:
+            self._execute_guarded(self._drop_sql() + ";")
+        except errors.LockNotAvailable:
+            tables = ", ".join(sorted(table.name for table, _ in self._probed.values()))
+            raise CellError(
+                f"Another session held {tables} for more than {LOCK_TIMEOUT}, so that the probes of {self.magic} could "
+                f"not be taken off before COMMIT: nothing of the cell was kept. Run it again when that session is done."
+            ) from None
+        self._probed.clear()
+        self._functions_since = None
+
+    def _renew_changed(self) -> None:
+        """Take all probes off if the cell changed the triggers of a table that has some."""
+        tables = self._tables
+        if all(tables.get(oid, table) == table for oid, (table, _) in self._probed.items()):
+            return
+        try:
+            self._drop()
+        except psycopg.Error:
+            for oid, (table, _) in self._probed.items():
+                self._unobserved[oid] = (
+                    f"{table.name}: its triggers changed while it was in use, so what they did may be missing."
+                )
+
+    def _probe(self, oid: int, table: T, clock: int) -> None:
+        reason = self._obstacle(oid, table)
+        if reason is None:
+            functions = "" if self._functions_since else self._functions_sql()
+            try:
+                self._execute_guarded(f"{functions} {self._create_sql(table)}")
+            except psycopg.Error as error:
+                reason = error.diag.message_primary or str(error)
+            else:
+                self._functions_since = self._functions_since or clock
+                self._probed[oid] = (table, clock)
+        if reason is not None:
+            self._unobserved[oid] = self._unobserved_sentence(table, reason)
+
+    def _execute_guarded(self, statements: str) -> None:
+        """Execute statements of ours, all or none, waiting for locks no longer than `LOCK_TIMEOUT`."""
+        with self._quietly(), self.raw.cursor() as cursor:
+            try:
+                cursor.execute(f"{_BEGIN} {statements} {_END}", prepare=False)
+            except psycopg.Error:
+                cursor.execute(_UNDO, prepare=False)
+                raise
+
+    # What differs from one kind of instruments to the other.
+
+    @property
+    @abstractmethod
+    def _tables(self) -> Mapping[int, T]:
+        """The tables that can be watched, by oid."""
+
+    @abstractmethod
+    def _reached(self, statement: str, writes: bool) -> Iterable[int]:
+        """Return the tables, of those that can be watched, that a statement may write to."""
+
+    @abstractmethod
+    def _functions_sql(self) -> str:
+        """Return the statements that make what the instruments of all tables share."""
+
+    @abstractmethod
+    def _create_sql(self, table: T) -> str:
+        """Return the statements that put the instruments on a table."""
+
+    @abstractmethod
+    def _drop_sql(self) -> str:
+        """Return the statement that removes all of them."""
+
+    @abstractmethod
+    def _obstacle(self, oid: int, table: T) -> str | None:
+        """Return why a table cannot be watched, None if it can."""
+
+    @abstractmethod
+    def _unobserved_sentence(self, table: T, reason: str) -> str:
+        """Return what is not known of a table that cannot be watched."""
+
+
+class Probing(Instruments[ProbedTable]):
+    """Probes on the tables with BEFORE ROW triggers, which tell what these did to rows."""
 
     def read(self) -> list[Observed]:
         """Return what was observed since the last reading; rows that were rolled back are not in it.
@@ -140,56 +251,21 @@ class Probing:
             ) from None
         return [self._observed(*row) for row in found]
 
-    def remove(self) -> None:
-        """Remove every probe; other sessions never saw one.
+    @property
+    def _tables(self) -> Mapping[int, ProbedTable]:
+        return self.catalog.probed_tables
 
-        Raises:
-            CellError: another session holds a table for too long.
-        """
-        if self._functions_since is not None:
-            self._drop()
+    def _reached(self, statement: str, writes: bool) -> Iterable[int]:
+        return self.catalog.reached_tables(statement, writes)
 
-    def _drop(self) -> None:
-        try:
-            self._execute_guarded(drop_probes() + ";")
-        except errors.LockNotAvailable:
-            tables = ", ".join(sorted(table.name for table, _ in self._probed.values()))
-            raise CellError(
-                f"Another session held {tables} for more than {LOCK_TIMEOUT}, so that the probes of %%pgoutcome could "
-                f"not be taken off before COMMIT: nothing of the cell was kept. Run it again when that session is done."
-            ) from None
-        self._probed.clear()
-        self._functions_since = None
+    def _functions_sql(self) -> str:
+        return create_functions()
 
-    def _renew_changed(self) -> None:
-        """Take all probes off if the cell changed the triggers of a table that has some."""
-        tables = self.catalog.probed_tables
-        if all(tables.get(oid, table) == table for oid, (table, _) in self._probed.items()):
-            return
-        try:
-            self._drop()
-        except psycopg.Error:
-            for oid, (table, _) in self._probed.items():
-                self._unobserved[oid] = (
-                    f"{table.name}: its triggers changed while it was in use, so what they did may be missing."
-                )
+    def _create_sql(self, table: ProbedTable) -> str:
+        return create_probes(table)
 
-    def _probe(self, oid: int, table: ProbedTable, clock: int) -> None:
-        reason = self._obstacle(oid, table)
-        if reason is None:
-            functions = "" if self._functions_since else create_functions()
-            try:
-                self._execute_guarded(f"{functions} {create_probes(table)}")
-            except psycopg.Error as error:
-                reason = error.diag.message_primary or str(error)
-            else:
-                self._functions_since = self._functions_since or clock
-                self._probed[oid] = (table, clock)
-        if reason is not None:
-            self._unobserved[oid] = (
-                f"{table.name}: its BEFORE triggers could not be watched ({reason}), so a row that they rewrote or "
-                f"swallowed counts as applied or not at all."
-            )
+    def _drop_sql(self) -> str:
+        return drop_probes()
 
     def _obstacle(self, oid: int, table: ProbedTable) -> str | None:
         relation = self.catalog.relations.get(oid)
@@ -197,14 +273,11 @@ class Probing:
             return "no TRIGGER privilege"
         return None if table.slots else "the names of its triggers leave no room for probes"
 
-    def _execute_guarded(self, statements: str) -> None:
-        """Execute statements of ours, all or none, waiting for locks no longer than `LOCK_TIMEOUT`."""
-        with self._quietly(), self.raw.cursor() as cursor:
-            try:
-                cursor.execute(f"{_BEGIN} {statements} {_END}", prepare=False)
-            except psycopg.Error:
-                cursor.execute(_UNDO, prepare=False)
-                raise
+    def _unobserved_sentence(self, table: ProbedTable, reason: str) -> str:
+        return (
+            f"{table.name}: its BEFORE triggers could not be watched ({reason}), so a row that they rewrote or "
+            f"swallowed counts as applied or not at all."
+        )
 
     def _observed(
         self, relation: int, event: Event, kind: Any, passed: int, depth: int, rows: int, pairs: str | None

@@ -12,7 +12,7 @@ from django.db import Error as DatabaseFailure
 from psycopg.pq import ExecStatus, TransactionStatus
 
 from pgmagic.db.observe.autocommit import LOST, EmulatedAutocommit
-from pgmagic.db.observe.probing import Observed, Probing
+from pgmagic.db.observe.probing import Instruments, Observed
 from pgmagic.db.observe.statements import (
     Executed,
     answers,
@@ -42,7 +42,7 @@ class Recorder:
     failure: why the cell cannot be kept, even if its own code catches the error.
     """
 
-    def __init__(self, autocommit: EmulatedAutocommit, probing: Probing) -> None:
+    def __init__(self, autocommit: EmulatedAutocommit, probing: Instruments[Any]) -> None:
         self.autocommit = autocommit
         self.probing = probing
         self.log: list[Executed] = []
