@@ -1,10 +1,7 @@
 """The PL/pgSQL of the ready-made triggers.
 
-Everything that a body names is qualified or built in, so that it works under any `search_path`. A rejection keeps
-the upstream packages' primary message and says the rest in Postgres's own error fields: schema, table, column,
-constraint (the trigger's URI), detail (JSON: the row's key, its old and new values) and hint.
-
-Source: https://www.postgresql.org/docs/current/plpgsql-errors-and-messages.html
+Everything that a body names is qualified or built in, so that it works under any `search_path`; where a condition
+stands in a body, its function keeps the path of its installation (`triggers.py`).
 """
 
 from __future__ import annotations
@@ -16,12 +13,17 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.fields import Field
 
+from pgmagic.compile import states
 from pgmagic.compile.offline import offline_connection
-from pgmagic.compile.predicate import column_of, condition_sql, expression_sql, reason
-from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, quoted
-from pgmagic.declare.conditions import Q, concrete_field, table_fields
-from pgmagic.declare.ready_made import FSM, Protect, ReadOnly, SoftDelete
+from pgmagic.compile.predicate import column_of, condition_sql, expression_sql, named_rows, reason
+from pgmagic.compile.rejections import Rejection, primary_key, reject_row, reject_touched_rows
+from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, quoted, verbatim
+from pgmagic.compile.transitions import touched_rows
+from pgmagic.declare.conditions import concrete_field, table_fields
+from pgmagic.declare.fsm import FSM
+from pgmagic.declare.ready_made import Protect, ReadOnly, SoftDelete, UpdateSearchVector
 from pgmagic.declare.trigger import Trigger
+from pgmagic.declare.vocabulary import Delete, Insert, Operation, Statement, Truncate
 from pgmagic.errors import DeclarationError, PgMagicError
 
 Model = type[models.Model]
@@ -35,38 +37,90 @@ def body(trigger: Trigger, model: Model, schema: str | None) -> Fragment:
 
 @body.register
 def _(trigger: Protect, model: Model, schema: str | None) -> Fragment:
-    operations = " or ".join(str(operation).lower() for operation in trigger.operations)
-    message = f"pgtrigger: Cannot {operations} rows from {model._meta.db_table} table"
-    return _reject(trigger, model, literal(message), changes=table_fields(model))
+    return _protection(
+        trigger, Rejection(trigger, model, _cannot(trigger, model), table_fields(model)), schema
+    )
 
 
 @body.register
 def _(trigger: ReadOnly, model: Model, schema: str | None) -> Fragment:
-    operations = " or ".join(str(operation).lower() for operation in trigger.operations)
-    message = f"pgtrigger: Cannot {operations} rows from {model._meta.db_table} table"
     fields = trigger.protected_fields(model)
-    hint = f"These fields are read-only: {', '.join(field.name for field in fields)}."
-    column = literal(fields[0].column) if len(fields) == 1 else None
-    return _reject(trigger, model, literal(message), changes=fields, column=column, hint=literal(hint))
+    rejection = Rejection(
+        trigger,
+        model,
+        _cannot(trigger, model),
+        fields,
+        column=literal(fields[0].column) if len(fields) == 1 else None,
+        hint=literal(f"These fields are read-only: {', '.join(field.name for field in fields)}."),
+    )
+    return _protection(trigger, rejection, schema)
+
+
+def _cannot(trigger: Protect, model: Model) -> Fragment:
+    operations = " or ".join(str(operation).lower() for operation in trigger.operations)
+    return literal(f"pgtrigger: Cannot {operations} rows from {model._meta.db_table} table")
+
+
+def _protection(trigger: Protect, rejection: Rejection, schema: str | None) -> Fragment:
+    """Return a body that rejects a row, or what a statement touches, as the trigger's level asks."""
+    judged = [operation for operation in trigger.operations if is_judged_in_body(trigger, operation)]
+    if not judged:
+        return reject_row(rejection)
+    branches = [
+        compose("IF TG_OP = ", literal(operation.name), " THEN\n", _judgement(trigger, rejection, operation, schema),
+                "\nRETURN NULL;\nEND IF;\n")
+        for operation in judged
+    ]  # fmt: skip
+    # A function must not end without a RETURN, even where no operation leads there.
+    is_rest = len(judged) < len(trigger.operations)
+    return compose(*branches, reject_row(rejection) if is_rest else verbatim("RETURN NULL;"))
+
+
+def is_judged_in_body(trigger: Protect, operation: Operation) -> bool:
+    """Return whether it is the body, not the WHEN clause, that finds out if an operation touches a protected row."""
+    if operation == Truncate:
+        return trigger.condition is not None
+    return trigger.level == Statement and trigger.referencing is not None
+
+
+def _judgement(trigger: Protect, rejection: Rejection, operation: Operation, schema: str | None) -> Fragment:
+    condition = trigger.get_condition(rejection.model)
+    if condition is not None:
+        _check_rows(trigger, operation, named_rows(condition, rejection.model))
+    where = verbatim("TRUE") if condition is None else condition_sql(condition, rejection.model)
+    return reject_touched_rows(rejection, operation, touched_rows(operation, rejection.model, schema), where)
+
+
+def _check_rows(trigger: Protect, operation: Operation, named: frozenset[str]) -> None:
+    missing = "old" if operation == Insert else "new" if operation in (Delete, Truncate) else None
+    if missing in named:
+        raise DeclarationError(
+            f'{operation} has no {missing} row, but the condition of "{trigger.name}" speaks of it: declare what is '
+            f"to hold at {operation} as a trigger of its own."
+        )
 
 
 @body.register
 def _(trigger: FSM, model: Model, schema: str | None) -> Fragment:
-    field = concrete_field(model, str(trigger.field))
-    _check_states(trigger, field)
-    message = compose(
-        "concat(", literal(f'pgtrigger: Invalid transition of field "{trigger.field}" from "'), ", ",
-        _state_text("OLD", field), ", ", literal('" to "'), ", ", _state_text("NEW", field), ", ",
-        literal(f'" on table {model._meta.db_table}'), ")",
+    return states.body(trigger, model)
+
+
+@body.register
+def _(trigger: UpdateSearchVector, model: Model, schema: str | None) -> Fragment:
+    vector = concrete_field(model, str(trigger.vector_field))
+    if vector.db_type(offline_connection()) != "tsvector":
+        raise DeclarationError(
+            f"UpdateSearchVector fills a SearchVectorField, but {model._meta.object_name}.{vector.name} is a "
+            f"{type(vector).__name__}."
+        )
+    documents = [
+        compose(column_of("NEW", concrete_field(model, name)), "::text")
+        for name in trigger.document_fields or ()
+    ]
+    return compose(
+        column_of("NEW", vector), " := to_tsvector(", literal(trigger.config_name), "::regconfig, concat_ws(' ', ",
+        join(", ", documents), "));\nRETURN NEW;",
     )  # fmt: skip
-    return _reject(
-        trigger,
-        model,
-        message,
-        changes=[field],
-        column=literal(field.column),
-        hint=_next_states(trigger, model, field),
-    )
 
 
 @body.register
@@ -79,63 +133,6 @@ def _(trigger: SoftDelete, model: Model, schema: str | None) -> Fragment:
         "UPDATE ", identifier(schema, model._meta.db_table), " AS target SET ", identifier(field.column), " = ",
         field_value(trigger.value, field), " WHERE ", join(" AND ", keys), ";\nRETURN NULL;",
     )  # fmt: skip
-
-
-def transitions_guard(trigger: FSM, model: Model) -> Fragment:
-    """Return a condition that is true where a transition is not listed.
-
-    It belongs into the WHEN clause, where it costs no call of the function.
-    """
-    allowed = Q()
-    for old, following in _transitions(trigger):
-        allowed |= _state_is("old", trigger.field, [old]) & _state_is("new", trigger.field, following)
-    return compose("(", condition_sql(allowed, model), " IS NOT TRUE)")
-
-
-def _check_states(trigger: FSM, field: Field[Any, Any]) -> None:
-    for state in trigger.states():
-        try:
-            quoted(field.get_db_prep_save(state, offline_connection()))
-        except (ValidationError, ValueError, TypeError) as error:
-            raise DeclarationError(
-                f'The FSM "{trigger.name}" lists a state that is no value of '
-                f"{field.model._meta.object_name}.{field.name}: {reason(error)}"
-            ) from error
-
-
-def _transitions(trigger: FSM) -> list[tuple[Any, list[Any]]]:
-    """Return each state that can be left, with the states that may follow it."""
-    pairs = trigger.transitions or ()
-    return [
-        (state, following)
-        for state in trigger.states()
-        if (following := [new for old, new in pairs if old == state])
-    ]
-
-
-def _state_is(row: str, field: Any, states: list[Any]) -> Q:
-    known = [state for state in states if state is not None]
-    alternatives = Q((f"{row}__{field}__in", known)) if known else Q()
-    if len(known) < len(states):
-        alternatives |= Q((f"{row}__{field}__isnull", True))
-    return alternatives
-
-
-def _state_text(row: Any, field: Field[Any, Any]) -> Fragment:
-    return compose("coalesce(", column_of(row, field), "::text, 'NULL')")
-
-
-def _next_states(trigger: FSM, model: Model, field: Field[Any, Any]) -> Fragment:
-    cases = []
-    for old, following in _transitions(trigger):
-        condition = condition_sql(_state_is("old", trigger.field, [old]), model)
-        sentence = f"From {_state_name(old)} it may go to {', '.join(map(_state_name, following))}."
-        cases.append(compose(" WHEN ", condition, " THEN ", literal(sentence)))
-    return compose("CASE", join("", cases), " ELSE ", literal("No transition leaves this state."), " END")
-
-
-def _state_name(state: Any) -> str:
-    return '"NULL"' if state is None else f'"{state}"'
 
 
 def field_value(value: Any, field: Field[Any, Any]) -> Fragment:
@@ -155,53 +152,3 @@ def field_value(value: Any, field: Field[Any, Any]) -> Fragment:
         raise DeclarationError(
             f"{value!r} is no value of {field.model._meta.object_name}.{field.name}: {reason(error)}"
         ) from error
-
-
-def primary_key(model: Model) -> list[Field[Any, Any]]:
-    """Return the columns of the model's primary key, several for a composite one."""
-    return list(getattr(model._meta, "pk_fields", None) or [model._meta.pk])
-
-
-def _reject(
-    trigger: Trigger,
-    model: Model,
-    message: Fragment,
-    *,
-    changes: list[Field[Any, Any]],
-    column: Fragment | None = None,
-    hint: Fragment | None = None,
-) -> Fragment:
-    """Return a RAISE with every error field filled in; it is the last statement of a body."""
-    options = [
-        compose("MESSAGE = ", message),
-        compose("SCHEMA = TG_TABLE_SCHEMA"),
-        compose("TABLE = TG_TABLE_NAME"),
-        compose("CONSTRAINT = ", literal(trigger.get_uri(model))),
-        compose("DETAIL = ", _detail(model, changes)),
-    ]
-    if column is not None:
-        options.append(compose("COLUMN = ", column))
-    if hint is not None:
-        options.append(compose("HINT = ", hint))
-    return compose("RAISE EXCEPTION USING\n  ", join(",\n  ", options), ";")
-
-
-def _detail(model: Model, changes: list[Field[Any, Any]]) -> Fragment:
-    """Return JSON as text: the operation, the row's key, and the columns before and after, by column name.
-
-    An UPDATE shows only the columns that it changes; a DELETE has nothing after, an INSERT nothing before, and a
-    TRUNCATE neither.
-    """
-    key_columns = [literal(key.column) for key in primary_key(model)]
-    columns = [literal(field.column) for field in changes]
-    return compose(
-        "(SELECT jsonb_build_object(\n"
-        "      'operation', lower(TG_OP),\n"
-        "      'key', jsonb_object_agg(key, coalesce(before.value, after.value)) FILTER (WHERE key IN (",
-        join(", ", key_columns), ")),\n"
-        "      'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown AND TG_OP <> 'INSERT'),\n"
-        "      'new', jsonb_object_agg(key, after.value) FILTER (WHERE shown AND TG_OP <> 'DELETE'))::text\n"
-        "    FROM jsonb_each(to_jsonb(OLD)) AS before FULL JOIN jsonb_each(to_jsonb(NEW)) AS after USING (key),\n"
-        "      LATERAL (SELECT key IN (", join(", ", columns), ")\n"
-        "        AND (TG_OP <> 'UPDATE' OR before.value IS DISTINCT FROM after.value)) AS filter(shown))",
-    )  # fmt: skip

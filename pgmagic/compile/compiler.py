@@ -7,10 +7,11 @@ from typing import Any
 
 from django.db import models
 
-from pgmagic.compile import bodies, predicate, triggers
+from pgmagic.compile import bodies, predicate, transitions, triggers
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.compile.sql import render
 from pgmagic.compile.triggers import Body, Target
+from pgmagic.declare.composer import Composer
 from pgmagic.declare.conditions import Condition
 from pgmagic.declare.trigger import Trigger
 
@@ -38,3 +39,7 @@ class DeclarationCompiler:
     def template_kwargs(self, model: Model) -> dict[str, Any]:
         """Return what every function's text may name."""
         return triggers.template_kwargs(model)
+
+    def transition_kwargs(self, trigger: Composer, model: Model) -> dict[str, Any]:
+        """Return what the text of a statement-level function may name: the rows for which the condition holds."""
+        return transitions.transition_kwargs(trigger, model)

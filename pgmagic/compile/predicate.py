@@ -6,34 +6,31 @@ In a trigger these are the row before and after; where the rows come out of tran
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import singledispatch
 from typing import Any, Literal, TypeGuard
 
 from django.core.exceptions import EmptyResultSet, FieldError, FullResultSet, ValidationError
 from django.db import models
-from django.db.models.constants import LOOKUP_SEP
-from django.db.models.expressions import Col
+from django.db.models import Aggregate, Subquery, Window
 from django.db.models.fields import Field
-from django.db.models.lookups import IsNull
 from django.db.models.sql import Query
-from django.db.models.sql.where import AND, WhereNode
 from django.utils import timezone
 
 from pgmagic.compile.offline import offline_connection
+from pgmagic.compile.row_query import RowQuery
 from pgmagic.compile.sql import Fragment, compose, identifier, join, merge, verbatim
 from pgmagic.declare.conditions import (
     Combined,
     Condition,
     Connector,
-    IsDistinctFrom,
-    IsNotDistinctFrom,
     Not,
     Q,
     _Change,
-    concrete_field,
 )
-from pgmagic.errors import ConditionError, DeclarationError, PgMagicError
+from pgmagic.errors import ConditionError, PgMagicError
 
 Model = type[models.Model]
 
@@ -41,6 +38,10 @@ Model = type[models.Model]
 # Column types without an equality operator: their texts are compared.
 # Source: https://www.postgresql.org/docs/current/functions-comparison.html
 _TYPES_WITHOUT_EQUALITY = {"json", "xml", "point", "polygon"}
+
+# In SQL that somebody wrote: what is no name, and the names of the two rows.
+_LITERAL = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_ROW = re.compile(r"\b(old|new)\b", re.IGNORECASE)
 
 
 def condition_sql(condition: Condition | models.Q, model: Model) -> Fragment:
@@ -107,18 +108,33 @@ def _(condition: _Change, model: Model) -> Fragment:
 @_render.register(Q)
 @_render.register(models.Q)
 def _(condition: models.Q, model: Model) -> Fragment:
-    query = _RowQuery(model)
+    query = RowQuery(model)
     connection = offline_connection()
+    with _refusals(condition, model):
+        try:
+            # `__date` and `__year` speak of the current time zone: one declaration compiles alike wherever it is done.
+            with timezone.override(timezone.get_default_timezone()):
+                compiler = query.get_compiler(connection=connection)
+                template, params = compiler.compile(_where(query, condition))
+            sql = merge(template, params)
+        except EmptyResultSet:
+            return verbatim("FALSE")
+        except FullResultSet:
+            return verbatim("TRUE")
+    return compose("(", verbatim(sql), ")") if sql else verbatim("TRUE")
+
+
+def _where(query: RowQuery, condition: models.Q) -> Any:
+    """Return a Q as the WHERE clause of a query."""
+    _refuse_subqueries(condition, query.row_model)
+    return query.build_where(condition)
+
+
+@contextmanager
+def _refusals(condition: models.Q, model: Model) -> Iterator[None]:
+    """Turn what Django finds wrong with a Q into an error of ours."""
     try:
-        # `__date` and `__year` speak of the current time zone: one declaration compiles alike wherever it is done.
-        with timezone.override(timezone.get_default_timezone()):
-            where = query.build_where(condition)
-            template, params = query.get_compiler(connection=connection).compile(where)
-        sql = merge(template, params)
-    except EmptyResultSet:
-        return verbatim("FALSE")
-    except FullResultSet:
-        return verbatim("TRUE")
+        yield
     except PgMagicError:
         raise
     except (FieldError, ValidationError, ValueError, TypeError, LookupError) as error:
@@ -127,7 +143,33 @@ def _(condition: models.Q, model: Model) -> Fragment:
             f"The condition on {', '.join(_names(condition))} of {model._meta.object_name} is not usable: "
             f"{reason(error)}"
         ) from error
-    return compose("(", verbatim(sql), ")") if sql else verbatim("TRUE")
+
+
+def _refuse_subqueries(condition: models.Q, model: Model) -> None:
+    for child in condition.children:
+        if isinstance(child, models.Q):
+            _refuse_subqueries(child, model)
+            continue
+        name, value = child if isinstance(child, tuple) else ("an expression", child)
+        if any(_is_of_many_rows(part) for part in _parts(value)):
+            raise ConditionError(
+                f"The condition on {name} of {model._meta.object_name} asks other rows, and Postgres takes no subquery "
+                f"or aggregate in a trigger's condition: ask in the body, as in IF EXISTS (SELECT …)."
+            )
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """Iterate over a value, and over all that it is made of."""
+    yield value
+    inside = value if isinstance(value, list | tuple | set | frozenset) else ()
+    if hasattr(value, "get_source_expressions"):
+        inside = value.get_source_expressions()
+    for part in inside:
+        yield from _parts(part)
+
+
+def _is_of_many_rows(part: Any) -> bool:
+    return isinstance(part, models.QuerySet | Query | Subquery | Window | Aggregate)
 
 
 def _names(condition: models.Q) -> Iterator[str]:
@@ -165,126 +207,28 @@ def expression_sql(expression: Any, model: Model, row: Literal["old", "new"]) ->
         UnknownFieldError: it names a field that the model does not have.
         ConditionError: it needs a join.
     """
-    query = _RowQuery(model, row)
+    query = RowQuery(model, row)
     resolved = expression.resolve_expression(query)
     template, params = query.get_compiler(connection=offline_connection()).compile(resolved)
     return verbatim(merge(template, params))
 
 
-class _RowQuery(Query):
-    """A query whose names are `old__field` and `new__field`, and which joins nothing.
-
-    row: the row that a name without `old__` or `new__` is of; None refuses such a name.
-    """
-
-    def __init__(self, model: Model, row: Literal["old", "new"] | None = None) -> None:
-        super().__init__(model)
-        self.row = row
-        self.row_model = model
-
-    def solve_lookup_type(
-        self, lookup: str, summarize: bool = False
-    ) -> tuple[list[str], tuple[str, ...], Any]:
-        """Return the lookups and the column that a name stands for, as Django's `build_filter` asks for them."""
-        column, rest = self._column(lookup)
-        return rest, (), column
-
-    def resolve_ref(self, name: str, *_args: Any, **_kwargs: Any) -> Any:
-        """Return the column, with its transforms, that an F stands for."""
-        column, transforms = self._column(name)
-        for transform in transforms:
-            column = self.try_transform(column, transform)
-        return column
-
-    def build_filter(  # type: ignore[override]
-        self, filter_expr: Any, branch_negated: bool = False, current_negated: bool = False, **kwargs: Any
-    ) -> Any:
-        """Return a condition of the WHERE clause; a negated one is true of NULL, as Django's `exclude()` is."""
-        if isinstance(filter_expr, Condition) and not isinstance(filter_expr, models.Q):
-            raise ConditionError(
-                f"{filter_expr!r} stands inside of Q(…): combine the two with & or | instead, Q(…) & {filter_expr!r}."
-            )
-        clause, joins = super().build_filter(
-            filter_expr, branch_negated=branch_negated, current_negated=current_negated, **kwargs
-        )
-        if current_negated and isinstance(filter_expr, tuple):
-            _guard_against_null(clause)
-        return clause, joins
-
-    def _column(self, name: str) -> tuple[Any, list[str]]:
-        row, *path = name.split(LOOKUP_SEP)
-        if self.row and row not in ("old", "new"):
-            row, path = self.row, [row, *path]
-        if row not in ("old", "new") or not path:
-            raise ConditionError(
-                f"A condition on {self.row_model._meta.object_name} names a field as old__… or new__…, "
-                f"but {name!r} was given."
-            )
-        field = concrete_field(self.row_model, path[0])
-        rest = path[1:]
-        if field.is_relation and rest:
-            rest = _without_target(field, rest)
-        return _RowColumn(row.upper(), field), rest
-
-
-class _RowColumn(Col):
-    """A column of OLD or NEW.
-
-    Django before 6.1 could be told to leave these two unquoted; since then it quotes every alias, and `"OLD"` is not
-    the row that a trigger calls OLD.
-    """
-
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:  # type: ignore[override]
-        return f"{self.alias}.{connection.ops.quote_name(self.target.column)}", []
-
-
-def _without_target(field: Field[Any, Any], rest: list[str]) -> list[str]:
-    """Return what is left of a path behind a foreign key: its target's key is the foreign key's own column."""
-    name = rest[0]
-    if name == "pk" or name in {target.name for target in field.foreign_related_fields}:  # type: ignore[attr-defined]
-        return rest[1:]
-    if field.get_lookup(name) or field.get_transform(name):
-        return rest
-    raise ConditionError(
-        f"A trigger sees only the row itself: '{field.name}__{name}' would need a join with "
-        f"{field.related_model._meta.object_name}. Compare {field.attname}, or test it in the body."  # type: ignore[union-attr]
-    )
-
-
-def _guard_against_null(clause: WhereNode) -> None:
-    children: list[Any] = list(clause.children)
-    for lookup in children:
-        if (
-            isinstance(lookup, IsDistinctFrom | IsNotDistinctFrom)
-            or getattr(lookup, "lookup_name", "") == "isnull"
-            # JSON's null: Django reads both it and NULL as None.
-            or lookup.rhs is None
-        ):
-            continue
-        for side in (lookup.lhs, lookup.rhs):
-            column = _nullable_column(side)
-            if column is not None:
-                clause.add(IsNull(column, False), AND)
-
-
-def _nullable_column(expression: Any) -> Col | None:
-    """Return the nullable column at the bottom of an expression made of transforms."""
-    while not isinstance(expression, Col):
-        sources: list[Any] = getattr(expression, "get_source_expressions", list)()
-        if len(sources) != 1:
-            return None
-        expression = sources[0]
-    return expression if expression.target.null else None
-
-
-def compile_condition(condition: Condition | models.Q | None, model: Model) -> Fragment | None:
-    """Return the condition of a trigger, or None without one.
+def named_rows(condition: Condition | models.Q, model: Model) -> frozenset[str]:
+    """Return which of `old` and `new` a condition names; of somebody's own SQL, which ones it may name.
 
     Raises:
-        DeclarationError: it is no condition.
+        ConditionError: see `condition_sql`.
     """
-    if condition is None:
-        return None
-    if not isinstance(condition, Condition | models.Q):
-        raise DeclarationError(f"A trigger's condition is a Q or a Condition, but {condition!r} was given.")
-    return condition_sql(condition, model)
+    if _renders_itself(condition) or (isinstance(condition, Condition) and condition.sql):
+        return frozenset(word.lower() for word in _ROW.findall(_LITERAL.sub("", condition.resolve(model))))
+    if isinstance(condition, Combined):
+        return frozenset().union(*(named_rows(part, model) for part in condition.conditions))
+    if isinstance(condition, Not):
+        return named_rows(condition.condition, model)
+    if not isinstance(condition, models.Q):
+        # What compares the row before with the row after.
+        return frozenset(("old", "new"))
+    query = RowQuery(model)
+    with _refusals(condition, model):
+        _where(query, condition)
+    return frozenset(query.named)

@@ -6,30 +6,35 @@ Source: https://www.postgresql.org/docs/current/sql-createtrigger.html
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
 from django.db import models
 
-from pgmagic.compile import bodies, ddl
+from pgmagic.compile import bodies, ddl, states
 from pgmagic.compile.desired import DesiredFunction, DesiredPgTrigger, DesiredTrigger
 from pgmagic.compile.ignoring import IGNORE_ALL, IGNORE_SETTING
-from pgmagic.compile.predicate import condition_sql
+from pgmagic.compile.predicate import condition_sql, named_rows
 from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, join, literal, render, verbatim
+from pgmagic.compile.transitions import PREFER_COLUMNS
+from pgmagic.declare.composer import Composer
 from pgmagic.declare.conditions import Condition, concrete_field, table_fields
-from pgmagic.declare.ready_made import FSM, Protect
+from pgmagic.declare.fsm import FSM
+from pgmagic.declare.ready_made import Protect, UpdateSearchVector
 from pgmagic.declare.trigger import Trigger
 from pgmagic.declare.vocabulary import (
+    Before,
     Deferred,
     Delete,
     Insert,
     InsteadOf,
+    Level,
     Operation,
-    Row,
     Statement,
     Truncate,
     UpdateOf,
+    When,
 )
 from pgmagic.errors import DeclarationError
 
@@ -62,7 +67,7 @@ def compile_trigger(trigger: Trigger, model: Model, target: Target) -> DesiredTr
         uri=trigger.get_uri(model),
         table=model._meta.db_table,
         function=function,
-        triggers=tuple(_pg_triggers(trigger, model, target, condition)),
+        triggers=tuple(_pg_trigger(trigger, model, target, part) for part in _parts(trigger)),
         condition=render(condition_sql(condition, model)) if condition is not None else "",
     )
 
@@ -101,25 +106,38 @@ class _Names:
 
 
 def _function(trigger: Trigger, model: Model, target: Target) -> DesiredFunction:
-    func = trigger.get_func(model)
     body = trigger.render_func(model)
-    # A body written by hand resolves its names as it does now, whatever the session's search_path will be. The
-    # bodies of ready-made triggers are qualified where the schema is known, and are spared what a SET costs a call.
-    qualified = isinstance(func, Body) and (target.schema is not None or isinstance(trigger, Protect | FSM))
     name = identifier(target.schema, trigger.get_pgid(model))
     text = _with_frame(trigger, model, body)
     create = compose(
         "CREATE OR REPLACE FUNCTION ", name, "() RETURNS trigger LANGUAGE plpgsql",
-        verbatim("" if qualified else " SET search_path FROM CURRENT"), " AS ", DollarQuoted(text), ";",
+        verbatim(" SET search_path FROM CURRENT" if _resolves_names(trigger, model, target) else ""), " AS ",
+        DollarQuoted(text), ";",
     )  # fmt: skip
     drop = ddl.drop_function(target.schema, trigger.get_pgid(model))
     return DesiredFunction(trigger.get_pgid(model), render(create), drop, text)
 
 
+def _resolves_names(trigger: Trigger, model: Model, target: Target) -> bool:
+    """Return whether the function resolves its names as it does now, whatever a session's `search_path` will be.
+
+    So does a body written by hand, and one with a condition in it, whose operators are names, too. The other bodies of
+    ready-made triggers are qualified, where the schema is known, and are spared what a SET costs a call.
+    """
+    if not isinstance(trigger.get_func(model), Body):
+        return True
+    if isinstance(trigger, Protect):
+        return _is_judged_in_body(trigger, trigger.operations)
+    if isinstance(trigger, UpdateSearchVector):
+        return "." not in trigger.config_name
+    return target.schema is None or isinstance(trigger, FSM)
+
+
 def _with_frame(trigger: Trigger, model: Model, body: str) -> str:
     declare = trigger.render_declare(model)
-    lines = [declare] if declare else []
-    lines.append("BEGIN")
+    # Where rows come out of tables called old and new, these are meant, not PL/pgSQL's own rows.
+    lines = [PREFER_COLUMNS] if _is_judged_in_body(trigger, trigger.operations) else []
+    lines += [declare, "BEGIN"] if declare else ["BEGIN"]
     if _checks_in_body(trigger):
         # WHEN of a deferred trigger is evaluated at the statement, long before COMMIT; INSTEAD OF takes none.
         lines.append(f"IF NOT {render(_not_ignored(trigger, model))} THEN RETURN NULL; END IF;")
@@ -139,63 +157,65 @@ def _not_ignored(trigger: Trigger, model: Model) -> Fragment:
     )  # fmt: skip
 
 
-def _pg_triggers(
-    trigger: Trigger, model: Model, target: Target, condition: Condition | models.Q | None
-) -> Iterable[DesiredPgTrigger]:
-    for suffix, level, operations in _split(trigger):
-        yield _pg_trigger(trigger, model, target, condition, suffix, level, operations)
+@dataclass(frozen=True)
+class _Part:
+    """One trigger as Postgres counts them."""
+
+    suffix: str
+    when: When
+    level: Level
+    operations: tuple[Operation, ...]
 
 
-def _split(trigger: Trigger) -> list[tuple[str, Any, list[Operation]]]:
-    """Return (suffix of the name, level, operations) of each trigger that Postgres needs for one declaration.
+def _parts(trigger: Trigger) -> list[_Part]:
+    """Return the triggers that Postgres needs for one declaration.
 
-    TRUNCATE fires for statements only, and transition tables go with one operation each.
+    TRUNCATE fires for statements only, transition tables go with one operation each, and a WHEN clause on the row
+    before fits no INSERT.
     """
-    rows = [operation for operation in trigger.operations if operation != Truncate]
-    parts: list[tuple[str, Any, list[Operation]]] = []
-    if trigger.referencing:
-        parts = [
-            (f"_{operation.name[0].lower()}" if len(rows) > 1 else "", trigger.level, [operation])
-            for operation in rows
-        ]
-    elif trigger.level == Statement:
-        return [("", Statement, list(trigger.operations))]
-    elif rows:
-        parts = [("", Row, rows)]
+    rows = tuple(operation for operation in trigger.operations if operation != Truncate)
+    apart = trigger.referencing is not None or (isinstance(trigger, FSM) and trigger.initial is not None)
+    if trigger.level == Statement and not apart:
+        return [_Part("", _when_of(trigger), Statement, trigger.operations)]
+    kinds = [(operation,) for operation in rows] if apart else [rows] if rows else []
+    parts = [
+        _Part(f"_{kind[0].name[0].lower()}" if len(kinds) > 1 else "", _when_of(trigger), trigger.level, kind)
+        for kind in kinds
+    ]
     if Truncate in trigger.operations:
-        parts.append(("_t" if parts else "", Statement, [Truncate]))
+        # A protection looks at the rows that TRUNCATE is about to remove.
+        when = Before if isinstance(trigger, Protect) else _when_of(trigger)
+        parts.append(_Part("_t" if parts else "", when, Statement, (Truncate,)))
     return parts
 
 
-def _pg_trigger(
-    trigger: Trigger,
-    model: Model,
-    target: Target,
-    condition: Condition | models.Q | None,
-    suffix: str,
-    level: Any,
-    operations: list[Operation],
-) -> DesiredPgTrigger:
-    name = trigger.get_pgid(model) + suffix
-    table = identifier(target.schema, model._meta.db_table)
+def _when_of(trigger: Trigger) -> When:
+    if trigger.when is None:
+        raise DeclarationError(f'The trigger "{trigger.name}" has no "when".')
+    return trigger.when
+
+
+def _pg_trigger(trigger: Trigger, model: Model, target: Target, part: _Part) -> DesiredPgTrigger:
+    name = trigger.get_pgid(model) + part.suffix
+    events = join(" OR ", [_event(operation, model) for operation in part.operations])
     clauses: list[Any] = [
-        str(trigger.when),
-        " ",
-        join(" OR ", [_event(operation, model) for operation in operations]),
+        verbatim(f"{part.when} "),
+        events,
+        " ON ",
+        identifier(target.schema, model._meta.db_table),
     ]
-    clauses += [" ON ", table]
     if trigger.timing:
         clauses.append(verbatim(f"\n  DEFERRABLE INITIALLY {trigger.timing}"))
-    clauses += [_referencing(trigger, operations), verbatim(f"\n  FOR EACH {level}")]
-    when = _when(trigger, model, condition, operations)
+    clauses += [_referencing(trigger, part), verbatim(f"\n  FOR EACH {part.level}")]
+    when = _when(trigger, model, part)
     if when is not None:
         clauses += ["\n  WHEN (", when, ")"]
     clauses += ["\n  EXECUTE FUNCTION ", identifier(target.schema, trigger.get_pgid(model)), "();"]
-    definition = compose(*(verbatim(part) if isinstance(part, str) else part for part in clauses))
+    definition = compose(*clauses)
     drop = ddl.drop_trigger(target.schema, model._meta.db_table, name)
     return DesiredPgTrigger(
         name=name,
-        fires=_fires(trigger, level, operations),
+        fires=_fires(trigger, part),
         create=_create(
             name, definition, "CREATE CONSTRAINT TRIGGER " if trigger.timing else "CREATE TRIGGER "
         ),
@@ -218,38 +238,66 @@ def _event(operation: Operation, model: Model) -> Fragment:
     return verbatim(operation.name)
 
 
-def _referencing(trigger: Trigger, operations: list[Operation]) -> Fragment:
-    if trigger.referencing is None:
+def _referencing(trigger: Trigger, part: _Part) -> Fragment:
+    if trigger.referencing is None or Truncate in part.operations:
         return compose("")
-    parts = []
-    if trigger.referencing.old and Insert not in operations:
-        parts.append(compose(" OLD TABLE AS ", identifier(trigger.referencing.old)))
-    if trigger.referencing.new and Delete not in operations:
-        parts.append(compose(" NEW TABLE AS ", identifier(trigger.referencing.new)))
-    return compose("\n  REFERENCING", *parts) if parts else compose("")
+    tables = []
+    if trigger.referencing.old and Insert not in part.operations:
+        tables.append(compose(" OLD TABLE AS ", identifier(trigger.referencing.old)))
+    if trigger.referencing.new and Delete not in part.operations:
+        tables.append(compose(" NEW TABLE AS ", identifier(trigger.referencing.new)))
+    return compose("\n  REFERENCING", *tables) if tables else compose("")
 
 
-def _when(
-    trigger: Trigger, model: Model, condition: Condition | models.Q | None, operations: list[Operation]
-) -> Fragment | None:
+def _when(trigger: Trigger, model: Model, part: _Part) -> Fragment | None:
     if trigger.when == InsteadOf:
         return None
-    parts = []
-    if condition is not None:
-        if Truncate in operations:
-            raise DeclarationError(
-                f'TRUNCATE shows a trigger no rows, so "{trigger.name}" cannot have a condition: declare the '
-                f"protection against truncate as a trigger of its own."
-            )
-        parts.append(condition_sql(condition, model))
-    if isinstance(trigger, FSM) and type(trigger).get_func is FSM.get_func:
-        parts.append(bodies.transitions_guard(trigger, model))
+    conditions = list(_conditions(trigger, model, part))
     if trigger.ignorable and not _checks_in_body(trigger):
-        parts.append(_not_ignored(trigger, model))
-    return join("\n    AND ", parts) if parts else None
+        conditions.append(_not_ignored(trigger, model))
+    return join("\n    AND ", conditions) if conditions else None
 
 
-def _fires(trigger: Trigger, level: Any, operations: list[Operation]) -> str:
-    events = " OR ".join(str(operation) for operation in operations)
+def _conditions(trigger: Trigger, model: Model, part: _Part) -> Iterator[Fragment]:
+    """Yield what must hold for the trigger to fire, as far as WHEN can tell."""
+    machine = trigger if isinstance(trigger, FSM) and type(trigger).get_func is FSM.get_func else None
+    if machine and part.operations == (Insert,):
+        yield states.initial_guard(machine, model)
+        return
+    condition = trigger.get_condition(model)
+    if condition is not None and not _is_judged_in_body(trigger, part.operations):
+        _check_condition(trigger, model, part, condition)
+        yield condition_sql(condition, model)
+    if machine:
+        yield states.transitions_guard(machine, model)
+
+
+def _is_judged_in_body(trigger: Trigger, operations: tuple[Operation, ...]) -> bool:
+    """Return whether the function asks tables called old and new about the condition."""
+    if isinstance(trigger, Protect):
+        return any(bodies.is_judged_in_body(trigger, operation) for operation in operations)
+    return isinstance(trigger, Composer) and trigger.referencing is not None
+
+
+def _check_condition(trigger: Trigger, model: Model, part: _Part, condition: Condition | models.Q) -> None:
+    """Refuse a condition on rows where WHEN sees none.
+
+    Raises:
+        DeclarationError: the trigger fires for statements.
+    """
+    if Truncate in part.operations:
+        raise DeclarationError(
+            f'TRUNCATE shows a trigger no rows, so "{trigger.name}" cannot have a condition: declare what is to happen '
+            f"at truncate as a trigger of its own."
+        )
+    if part.level == Statement and named_rows(condition, model):
+        raise DeclarationError(
+            f'A trigger for each statement sees no single row, so "{trigger.name}" cannot have a condition on rows: '
+            f"use level=pgtrigger.Row, or a pgtrigger.Composer with {{cond_new_values}} in its func."
+        )
+
+
+def _fires(trigger: Trigger, part: _Part) -> str:
+    events = " OR ".join(str(operation) for operation in part.operations)
     timing = f" · {trigger.timing}" if trigger.timing else ""
-    return f"{trigger.when} {events} · {level}{timing}"
+    return f"{part.when} {events} · {part.level}{timing}"

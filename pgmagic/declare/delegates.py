@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from django.db import models
 
+    from pgmagic.declare.composer import Composer
     from pgmagic.declare.conditions import Condition
     from pgmagic.declare.templates import Func
     from pgmagic.declare.trigger import Trigger
@@ -40,6 +41,9 @@ class Compiler(Protocol):
 
     def template_kwargs(self, model: Model) -> dict[str, Any]:
         """Return what every function's text may name."""
+
+    def transition_kwargs(self, trigger: Composer, model: Model) -> dict[str, Any]:
+        """Return what the text of a statement-level function may name: the rows for which the condition holds."""
 
 
 class Database(Protocol):

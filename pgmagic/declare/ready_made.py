@@ -7,15 +7,16 @@ from typing import Any, Final
 
 from django.db import models
 
-from pgmagic.declare.conditions import AnyChange, Condition, concrete_field
+from pgmagic.declare.composer import Composer, transition_tables
+from pgmagic.declare.conditions import AnyChange, Condition
 from pgmagic.declare.delegates import delegates
 from pgmagic.declare.templates import Func
 from pgmagic.declare.trigger import Model, Trigger
-from pgmagic.declare.vocabulary import Before, Delete, Update
+from pgmagic.declare.vocabulary import After, Before, Delete, Insert, Statement, Truncate, Update, UpdateOf
 from pgmagic.errors import DeclarationError
 
 
-class _ReadyMade(Trigger):
+class ReadyMade(Trigger):
     """A trigger whose body the compiler writes."""
 
     def get_func(self, model: Model) -> Func | str:
@@ -23,10 +24,39 @@ class _ReadyMade(Trigger):
         return delegates.compiler.body(self, model)
 
 
-class Protect(_ReadyMade):
-    """Rejects the operation."""
+class Protect(Composer):
+    """Rejects the operation, where it touches a row for which the condition holds.
+
+    At row level it rejects before anything is written. At statement level it judges each statement once, behind it,
+    by its transition tables; a statement that touches no such row passes. TRUNCATE is rejected if the table holds
+    such a row.
+
+    Postgres fires the statement-level triggers of a partitioned table only for statements on that very table, not
+    for those straight on a partition: use row level there.
+
+    Raises:
+        DeclarationError: a condition is to be judged at statement level for an UPDATE OF columns, for which Postgres
+            has no transition tables.
+    """
 
     when = Before
+
+    def get_func(self, model: Model) -> Func | str:
+        """Return the body, as written by the compiler."""
+        return delegates.compiler.body(self, model)
+
+    def compose(self) -> None:
+        """Judge statements behind them, where Postgres has transition tables for the operations."""
+        if self.level != Statement:
+            return
+        self.referencing = transition_tables(self.operations)
+        if self.referencing is not None:
+            self.when = After
+        elif self.condition is not None and self.operations != (Truncate,):
+            raise DeclarationError(
+                f'Postgres has no transition tables for {self.operation}, so the trigger "{self.name}" cannot judge '
+                f"its condition at statement level: use pgtrigger.Update, or level=pgtrigger.Row."
+            )
 
 
 class ReadOnly(Protect):
@@ -62,7 +92,7 @@ class ReadOnly(Protect):
         return AnyChange(*(self.fields or ()), exclude=list(self.exclude or ()))
 
 
-class SoftDelete(_ReadyMade):
+class SoftDelete(ReadyMade):
     """Turns a delete into an update of a field."""
 
     when = Before
@@ -88,55 +118,40 @@ class SoftDelete(_ReadyMade):
         super().__init__(name=name, condition=condition)
 
 
-class FSM(_ReadyMade):
-    """Allows only the listed transitions of a field.
+class UpdateSearchVector(ReadyMade):
+    """Keeps a field of type tsvector in step with the text of other fields, in their order.
 
-    transitions: pairs (from, to) of the field's own values; None is a state, too. separator: kept for the
-    upstream signature; nothing is joined to text here, so that no value can clash with it.
+    The fields may be of any type; NULL adds nothing. The vector is computed at each insert, and at each update that
+    names one of the fields.
+
+    Source: https://www.postgresql.org/docs/current/textsearch-controls.html#TEXTSEARCH-PARSING-DOCUMENTS
     """
 
     when = Before
-    operation = Update
-    field: str | None = None
-    transitions: Sequence[tuple[Any, Any]] | None = None
-    separator: str = ":"
+    vector_field: str | None = None
+    document_fields: Sequence[str] | None = None
+    config_name: str = "pg_catalog.english"
 
     def __init__(
         self,
         *,
         name: str | None = None,
-        condition: Condition | models.Q | None = None,
-        field: str | None = None,
-        transitions: Sequence[tuple[Any, Any]] | None = None,
-        separator: str | None = None,
+        vector_field: str | None = None,
+        document_fields: Sequence[str] | None = None,
+        config_name: str | None = None,
     ) -> None:
-        self.field = field or self.field
-        self.transitions = transitions or self.transitions
-        self.separator = separator or self.separator
-        if not self.field:
-            raise DeclarationError('Must provide "field" for FSM.')
-        if not self.transitions:
-            raise DeclarationError('Must provide "transitions" for FSM: a list of (from, to) pairs.')
-        for transition in self.transitions:
-            if isinstance(transition, str) or not isinstance(transition, Sequence) or len(transition) != 2:
-                raise DeclarationError(
-                    f"An FSM's transition is a pair (from, to), but {transition!r} was given."
-                )
-        super().__init__(name=name, condition=condition)
-
-    def get_condition(self, model: Model) -> Condition | models.Q:
-        """Return a condition that is true where the field changed, and the declared condition holds."""
-        changed = AnyChange(concrete_field(model, str(self.field)).name)
-        return changed & self.condition if self.condition is not None else changed
-
-    def states(self) -> list[Any]:
-        """Return every state that a transition names, in the order in which they first appear."""
-        states: list[Any] = []
-        for state in (state for pair in self.transitions or () for state in pair):
-            # A state may be a list, as in an array field, so that no dict can hold it.
-            if state not in states:
-                states.append(state)
-        return states
+        self.vector_field = vector_field or self.vector_field
+        self.document_fields = document_fields or self.document_fields
+        self.config_name = config_name or self.config_name
+        if not self.vector_field:
+            raise DeclarationError('Must provide "vector_field" to update search vector.')
+        if not self.document_fields:
+            raise DeclarationError('Must provide "document_fields" to update search vector.')
+        if isinstance(self.document_fields, str):
+            raise DeclarationError(
+                f"UpdateSearchVector takes document_fields= as a list of names, got {self.document_fields!r}."
+            )
+        super().__init__(name=name, operation=Insert | UpdateOf(*self.document_fields))
 
 
-__all__ = ["FSM", "Protect", "ReadOnly", "SoftDelete"]
+__all__ = ["Protect", "ReadOnly", "SoftDelete", "UpdateSearchVector"]

@@ -8,6 +8,7 @@ from pgmagic.db.installation import LiveDatabase
 from pgmagic.db.prepare import prepare_every_connection
 from pgmagic.db.runtime.ignoring import ignoring as ignore
 from pgmagic.db.runtime.ignoring import is_ignored
+from pgmagic.declare.composer import Composer
 from pgmagic.declare.conditions import (
     AllChange,
     AllDontChange,
@@ -20,7 +21,8 @@ from pgmagic.declare.conditions import (
     Q,
 )
 from pgmagic.declare.delegates import delegates
-from pgmagic.declare.ready_made import FSM, Protect, ReadOnly, SoftDelete
+from pgmagic.declare.fsm import FSM
+from pgmagic.declare.ready_made import Protect, ReadOnly, SoftDelete, UpdateSearchVector
 from pgmagic.declare.registration import allow_meta_triggers, register
 from pgmagic.declare.registry import registered
 from pgmagic.declare.templates import Func
@@ -59,6 +61,7 @@ __all__ = [
     "AnyChange",
     "AnyDontChange",
     "Before",
+    "Composer",
     "Condition",
     "Deferred",
     "Delete",
@@ -84,6 +87,7 @@ __all__ = [
     "Truncate",
     "Update",
     "UpdateOf",
+    "UpdateSearchVector",
     "When",
     "ignore",
     "is_ignored",

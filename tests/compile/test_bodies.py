@@ -31,6 +31,27 @@ GOLDEN = {
     "fsm": pgtrigger.FSM(**FSM),
     "fsm_null": pgtrigger.FSM(name="t", field="pages", transitions=[(None, 1), (1, 2), (1, None)]),
     "fsm_condition": pgtrigger.FSM(**FSM, condition=pgtrigger.Q(new__good=True)),
+    "fsm_initial": pgtrigger.FSM(
+        name="t",
+        field="title",
+        initial=["draft", None],
+        condition=pgtrigger.Q(new__good=True),
+        transitions=[
+            ("draft", "out"),
+            ("draft", "o'k", pgtrigger.Q(new__pages__gt=1)),
+            ("o'k", "out", pgtrigger.Condition("OLD.pages = 1 OR true")),
+        ],
+    ),
+    "protect_truncate_condition": pgtrigger.Protect(
+        name="t", operation=pgtrigger.Delete | pgtrigger.Truncate, condition=pgtrigger.Q(old__good=True)
+    ),
+    "protect_statement": pgtrigger.Protect(
+        name="t",
+        level=pgtrigger.Statement,
+        operation=pgtrigger.Update | pgtrigger.Delete | pgtrigger.Truncate,
+        condition=pgtrigger.Condition("OLD.good OR false"),
+    ),
+    "read_only_statement": pgtrigger.ReadOnly(name="t", level=pgtrigger.Statement, fields=["isbn"]),
 }
 
 

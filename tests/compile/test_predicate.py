@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pgmagic import pgtrigger
-from pgmagic.compile.predicate import condition_sql
+from pgmagic.compile.predicate import condition_sql, named_rows
 from pgmagic.compile.sql import render
 from pgmagic.declare.conditions import Not
 from pgmagic.errors import ConditionError, UnknownFieldError
@@ -190,9 +190,38 @@ def test_unknown_field_is_refused_with_the_known_ones(condition):
     assert isinstance(raised.value, FieldDoesNotExist)
 
 
-def test_values_of_a_query_are_not_read_for_a_message():
-    with pytest.raises(ConditionError, match="on old__title__in, old__pages of Book is not usable"):
-        condition_sql(Q(old__title__in=Shelf.objects.values("label")) & Q(old__pages="x"), Book)
+@pytest.mark.parametrize(
+    "condition",
+    [
+        Q(old__title__in=Shelf.objects.values("label")) & Q(old__pages="x"),
+        Q(old__pages=models.Subquery(Book.objects.values("pages")[:1])),
+        Q(models.Exists(Book.objects.all())),
+        ~Q(old__pages__gt=F("new__pages") + models.Subquery(Book.objects.values("pages")[:1])),
+        Q(old__pages__in=[1, models.Subquery(Book.objects.values("pages")[:1])]),
+        Q(old__pages=models.Max("new__pages")),
+        Q(old__pages=models.Window(models.Sum("new__pages"))),
+    ],
+)
+def test_what_asks_other_rows_is_refused_without_asking(condition):
+    with pytest.raises(ConditionError, match="of Book asks other rows, and Postgres takes no subquery"):
+        condition_sql(condition, Book)
+
+
+@pytest.mark.parametrize(
+    ("condition", "rows"),
+    [
+        (Q(old__pages=1), {"old"}),
+        (Q(old__pages=F("new__order") + 1), {"old", "new"}),
+        (~Q(new__pages=1) & pgtrigger.Condition("true"), {"new"}),
+        (~(Q(new__pages=1) | pgtrigger.Condition("OLD.pages = 1")), {"old", "new"}),
+        (pgtrigger.AnyChange("pages"), {"old", "new"}),
+        (pgtrigger.Condition("new.title = 'OLD.x' -- OLD.x"), {"new"}),
+        (pgtrigger.Condition("current_user = 'x' /* NEW */"), set()),
+        (pgtrigger.Condition("golden.x"), set()),
+    ],
+)
+def test_rows_that_a_condition_names(condition, rows):
+    assert named_rows(condition, Book) == rows
 
 
 @pytest.mark.parametrize("other", ["OLD.a", 3, Q, None])

@@ -38,23 +38,52 @@ FSM = {"name": "t", "field": "title", "transitions": [("a", "b")]}
         (lambda: pgtrigger.FSM(**{**FSM, "transitions": []}), 'Must provide "transitions" for FSM'),
         (
             lambda: pgtrigger.FSM(**{**FSM, "transitions": ["ab"]}),
-            "An FSM's transition is a pair (from, to), but 'ab' was given.",
+            "An FSM's transition is a pair (from, to), or a triple (from, to, condition), but 'ab' was given.",
         ),
         (
             lambda: pgtrigger.FSM(**{**FSM, "transitions": [("a", "b", "c")]}),
-            "An FSM's transition is a pair (from, to), but ",
+            "The condition of an FSM's transition is a Q or a Condition, but 'c' was given.",
+        ),
+        (
+            lambda: pgtrigger.FSM(**FSM, initial="a"),
+            "An FSM's initial= is a list of at least one state, but 'a' was given.",
+        ),
+        (
+            lambda: pgtrigger.FSM(**FSM, initial=[]),
+            "An FSM's initial= is a list of at least one state, but [] was given.",
+        ),
+        (
+            lambda: pgtrigger.UpdateSearchVector(name="t", document_fields=["a"]),
+            'Must provide "vector_field" to update search vector.',
+        ),
+        (
+            lambda: pgtrigger.UpdateSearchVector(name="t", vector_field="a"),
+            'Must provide "document_fields" to update search vector.',
+        ),
+        (
+            lambda: pgtrigger.UpdateSearchVector(name="t", vector_field="a", document_fields="title"),
+            "UpdateSearchVector takes document_fields= as a list of names, got 'title'.",
+        ),
+        (
+            lambda: pgtrigger.Protect(
+                name="t",
+                operation=pgtrigger.UpdateOf("title"),
+                level=pgtrigger.Statement,
+                condition=pgtrigger.Q(old__id=1),
+            ),
+            'Postgres has no transition tables for UPDATE OF "title", so the trigger "t" cannot judge its condition',
         ),
         (
             lambda: pgtrigger.FSM(**{**FSM, "transitions": [("a",)]}),
-            "An FSM's transition is a pair (from, to), but ('a',) was given.",
+            "An FSM's transition is a pair (from, to), or a triple (from, to, condition), but ('a',) was given.",
         ),
         (
             lambda: pgtrigger.FSM(**{**FSM, "transitions": [7]}),
-            "An FSM's transition is a pair (from, to), but 7 was given.",
+            "An FSM's transition is a pair (from, to), or a triple (from, to, condition), but 7 was given.",
         ),
         (
             lambda: pgtrigger.FSM(**{**FSM, "transitions": "ab"}),
-            "An FSM's transition is a pair (from, to), but 'a' was given.",
+            "An FSM's transition is a pair (from, to), or a triple (from, to, condition), but 'a' was given.",
         ),
     ],
 )
@@ -112,10 +141,53 @@ def test_contradiction_is_refused_at_declaration(declare, sentence):
         ),
         (
             pgtrigger.Protect(
-                name="t", operation=pgtrigger.Update | pgtrigger.Truncate, condition=pgtrigger.Q(old__id=1)
+                name="t", operation=pgtrigger.Update | pgtrigger.Truncate, condition=pgtrigger.Q(new__id=1)
+            ),
+            DeclarationError,
+            'TRUNCATE has no new row, but the condition of "t" speaks of it',
+        ),
+        (
+            pgtrigger.Protect(
+                name="t",
+                level=pgtrigger.Statement,
+                operation=pgtrigger.Insert | pgtrigger.Delete,
+                condition=pgtrigger.Condition("OLD.id = 1"),
+            ),
+            DeclarationError,
+            'INSERT has no old row, but the condition of "t" speaks of it',
+        ),
+        (
+            pgtrigger.Trigger(
+                name="t",
+                when=pgtrigger.After,
+                operation=pgtrigger.Truncate,
+                func="RETURN NULL;",
+                condition=pgtrigger.Condition("now() > now()"),
             ),
             DeclarationError,
             'TRUNCATE shows a trigger no rows, so "t" cannot have a condition',
+        ),
+        (
+            pgtrigger.Trigger(
+                name="t",
+                when=pgtrigger.After,
+                level=pgtrigger.Statement,
+                operation=pgtrigger.Update,
+                func="RETURN NULL;",
+                condition=~pgtrigger.Q(new__id=1) & pgtrigger.Condition("true"),
+            ),
+            DeclarationError,
+            'A trigger for each statement sees no single row, so "t" cannot have a condition on rows',
+        ),
+        (
+            pgtrigger.FSM(**FSM, initial=["a"], condition=pgtrigger.Q(old__id=1)),
+            DeclarationError,
+            'The FSM "t" has initial states, so its condition is asked of inserts, too',
+        ),
+        (
+            pgtrigger.UpdateSearchVector(name="t", vector_field="title", document_fields=["isbn"]),
+            DeclarationError,
+            "UpdateSearchVector fills a SearchVectorField, but Book.title is a CharField.",
         ),
         (
             pgtrigger.Protect(name="t", operation=pgtrigger.UpdateOf("titel")),

@@ -1,0 +1,93 @@
+"""How a body rejects: an exception whose error fields say everything.
+
+A rejection keeps the upstream packages' primary message and says the rest in Postgres's own error fields: schema,
+table, column, constraint (the trigger's URI), detail (JSON: the row's key, its old and new values) and hint.
+
+Source: https://www.postgresql.org/docs/current/plpgsql-errors-and-messages.html
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import models
+from django.db.models.fields import Field
+
+from pgmagic.compile.sql import Fragment, compose, join, literal, verbatim
+from pgmagic.declare.trigger import Trigger
+from pgmagic.declare.vocabulary import Operation
+
+Model = type[models.Model]
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """What a trigger says when it rejects: the message, and the fields whose values before and after it shows."""
+
+    trigger: Trigger
+    model: Model
+    message: Fragment
+    changes: list[Field[Any, Any]]
+    column: Fragment | None = None
+    hint: Fragment | None = None
+
+
+def reject_row(rejection: Rejection) -> Fragment:
+    """Return the statement that rejects the row which the trigger fires for."""
+    return _raise(rejection, _detail(rejection, verbatim("TG_OP")))
+
+
+def reject_touched_rows(
+    rejection: Rejection, operation: Operation, rows: Fragment, condition: Fragment
+) -> Fragment:
+    """Return the block that rejects a statement if a row that it touched fulfils the condition, and shows one of them.
+
+    rows: what stands behind FROM, with the rows `old` and `new`.
+    """
+    return compose(
+        "DECLARE rejected text;\nBEGIN\nSELECT ", _detail(rejection, literal(operation.name)),
+        " INTO rejected\n  FROM ", rows, "\n  WHERE ", condition, " LIMIT 1;\nIF FOUND THEN\n",
+        _raise(rejection, verbatim("rejected")), "\nEND IF;\nEND;",
+    )  # fmt: skip
+
+
+def primary_key(model: Model) -> list[Field[Any, Any]]:
+    """Return the columns of the model's primary key, several for a composite one."""
+    return list(getattr(model._meta, "pk_fields", None) or [model._meta.pk])
+
+
+def _raise(rejection: Rejection, detail: Fragment) -> Fragment:
+    options = [
+        compose("MESSAGE = ", rejection.message),
+        compose("SCHEMA = TG_TABLE_SCHEMA"),
+        compose("TABLE = TG_TABLE_NAME"),
+        compose("CONSTRAINT = ", literal(rejection.trigger.get_uri(rejection.model))),
+        compose("DETAIL = ", detail),
+    ]
+    if rejection.column is not None:
+        options.append(compose("COLUMN = ", rejection.column))
+    if rejection.hint is not None:
+        options.append(compose("HINT = ", rejection.hint))
+    return compose("RAISE EXCEPTION USING\n  ", join(",\n  ", options), ";")
+
+
+def _detail(rejection: Rejection, operation: Fragment) -> Fragment:
+    """Return JSON as text: the operation, the row's key, and the columns before and after, by column name.
+
+    An UPDATE shows only the columns that it changes; a DELETE has nothing after, an INSERT nothing before, and a
+    TRUNCATE neither, unless a row was found that forbids it.
+    """
+    key_columns = [literal(key.column) for key in primary_key(rejection.model)]
+    columns = [literal(field.column) for field in rejection.changes]
+    return compose(
+        "(SELECT jsonb_build_object(\n"
+        "      'operation', lower(", operation, "),\n"
+        "      'key', jsonb_object_agg(key, coalesce(before.value, after.value)) FILTER (WHERE key IN (",
+        join(", ", key_columns), ")),\n"
+        "      'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown AND ", operation, " <> 'INSERT'),\n"
+        "      'new', jsonb_object_agg(key, after.value) FILTER (WHERE shown AND ", operation, " <> 'DELETE'))::text\n"
+        "    FROM jsonb_each(to_jsonb(OLD)) AS before FULL JOIN jsonb_each(to_jsonb(NEW)) AS after USING (key),\n"
+        "      LATERAL (SELECT key IN (", join(", ", columns), ")\n"
+        "        AND (", operation, " <> 'UPDATE' OR before.value IS DISTINCT FROM after.value)) AS filter(shown))",
+    )  # fmt: skip

@@ -1,0 +1,123 @@
+"""The rows that a statement touched, out of its transition tables, so that conditions on OLD and NEW hold for them.
+
+A row before the statement stands beside what became of it. Joining on the key would lose rows whose key the statement
+changes, and mix up rows that swap keys. Postgres appends to both transition tables once for each updated row, in the
+same order; so rows are paired by their position. The manual does not promise this order: a property test holds it on
+every supported version.
+
+Source: https://www.postgresql.org/docs/current/sql-createtrigger.html (REFERENCING)
+        https://www.postgresql.org/docs/current/plpgsql-implementation.html#PLPGSQL-VAR-SUBST (use_column)
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from django.db import models
+
+from pgmagic.compile.predicate import condition_sql, named_rows
+from pgmagic.compile.sql import Fragment, compose, identifier, join, render, verbatim
+from pgmagic.declare.composer import NEW_VALUES, OLD_VALUES, Composer
+from pgmagic.declare.vocabulary import Delete, Insert, Operation, Truncate
+from pgmagic.errors import DeclarationError
+
+Model = type[models.Model]
+
+# In a function's SQL `old` and `new` are then the tables of that name, not PL/pgSQL's own rows, which are empty there.
+PREFER_COLUMNS = "#variable_conflict use_column"
+
+_TABLES = {"old": OLD_VALUES, "new": NEW_VALUES}
+_POSITION = "pgmagic_position"
+_ROW = "pgmagic_row"
+
+
+def touched_rows(operation: Operation, model: Model, schema: str | None) -> Fragment:
+    """Return what stands behind FROM to see the rows that a statement touched as `old` and `new`.
+
+    What an operation does not have is a row without columns. TRUNCATE is asked before it happens, of the table itself.
+    """
+    if operation == Insert:
+        return compose(identifier(NEW_VALUES), " AS new, (SELECT) AS old")
+    if operation == Delete:
+        return compose(identifier(OLD_VALUES), " AS old, (SELECT) AS new")
+    if operation == Truncate:
+        return compose(identifier(schema, model._meta.db_table), " AS old, (SELECT) AS new")
+    return compose(
+        _numbered(OLD_VALUES),
+        " AS old JOIN ",
+        _numbered(NEW_VALUES),
+        " AS new USING (",
+        identifier(_POSITION),
+        ")",
+    )
+
+
+def _numbered(table: str) -> Fragment:
+    number = identifier(_POSITION)
+    return compose("(SELECT row_number() OVER () AS ", number, ", * FROM ", identifier(table), ")")
+
+
+def transition_kwargs(trigger: Composer, model: Model) -> dict[str, Any]:
+    """Return what the text of a statement-level function may name in braces: the rows for which its condition holds."""
+    return {
+        "cond_old_values": _Rows(trigger, model, "cond_old_values", "old"),
+        "cond_new_values": _Rows(trigger, model, "cond_new_values", "new"),
+        "cond_joined_values": _Rows(trigger, model, "cond_joined_values", "old", "new"),
+    }
+
+
+class _Rows:
+    """The rows of one template, as text; refused only if a function asks for it."""
+
+    def __init__(self, trigger: Composer, model: Model, template: str, *sides: str) -> None:
+        self.trigger = trigger
+        self.model = model
+        self.template = template
+        self.condition = trigger.get_condition(model)
+        self.sides = frozenset(sides)
+
+    def __str__(self) -> str:
+        needed = self.sides | (
+            named_rows(self.condition, self.model) if self.condition is not None else set()
+        )
+        self._check(needed)
+        return render(compose(_rows(needed), self._where(needed)))
+
+    def _where(self, rows: frozenset[str]) -> Fragment:
+        if self.condition is None:
+            return compose("")
+        # Aliased inside of a scalar subquery: outside, the rows keep the names by which the function knows them.
+        aliases = [
+            compose("(SELECT ", identifier(_TABLES[row]), ".*) AS ", verbatim(row)) for row in sorted(rows)
+        ]
+        condition = condition_sql(self.condition, self.model)
+        return compose(" WHERE (SELECT ", condition, " FROM ", join(", ", aliases), ")")
+
+    def _check(self, needed: frozenset[str]) -> None:
+        if self.trigger.referencing is None:
+            self._refuse("is for triggers at statement level, after Insert, Update or Delete")
+        for operation in self.trigger.operations:
+            if operation == Truncate:
+                self._refuse("has no rows for TRUNCATE")
+            for row, without in (("old", Insert), ("new", Delete)):
+                if row in needed and operation == without:
+                    self._refuse(f"needs the {row} row, which {operation} does not have")
+
+    def _refuse(self, why: str) -> NoReturn:
+        raise DeclarationError(f'The "{{{self.template}}}" of the trigger "{self.trigger.name}" {why}.')
+
+
+def _rows(needed: frozenset[str]) -> Fragment:
+    """Return the rows under the names by which a function knows them, each with its table's own columns."""
+    if len(needed) == 1:
+        return identifier(*(_TABLES[row] for row in needed))
+    before, after = (
+        compose("(SELECT row_number() OVER () AS ", identifier(_POSITION), ", a AS ", identifier(_ROW), " FROM ",
+                identifier(table), " AS a) AS ", identifier(f"pgmagic_{row}"))
+        for row, table in _TABLES.items()
+    )  # fmt: skip
+    columns = [
+        compose(" CROSS JOIN LATERAL (SELECT (", identifier(f"pgmagic_{row}", _ROW), ").*) AS ", identifier(table))
+        for row, table in _TABLES.items()
+    ]  # fmt: skip
+    return compose(before, " JOIN ", after, " USING (", identifier(_POSITION), ")", *columns)

@@ -1,0 +1,50 @@
+CREATE OR REPLACE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $body$
+BEGIN
+IF TG_OP = 'INSERT' THEN
+RAISE EXCEPTION USING
+  MESSAGE = concat('pgtrigger: Invalid initial state "', coalesce(NEW."title"::text, 'NULL'), '" of field "title" on table rooms_book'),
+  SCHEMA = TG_TABLE_SCHEMA,
+  TABLE = TG_TABLE_NAME,
+  CONSTRAINT = 'rooms.Book:t',
+  DETAIL = (SELECT jsonb_build_object(
+      'operation', lower(TG_OP),
+      'key', jsonb_object_agg(key, coalesce(before.value, after.value)) FILTER (WHERE key IN ('id')),
+      'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown AND TG_OP <> 'INSERT'),
+      'new', jsonb_object_agg(key, after.value) FILTER (WHERE shown AND TG_OP <> 'DELETE'))::text
+    FROM jsonb_each(to_jsonb(OLD)) AS before FULL JOIN jsonb_each(to_jsonb(NEW)) AS after USING (key),
+      LATERAL (SELECT key IN ('title')
+        AND (TG_OP <> 'UPDATE' OR before.value IS DISTINCT FROM after.value)) AS filter(shown)),
+  COLUMN = 'title',
+  HINT = 'A row begins as "draft", "NULL".';
+END IF;
+RAISE EXCEPTION USING
+  MESSAGE = concat('pgtrigger: Invalid transition of field "title" from "', coalesce(OLD."title"::text, 'NULL'), '" to "', coalesce(NEW."title"::text, 'NULL'), '" on table rooms_book'),
+  SCHEMA = TG_TABLE_SCHEMA,
+  TABLE = TG_TABLE_NAME,
+  CONSTRAINT = 'rooms.Book:t',
+  DETAIL = (SELECT jsonb_build_object(
+      'operation', lower(TG_OP),
+      'key', jsonb_object_agg(key, coalesce(before.value, after.value)) FILTER (WHERE key IN ('id')),
+      'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown AND TG_OP <> 'INSERT'),
+      'new', jsonb_object_agg(key, after.value) FILTER (WHERE shown AND TG_OP <> 'DELETE'))::text
+    FROM jsonb_each(to_jsonb(OLD)) AS before FULL JOIN jsonb_each(to_jsonb(NEW)) AS after USING (key),
+      LATERAL (SELECT key IN ('title')
+        AND (TG_OP <> 'UPDATE' OR before.value IS DISTINCT FROM after.value)) AS filter(shown)),
+  COLUMN = 'title',
+  HINT = CASE WHEN (OLD."title" IN ('draft')) THEN 'From "draft" it may go to "out", and under a condition to "o''k".' WHEN (OLD."title" IN ('o''k')) THEN 'From "o''k" it may go under a condition to "out".' ELSE 'No transition leaves this state.' END;
+END;
+$body$;
+CREATE TRIGGER "pgtrigger_t_8e9bead3_i"
+  BEFORE INSERT ON "my Schema"."rooms_book"
+  FOR EACH ROW
+  WHEN ((((NEW."title" IN ('draft') OR NEW."title" IS NULL)) IS NOT TRUE)
+    AND (NEW."good")
+    AND (coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
+  EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
+CREATE TRIGGER "pgtrigger_t_8e9bead3_u"
+  BEFORE UPDATE ON "my Schema"."rooms_book"
+  FOR EACH ROW
+  WHEN (((OLD."title" IS DISTINCT FROM NEW."title") AND (NEW."good"))
+    AND ((((OLD."title" IN ('draft') AND NEW."title" IN ('out'))) OR (((OLD."title" IN ('draft') AND NEW."title" IN ('o''k'))) AND (NEW."pages" > 1)) OR (((OLD."title" IN ('o''k') AND NEW."title" IN ('out'))) AND (OLD.pages = 1 OR true))) IS NOT TRUE)
+    AND (coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
+  EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();

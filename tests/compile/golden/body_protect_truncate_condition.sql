@@ -1,0 +1,53 @@
+CREATE OR REPLACE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $body$
+#variable_conflict use_column
+BEGIN
+IF TG_OP = 'TRUNCATE' THEN
+DECLARE rejected text;
+BEGIN
+SELECT (SELECT jsonb_build_object(
+      'operation', lower('TRUNCATE'),
+      'key', jsonb_object_agg(key, coalesce(before.value, after.value)) FILTER (WHERE key IN ('id')),
+      'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown AND 'TRUNCATE' <> 'INSERT'),
+      'new', jsonb_object_agg(key, after.value) FILTER (WHERE shown AND 'TRUNCATE' <> 'DELETE'))::text
+    FROM jsonb_each(to_jsonb(OLD)) AS before FULL JOIN jsonb_each(to_jsonb(NEW)) AS after USING (key),
+      LATERAL (SELECT key IN ('id', 'title', 'Isbn No', 'pages', 'price', 'printed', 'day', 'length', 'code', 'data', 'raw', 'good', 'ratio', 'order', 'shelf_id', 'created', 'updated', 'doubled')
+        AND ('TRUNCATE' <> 'UPDATE' OR before.value IS DISTINCT FROM after.value)) AS filter(shown)) INTO rejected
+  FROM "my Schema"."rooms_book" AS old, (SELECT) AS new
+  WHERE (OLD."good") LIMIT 1;
+IF FOUND THEN
+RAISE EXCEPTION USING
+  MESSAGE = 'pgtrigger: Cannot delete or truncate rows from rooms_book table',
+  SCHEMA = TG_TABLE_SCHEMA,
+  TABLE = TG_TABLE_NAME,
+  CONSTRAINT = 'rooms.Book:t',
+  DETAIL = rejected;
+END IF;
+END;
+RETURN NULL;
+END IF;
+RAISE EXCEPTION USING
+  MESSAGE = 'pgtrigger: Cannot delete or truncate rows from rooms_book table',
+  SCHEMA = TG_TABLE_SCHEMA,
+  TABLE = TG_TABLE_NAME,
+  CONSTRAINT = 'rooms.Book:t',
+  DETAIL = (SELECT jsonb_build_object(
+      'operation', lower(TG_OP),
+      'key', jsonb_object_agg(key, coalesce(before.value, after.value)) FILTER (WHERE key IN ('id')),
+      'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown AND TG_OP <> 'INSERT'),
+      'new', jsonb_object_agg(key, after.value) FILTER (WHERE shown AND TG_OP <> 'DELETE'))::text
+    FROM jsonb_each(to_jsonb(OLD)) AS before FULL JOIN jsonb_each(to_jsonb(NEW)) AS after USING (key),
+      LATERAL (SELECT key IN ('id', 'title', 'Isbn No', 'pages', 'price', 'printed', 'day', 'length', 'code', 'data', 'raw', 'good', 'ratio', 'order', 'shelf_id', 'created', 'updated', 'doubled')
+        AND (TG_OP <> 'UPDATE' OR before.value IS DISTINCT FROM after.value)) AS filter(shown));
+END;
+$body$;
+CREATE TRIGGER "pgtrigger_t_8e9bead3"
+  BEFORE DELETE ON "my Schema"."rooms_book"
+  FOR EACH ROW
+  WHEN ((OLD."good")
+    AND (coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
+  EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
+CREATE TRIGGER "pgtrigger_t_8e9bead3_t"
+  BEFORE TRUNCATE ON "my Schema"."rooms_book"
+  FOR EACH STATEMENT
+  WHEN ((coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
+  EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
