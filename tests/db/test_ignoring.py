@@ -410,6 +410,7 @@ def test_truncate_and_statement_triggers_are_ignored(live):
     )
     with pgtrigger.ignore(KEEP, "live.Post:whole"):
         live.sql("TRUNCATE live_post")
+        live.sql("INSERT INTO live_post (title) VALUES ('a')")
         live.sql("UPDATE live_post SET title = ''")
     for statement in ("TRUNCATE live_post", "UPDATE live_post SET title = ''"):
         with pytest.raises(TriggerError):
