@@ -12,6 +12,7 @@ colleague could say aloud: what is wrong, what was expected, what was found, wha
     ├── DatabaseUnavailableError (OperationalError)  no server, or one that does not answer
     │   └── EmbeddedServerError                the embedded server could not be started
     ├── InstallationError (DatabaseError)      the database refused a plan; nothing of it was kept
+    │   └── NotInstalledError (ProgrammingError)    it is about a trigger that is not there
     ├── DataLossError                          a plan would drop what holds data
     ├── SchemaError                            a schema that pgmagic may not touch
     ├── HistoryError (RuntimeError)            an event that cannot do what was asked of it
@@ -61,6 +62,10 @@ class EmbeddedServerError(DatabaseUnavailableError):
 
 class InstallationError(PgMagicError, DatabaseError):
     """The database refused a plan; nothing of the plan was kept."""
+
+
+class NotInstalledError(InstallationError, ProgrammingError):
+    """A trigger is to be switched that the database does not have."""
 
 
 class DataLossError(PgMagicError):

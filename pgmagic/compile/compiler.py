@@ -30,11 +30,11 @@ class DeclarationCompiler:
 
     def trigger(self, trigger: Trigger, model: Model) -> DesiredTrigger:
         """Return the function and the triggers that stand for a declaration."""
-        return triggers.compile_trigger(trigger, model, self.target)
+        return triggers.compile_trigger(trigger, model, self._target_of(model))
 
     def body(self, trigger: Trigger, model: Model) -> Body:
         """Return the body of a ready-made trigger."""
-        return Body(render(bodies.body(trigger, model, self.target.schema)))
+        return Body(render(bodies.body(trigger, model, self._target_of(model).schema)))
 
     def template_kwargs(self, model: Model) -> dict[str, Any]:
         """Return what every function's text may name."""
@@ -43,3 +43,8 @@ class DeclarationCompiler:
     def transition_kwargs(self, trigger: Composer, model: Model) -> dict[str, Any]:
         """Return what the text of a statement-level function may name: the rows for which the condition holds."""
         return transitions.transition_kwargs(trigger, model)
+
+    def _target_of(self, model: Model) -> Target:
+        """Return the target of a model; the table of an unmanaged one is somebody else's, wherever it may be."""
+        concrete = model._meta.concrete_model or model
+        return self.target if concrete._meta.managed else Target()

@@ -41,3 +41,14 @@ def set_enabled(schema: str | None, table: str, name: str, state: str) -> str:
 def keep_enabled(schema: str | None, table: str, name: str, state: str) -> tuple[str, ...]:
     """Return what gives a trigger that was just created the state that it had; nothing for the usual state."""
     return () if state == "O" else (set_enabled(schema, table, name, state),)
+
+
+def comment_on_trigger(schema: str | None, table: str, name: str, comment: str | None) -> str:
+    """Return the statement that gives a trigger a comment, or takes it away."""
+    on = identifier(schema, table)
+    return render(compose("COMMENT ON TRIGGER ", identifier(name), " ON ", on, " IS ", literal(comment), ";"))
+
+
+def comment_on_function(schema: str | None, name: str, comment: str | None) -> str:
+    """Return the statement that gives a trigger's function a comment, or takes it away."""
+    return render(compose("COMMENT ON FUNCTION ", identifier(schema, name), "() IS ", literal(comment), ";"))

@@ -55,6 +55,8 @@ class DesiredTrigger:
     function: DesiredFunction
     triggers: tuple[DesiredPgTrigger, ...]
     condition: str
+    # The schema of table and function; without one they are found along the search_path.
+    schema: str | None = None
     with_model: bool = False
 
     def declared_with_model(self) -> DesiredTrigger:
@@ -84,6 +86,8 @@ class DesiredTable:
     columns: tuple[str, ...]
     # The model as `model_state.dump_state` wrote it.
     state: str
+    # The schema in which it is looked for; without one it is found along the search_path.
+    schema: str | None = None
 
     @property
     def declared(self) -> str:

@@ -16,10 +16,11 @@ from pgmagic.declare.conditions import table_fields
 Model = type[models.Model]
 
 
-def compile_table(model: Model) -> DesiredTable:
+def compile_table(model: Model, schema: str | None = None) -> DesiredTable:
     """Return the statements that create a model's table, and behind them those that refer to other tables.
 
-    Names are not qualified: tables are made in the first schema of the session's `search_path`.
+    Names are not qualified: tables are made in the first schema of the session's `search_path`. A schema says where
+    the table is looked for.
     """
     check_table_name(model)
     editor: Any = DatabaseSchemaEditor(offline_connection(), collect_sql=True, atomic=False)
@@ -33,4 +34,5 @@ def compile_table(model: Model) -> DesiredTable:
         deferred=tuple(str(statement) + ";" for statement in editor.deferred_sql),
         state=dump_state(model),
         columns=tuple(str(field.column) for field in table_fields(model)),
+        schema=schema,
     )

@@ -69,6 +69,7 @@ def compile_trigger(trigger: Trigger, model: Model, target: Target) -> DesiredTr
         function=function,
         triggers=tuple(_pg_trigger(trigger, model, target, part) for part in _parts(trigger)),
         condition=render(condition_sql(condition, model)) if condition is not None else "",
+        schema=target.schema,
     )
 
 

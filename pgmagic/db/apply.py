@@ -211,7 +211,7 @@ def _leave_marks(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> None
 def _as_json(marking: Marking) -> dict[str, Any]:
     return {
         "name": marking.name, "table": marking.table, "uri": marking.uri, "declared": marking.declared,
-        "with_model": marking.with_model,
+        "schema": marking.schema, "with_model": marking.with_model,
     }  # fmt: skip
 
 
@@ -230,14 +230,16 @@ _MARK = """
 DECLARE
   marking record;
   path text := current_setting('search_path');
+  place text;
   relation regclass;
   function regprocedure;
   note json;
 BEGIN
   FOR marking IN SELECT * FROM jsonb_to_recordset({markings}::jsonb)
-      AS m(name text, "table" text, uri text, declared text, with_model boolean) LOOP
-    relation := to_regclass(quote_ident(marking."table"));
-    function := to_regprocedure(quote_ident(marking.name) || '()');
+      AS m(name text, "table" text, schema text, uri text, declared text, with_model boolean) LOOP
+    place := coalesce(quote_ident(marking.schema) || '.', '');
+    relation := to_regclass(place || quote_ident(marking."table"));
+    function := to_regprocedure(place || quote_ident(marking.name) || '()');
     PERFORM set_config('search_path', '', true);
     IF marking."table" IS NULL THEN
       SELECT json_build_object('pgmagic', marking.uri, 'declared', marking.declared, 'stored', {stored_function},

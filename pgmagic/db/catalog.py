@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, LiteralString
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from pgmagic.plan.state import Installed, InstalledTable, InstalledTrigger, Mark
+from pgmagic.plan.state import Installed, InstalledFunction, InstalledTable, InstalledTrigger, Mark
 
 # The table in which a schema remembers from which declaration its tables were made.
 STATE_TABLE = "pgmagic_model"
@@ -22,45 +22,62 @@ STATE_TABLE = "pgmagic_model"
 STORED_TRIGGER = "md5(pg_get_triggerdef(t.oid))"
 STORED_FUNCTION = "md5(concat_ws('|', p.prosrc, p.proconfig::text, p.prosecdef::text, p.prolang::text))"
 
-_PIN_PATH = """
-SELECT set_config('pgmagic.schemas', current_schemas(false)::text, true),
+
+def _pin_path(schemas: LiteralString) -> LiteralString:
+    """Return what notes the search_path and the schemas to be read, then empties the path."""
+    return f"""
+SELECT set_config('pgmagic.path', current_schemas(false)::text, true),
+       set_config('pgmagic.schemas', ({schemas})::text, true),
        set_config('pgmagic.search_path', current_setting('search_path'), true),
        set_config('search_path', '', true)"""
+
+
+_SEARCHED = _pin_path("current_schemas(false)")
+# The temporary ones are left out, those of this session too.
+_EVERY = _pin_path(
+    "SELECT array_agg(nspname) FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
+)
 
 _RESTORE_PATH = """
 SELECT set_config('search_path', current_setting('pgmagic.search_path'), true)"""
 
-_SCHEMAS = "current_setting('pgmagic.schemas')::name[]"
-
+# Of a partitioned table's triggers, those of its partitions are copies, which come and go with it.
 _CATALOG = f"""
-WITH searched AS (SELECT oid, nspname, array_position({_SCHEMAS}, nspname) AS place
-                  FROM pg_namespace WHERE nspname = ANY ({_SCHEMAS})),
-tables AS (SELECT c.oid, c.relname, s.nspname, s.place
-           FROM pg_class AS c JOIN searched AS s ON s.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'f'))
-SELECT
-  (SELECT nspname FROM searched ORDER BY place LIMIT 1),
-  jsonb_build_array((SELECT jsonb_object_agg(relname, jsonb_build_array(nspname, columns)) FROM (
-     SELECT DISTINCT ON (c.relname) c.relname, c.nspname,
+WITH searched AS (SELECT oid, nspname FROM pg_namespace
+                  WHERE nspname = ANY (current_setting('pgmagic.schemas')::name[])),
+tables AS (SELECT c.oid, c.relname, c.relkind, s.nspname
+           FROM pg_class AS c JOIN searched AS s ON s.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'f')),
+triggers AS (SELECT t.*, c.nspname, c.relname, c.relkind FROM pg_trigger AS t JOIN tables AS c ON c.oid = t.tgrelid
+             WHERE NOT t.tgisinternal AND t.tgparentid = 0),
+marked AS (SELECT objoid, description FROM pg_description
+           WHERE classoid = 'pg_proc'::regclass AND objsubid = 0 AND description LIKE '{{"pgmagic"%'),
+ours AS (SELECT p.oid, p.proname, p.prorettype, s.nspname, d.description
+         FROM marked AS d JOIN pg_proc AS p ON p.oid = d.objoid JOIN searched AS s ON s.oid = p.pronamespace)
+SELECT jsonb_build_array(
+  current_setting('pgmagic.path')::name[],
+  (SELECT jsonb_agg(jsonb_build_array(nspname, relname,
             (SELECT coalesce(jsonb_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_attribute AS a
-             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
-     FROM tables AS c ORDER BY c.relname, c.place) AS visible),
-  (SELECT jsonb_object_agg(p.proname, d.description) FROM pg_proc AS p
-     JOIN searched AS s ON s.oid = p.pronamespace
-     JOIN pg_description AS d ON d.objoid = p.oid AND d.classoid = 'pg_proc'::regclass
-     WHERE d.description LIKE '{{"pgmagic"%' AND p.prorettype <> 'trigger'::regtype
-       AND s.place = (SELECT min(place) FROM searched)),
+             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped))) FROM tables AS c),
+  (SELECT jsonb_object_agg(proname, description) FROM ours
+   WHERE prorettype <> 'trigger'::regtype AND nspname = (current_setting('pgmagic.path')::name[])[1]),
+  (SELECT jsonb_agg(jsonb_build_array(p.oid::int8, n.nspname, p.proname, obj_description(p.oid, 'pg_proc'),
+                                      {STORED_FUNCTION}, pg_get_functiondef(p.oid),
+                                      p.oid IN (SELECT oid FROM ours)))
+   FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+   WHERE p.oid IN (SELECT tgfoid FROM triggers)
+      OR p.oid IN (SELECT oid FROM ours WHERE prorettype = 'trigger'::regtype)),
   (SELECT jsonb_agg(jsonb_build_array(
-       c.nspname, c.relname, t.tgname, t.tgtype, t.tgdeferrable, t.tginitdeferred,
+       t.nspname, t.relname, t.tgname, t.tgtype, t.tgdeferrable, t.tginitdeferred,
        (SELECT jsonb_agg(a.attname ORDER BY a.attnum) FROM pg_attribute AS a
         WHERE a.attrelid = t.tgrelid AND a.attnum = ANY (t.tgattr)),
-       pg_get_triggerdef(t.oid), t.tgenabled, obj_description(t.oid, 'pg_trigger'), {STORED_TRIGGER},
-       n.nspname, p.proname, obj_description(p.oid, 'pg_proc'), {STORED_FUNCTION})
-       ORDER BY c.place, c.relname, t.tgname)
-   FROM pg_trigger AS t
-     JOIN tables AS c ON c.oid = t.tgrelid
-     JOIN pg_proc AS p ON p.oid = t.tgfoid
-     JOIN pg_namespace AS n ON n.oid = p.pronamespace
-   WHERE NOT t.tgisinternal))::text
+       pg_get_triggerdef(t.oid), t.tgenabled, obj_description(t.oid, 'pg_trigger'), {STORED_TRIGGER}, t.tgfoid::int8,
+       CASE t.relkind WHEN 'p' THEN
+         (SELECT jsonb_agg(part.relid::regclass::text ORDER BY 1) FROM pg_partition_tree(t.tgrelid) AS part
+            JOIN pg_trigger AS copy ON copy.tgrelid = part.relid
+          WHERE part.level > 0 AND copy.tgparentid <> 0 AND copy.tgname = t.tgname
+            AND copy.tgenabled <> t.tgenabled) END)
+       ORDER BY array_position(current_setting('pgmagic.path')::name[], t.nspname), t.nspname, t.relname, t.tgname)
+   FROM triggers AS t))::text
 """  # noqa: S608 - constants of ours
 
 _STATE = f"SELECT table_name, declared, state FROM {STATE_TABLE}"  # noqa: S608 - a constant of ours
@@ -70,26 +87,40 @@ _WHEN = re.compile(r" WHEN \((.*)\) EXECUTE (?:FUNCTION|PROCEDURE) ", re.DOTALL)
 
 def read_catalog(connection: BaseDatabaseWrapper) -> Installed:
     """Return what the schemas of the session's `search_path` hold; takes no lock that a writer would notice."""
+    return _read(connection, _SEARCHED)
+
+
+def read_whole_catalog(connection: BaseDatabaseWrapper) -> Installed:
+    """Return what every schema holds but those of the system; names still resolve along the `search_path`."""
+    return _read(connection, _EVERY)
+
+
+def _read(connection: BaseDatabaseWrapper, pin_path: LiteralString) -> Installed:
     connection.ensure_connection()
     raw: Any = connection.connection
     with connection.wrap_database_errors, raw.cursor() as cursor:
-        cursor.execute(f"{_PIN_PATH};{_CATALOG};{_RESTORE_PATH}")
+        cursor.execute(f"{pin_path};{_CATALOG};{_RESTORE_PATH}")
         cursor.nextset()
-        schema, found = cursor.fetchone()
-        tables, routines, triggers = (part or [] for part in json.loads(found))
-        tables = dict(tables)
+        path, tables, routines, functions, triggers = (
+            part or [] for part in json.loads(cursor.fetchone()[0])
+        )
+        here = path[0] if path else None
         remembered: dict[str, tuple[str, str]] = {}
-        if STATE_TABLE in tables and tables[STATE_TABLE][0] == schema:
+        if any((schema, name) == (here, STATE_TABLE) for schema, name, _ in tables):
             cursor.execute(_STATE)
             remembered = {name: (declared, state) for name, declared, state in cursor.fetchall()}
+    own = getattr(connection, "own_schema", None)
+    known = {oid: InstalledFunction(*rest) for oid, *rest, _ in functions}
     return Installed(
-        schema=schema,
-        tables={
-            name: _installed_table(name, columns, where, remembered if where == schema else {})
-            for name, (where, columns) in tables.items()
-        },
+        search_path=tuple(path),
+        home=(own,) if own else tuple(path),
+        tables=tuple(
+            _installed_table(name, columns, schema, remembered if schema == here else {})
+            for schema, name, columns in tables
+        ),
         routines={name: Mark.from_comment(comment) for name, comment in dict(routines).items()},
-        triggers=tuple(_installed_trigger(*row) for row in triggers),
+        triggers=tuple(_installed_trigger(known, *row) for row in triggers),
+        functions=tuple(known[oid] for oid, *_, is_ours in functions if is_ours),
     )
 
 
@@ -101,6 +132,7 @@ def _installed_table(
 
 
 def _installed_trigger(
+    functions: dict[int, InstalledFunction],
     schema: str,
     table: str,
     name: str,
@@ -109,13 +141,20 @@ def _installed_trigger(
     deferred: bool,
     columns: list[str] | None,
     definition: str,
-    *rest: Any,
+    enabled: str,
+    comment: str | None,
+    stored: str,
+    function: int,
+    apart: list[str] | None,
 ) -> InstalledTrigger:
     fires = describe_kind(kind, columns or [])
     if deferrable:
         fires += " · DEFERRED" if deferred else " · IMMEDIATE"
     when = _WHEN.search(definition)
-    return InstalledTrigger(schema, table, name, fires, when[1] if when else "", definition, *rest)
+    return InstalledTrigger(
+        schema, table, name, fires, when[1] if when else "", definition, enabled, comment, stored,
+        functions[function], tuple(apart or ()),
+    )  # fmt: skip
 
 
 def describe_kind(kind: int, columns: list[str]) -> str:

@@ -80,7 +80,7 @@ def plan_with_evolutions(
 
 
 def _was_made_differently(table: DesiredTable, installed: Installed) -> bool:
-    existing = installed.tables.get(table.table)
+    existing = installed.table(table.table, table.schema)
     return existing is not None and existing.declared not in (None, table.declared)
 
 
@@ -96,7 +96,8 @@ def _project_states(
             before.add_model(ModelState.from_model(model))
             after.add_model(ModelState.from_model(model))
         else:
-            before.add_model(load_state(str(installed.tables[table.table].state)))
+            existing = installed.table(table.table, table.schema)
+            before.add_model(load_state(str(existing.state if existing else None)))
             after.add_model(load_state(table.state))
     return before, after
 

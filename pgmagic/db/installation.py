@@ -1,24 +1,81 @@
-"""Installing, dropping, enabling and disabling declared triggers, each call in one transaction."""
+"""Installing, dropping, enabling and disabling declared triggers: all URIs of a call together, or none."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
-from django.db import connections, models, router
+from django.conf import settings
+from django.db import connections, models, router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg.pq import TransactionStatus
 
-from pgmagic.compile import ddl
 from pgmagic.compile.desired import Desired, DesiredTrigger
 from pgmagic.db.apply import plan_and_apply
 from pgmagic.db.catalog import read_catalog
 from pgmagic.declare import registry
 from pgmagic.declare.trigger import Trigger
-from pgmagic.errors import InstallationError
-from pgmagic.plan.diff import drop_steps, plan_changes
-from pgmagic.plan.state import Installed, InstalledTrigger
+from pgmagic.plan.diff import plan_changes
+from pgmagic.plan.drops import plan_pruning, plan_uninstalling, prunable_triggers
+from pgmagic.plan.restoring import plan_restoring
+from pgmagic.plan.state import Installed
 from pgmagic.plan.status import UNALLOWED, trigger_status
-from pgmagic.plan.steps import Plan, Step
+from pgmagic.plan.steps import Plan
+from pgmagic.plan.switching import plan_disabling, plan_enabling
 
 Model = type[models.Model]
+Declared = tuple[Model, Trigger]
+Planner = Callable[[Sequence[DesiredTrigger], Installed], Plan]
+
+
+def install(*uris: str, database: str | None = None) -> Restoration:
+    """Install registered triggers, all of them without a URI, on a database or on every one that a router allows.
+
+    Without a URI, triggers that are no longer registered are dropped, too, if `PGTRIGGER_PRUNE_ON_INSTALL` says so.
+    As a context manager, it leaves everything as it was before.
+
+    Raises:
+        UnknownTriggerError: nothing is registered under a URI.
+        InstallationError: a database refused; nothing was kept on any.
+    """
+    return _change(registry.registered(*uris), _aliases(database), _with_pruning(_plan_installing, uris))
+
+
+def uninstall(*uris: str, database: str | None = None) -> Restoration:
+    """Drop registered triggers, all of them without a URI, with their functions; see `install`."""
+    return _change(registry.registered(*uris), _aliases(database), _with_pruning(plan_uninstalling, uris))
+
+
+def enable(*uris: str, database: str | None = None) -> Restoration:
+    """Let registered triggers, all of them without a URI, fire in ordinary sessions; see `install`.
+
+    Raises:
+        NotInstalledError: one of them is not installed; then none is enabled.
+    """
+    return _change(registry.registered(*uris), _aliases(database), plan_enabling)
+
+
+def disable(*uris: str, database: str | None = None) -> Restoration:
+    """Keep registered triggers, all of them without a URI, from firing in every session; see `enable`."""
+    return _change(registry.registered(*uris), _aliases(database), plan_disabling)
+
+
+def prune(database: str | None = None) -> None:
+    """Drop the triggers that pgmagic installed and that are not registered, and functions left without a trigger."""
+    _apply_to_each(
+        _aliases(database), lambda _alias: lambda installed: plan_pruning(installed, _registered_uris())
+    )
+
+
+def prunable(database: str | None = None) -> list[tuple[str, str, bool, str]]:
+    """Return (table, name in Postgres, enabled, database) of the triggers that `prune` would drop."""
+    return [
+        (found.table, found.name, found.is_enabled, alias)
+        for alias in _aliases(database)
+        for found in prunable_triggers(read_catalog(connections[alias]), _registered_uris())
+    ]
 
 
 def compiled(model: Model, trigger: Trigger) -> DesiredTrigger:
@@ -27,33 +84,65 @@ def compiled(model: Model, trigger: Trigger) -> DesiredTrigger:
     return desired.declared_with_model() if registry.is_declared_with_model(trigger, model) else desired
 
 
+@dataclass(frozen=True)
+class _Before:
+    """What one database held of some triggers."""
+
+    alias: str
+    triggers: Sequence[DesiredTrigger]
+    installed: Installed
+
+
+class Restoration(AbstractContextManager[None]):
+    """What a change returns: at the end of a `with` block, triggers are what they were before it, come what may."""
+
+    def __init__(self, before: Sequence[_Before]) -> None:
+        self._before = before
+
+    def __repr__(self) -> str:
+        uris = {trigger.uri: None for before in self._before for trigger in before.triggers}
+        return f"<changed: {', '.join(uris) or 'nothing'}>"
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_exception: object) -> None:
+        # A transaction in error is rolled back, and takes the change with it.
+        by_alias = {
+            before.alias: before for before in self._before if not _is_in_error(connections[before.alias])
+        }
+        _apply_to_each(
+            list(by_alias),
+            lambda alias: (
+                lambda installed: plan_restoring(
+                    by_alias[alias].triggers, by_alias[alias].installed, installed
+                )
+            ),
+        )
+
+
 class LiveDatabase:
     """What `declare.delegates` asks of a database."""
 
-    def install(self, model: Model, trigger: Trigger, database: str | None) -> None:
+    def install(self, model: Model, trigger: Trigger, database: str | None) -> Restoration:
         """Install one trigger, or replace what is installed of it.
 
         Raises:
             InstallationError: the database refused it; nothing of it was kept.
         """
-        desired = Desired(triggers=[compiled(model, trigger)])
-        _apply(model, database, lambda installed: plan_changes(desired, installed))
+        return _change([(model, trigger)], [database or "default"], _plan_installing)
 
-    def uninstall(self, model: Model, trigger: Trigger, database: str | None) -> None:
+    def uninstall(self, model: Model, trigger: Trigger, database: str | None) -> Restoration:
         """Drop one trigger and its function; nothing happens where it is not installed."""
-        _apply(
-            model,
-            database,
-            lambda installed: Plan(list(drop_steps(_installed_parts(installed, model, trigger)))),
-        )
+        return _change([(model, trigger)], [database or "default"], plan_uninstalling)
 
-    def enable(self, model: Model, trigger: Trigger, database: str | None) -> None:
+    def enable(self, model: Model, trigger: Trigger, database: str | None) -> Restoration:
         """Let one trigger fire in ordinary sessions."""
-        _apply(model, database, lambda installed: _enabling(installed, model, trigger, "O"))
+        return _change([(model, trigger)], [database or "default"], plan_enabling)
 
-    def disable(self, model: Model, trigger: Trigger, database: str | None) -> None:
+    def disable(self, model: Model, trigger: Trigger, database: str | None) -> Restoration:
         """Keep one trigger from firing, in every session."""
-        _apply(model, database, lambda installed: _enabling(installed, model, trigger, "D"))
+        return _change([(model, trigger)], [database or "default"], plan_disabling)
 
     def installation_status(
         self, model: Model, trigger: Trigger, database: str | None
@@ -71,41 +160,79 @@ class LiveDatabase:
             return cursor.fetchall() if fetchall else None
 
 
-def _apply(model: Model, database: str | None, plan: Any) -> None:
-    alias = database or "default"
-    if not router.allow_migrate_model(alias, model):
-        return
-    applied = plan_and_apply(connections[alias], plan)
-    if applied.error is not None:
-        raise applied.error
+def _plan_installing(triggers: Sequence[DesiredTrigger], installed: Installed) -> Plan:
+    return plan_changes(Desired(triggers=triggers), installed)
 
 
-def _installed_parts(installed: Installed, model: Model, trigger: Trigger) -> list[InstalledTrigger]:
-    """Return what is installed of a trigger, also what a former declaration of it needed."""
-    uri, names = trigger.get_uri(model), {part.name for part in compiled(model, trigger).triggers}
-    return [
-        found
-        for found in installed.triggers_on(model._meta.db_table)
-        if found.name in names or (found.mark is not None and found.mark.uri == uri)
-    ]
+def _with_pruning(planner: Planner, uris: Sequence[str]) -> Planner:
+    """Return a planner that also prunes, where that belongs to installing all triggers."""
+    if uris or not getattr(settings, "PGTRIGGER_PRUNE_ON_INSTALL", True):
+        return planner
+
+    def plan(triggers: Sequence[DesiredTrigger], installed: Installed) -> Plan:
+        pruning = plan_pruning(installed, _registered_uris())
+        return Plan([*pruning.steps, *planner(triggers, installed).steps])
+
+    return plan
 
 
-def _enabling(installed: Installed, model: Model, trigger: Trigger, state: str) -> Plan:
-    parts = _installed_parts(installed, model, trigger)
-    if not parts:
-        raise InstallationError(
-            f"{trigger.get_uri(model)} is not installed, so it cannot be enabled or disabled."
-        )
-    return Plan(
-        [
-            Step(
-                trigger.get_uri(model),
-                "trigger",
-                "replace",
-                (ddl.set_enabled(part.schema, part.table, part.name, state),),
-                fires=part.fires,
-                condition=part.condition,
-            )
-            for part in parts
+def _registered_uris() -> set[str]:
+    return {trigger.get_uri(model) for model, trigger in registry.registered()}
+
+
+def _aliases(database: str | None) -> list[str]:
+    """Return the databases that a call is about; without a name, every Postgres."""
+    if database is not None:
+        return [database]
+    return [alias for alias in connections if connections[alias].vendor == "postgresql"]
+
+
+def _change(declared: Sequence[Declared], aliases: Sequence[str], planner: Planner) -> Restoration:
+    """Carry out what a planner says about the triggers that each database may have; return the way back."""
+    desired = {trigger.get_uri(model): compiled(model, trigger) for model, trigger in declared}
+    before: list[_Before] = []
+
+    def plan_for(alias: str) -> Callable[[Installed], Plan]:
+        triggers = [
+            desired[trigger.get_uri(model)]
+            for model, trigger in declared
+            if router.allow_migrate_model(alias, model)
         ]
+
+        def plan(installed: Installed) -> Plan:
+            before.append(_Before(alias, triggers, installed))
+            return planner(triggers, installed)
+
+        return plan
+
+    _apply_to_each(aliases, plan_for)
+    return Restoration(before)
+
+
+def _apply_to_each(aliases: Sequence[str], plan_for: Callable[[str], Callable[[Installed], Plan]]) -> None:
+    """Carry out a plan on each database, or on none.
+
+    Raises:
+        InstallationError: a database refused.
+    """
+    with _in_one_transaction(aliases):
+        for alias in aliases:
+            applied = plan_and_apply(connections[alias], plan_for(alias))
+            if applied.error is not None:
+                raise applied.error
+
+
+@contextmanager
+def _in_one_transaction(aliases: Sequence[str]) -> Iterator[None]:
+    """Let what happens on several databases be kept on all of them or on none; one plan is a transaction by itself."""
+    with ExitStack() as stack:
+        for alias in aliases if len(aliases) > 1 else ():
+            stack.enter_context(transaction.atomic(using=alias))
+        yield
+
+
+def _is_in_error(connection: BaseDatabaseWrapper) -> bool:
+    raw: Any = connection.connection
+    return connection.needs_rollback or (
+        raw is not None and raw.info.transaction_status == TransactionStatus.INERROR
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from django.db import models
 
     from pgmagic.declare.composer import Composer
@@ -49,16 +51,16 @@ class Compiler(Protocol):
 class Database(Protocol):
     """What `db/` does for a declaration."""
 
-    def install(self, model: Model, trigger: Trigger, database: str | None) -> None:
+    def install(self, model: Model, trigger: Trigger, database: str | None) -> AbstractContextManager[None]:
         """Install one trigger, in one transaction."""
 
-    def uninstall(self, model: Model, trigger: Trigger, database: str | None) -> None:
+    def uninstall(self, model: Model, trigger: Trigger, database: str | None) -> AbstractContextManager[None]:
         """Drop one trigger and its function, in one transaction."""
 
-    def enable(self, model: Model, trigger: Trigger, database: str | None) -> None:
+    def enable(self, model: Model, trigger: Trigger, database: str | None) -> AbstractContextManager[None]:
         """Enable one trigger."""
 
-    def disable(self, model: Model, trigger: Trigger, database: str | None) -> None:
+    def disable(self, model: Model, trigger: Trigger, database: str | None) -> AbstractContextManager[None]:
         """Disable one trigger."""
 
     def installation_status(

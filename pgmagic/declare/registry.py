@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from django.db import models
@@ -49,6 +49,30 @@ def remove(model: Model, trigger: Trigger) -> None:
     if uri not in _registry:
         raise UnknownTriggerError(_unknown(uri))
     _forget(uri)
+
+
+class Former(AbstractContextManager[None]):
+    """What was registered under some URIs; leaving its `with` block registers that again."""
+
+    def __init__(self, uris: Iterable[str]) -> None:
+        self._entries = {uri: (_registry.get(uri), uri in _declared_with_model) for uri in uris}
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_exception: object) -> None:
+        for uri, (entry, with_model) in self._entries.items():
+            _registry.pop(uri, None)
+            _declared_with_model.discard(uri)
+            if entry is not None:
+                _registry[uri] = entry
+            if with_model:
+                _declared_with_model.add(uri)
+
+
+def remember(uris: Iterable[str]) -> Former:
+    """Return what is registered under URIs, as a context manager that puts it back."""
+    return Former(uris)
 
 
 def declare_with_model(trigger: Trigger, model: Model) -> None:

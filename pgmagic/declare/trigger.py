@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 from django.db import models
@@ -207,35 +208,39 @@ class Trigger:
         """Return the function and the triggers that stand for it in Postgres; nothing is executed."""
         return delegates.compiler.trigger(self, model)
 
-    def register(self, *models: Model) -> None:
-        """Register it for models."""
+    def register(self, *models: Model) -> AbstractContextManager[None]:
+        """Register it for models; as a context manager, for the block only."""
+        former = registry.remember(self.get_uri(model) for model in models)
         for model in models:
             registry.add(model, self)
+        return former
 
-    def unregister(self, *models: Model) -> None:
-        """Take it off models."""
+    def unregister(self, *models: Model) -> AbstractContextManager[None]:
+        """Take it off models; as a context manager, for the block only."""
+        former = registry.remember(self.get_uri(model) for model in models)
         for model in models:
             registry.remove(model, self)
+        return former
 
     def is_registered(self, model: Model) -> bool:
         """Return whether it is registered for a model."""
         return registry.find(self.get_uri(model)) == (model, self)
 
-    def install(self, model: Model, database: str | None = None) -> None:
-        """Install it, in one transaction."""
-        delegates.database.install(model, self, database)
+    def install(self, model: Model, database: str | None = None) -> AbstractContextManager[None]:
+        """Install it, in one transaction; as a context manager, for the block only."""
+        return delegates.database.install(model, self, database)
 
-    def uninstall(self, model: Model, database: str | None = None) -> None:
-        """Drop it and its function, in one transaction."""
-        delegates.database.uninstall(model, self, database)
+    def uninstall(self, model: Model, database: str | None = None) -> AbstractContextManager[None]:
+        """Drop it and its function, in one transaction; as a context manager, for the block only."""
+        return delegates.database.uninstall(model, self, database)
 
-    def enable(self, model: Model, database: str | None = None) -> None:
-        """Let it fire."""
-        delegates.database.enable(model, self, database)
+    def enable(self, model: Model, database: str | None = None) -> AbstractContextManager[None]:
+        """Let it fire; as a context manager, for the block only."""
+        return delegates.database.enable(model, self, database)
 
-    def disable(self, model: Model, database: str | None = None) -> None:
-        """Keep it installed but never fire, for every session, until it is enabled."""
-        delegates.database.disable(model, self, database)
+    def disable(self, model: Model, database: str | None = None) -> AbstractContextManager[None]:
+        """Keep it installed, but let it fire for no session; as a context manager, for the block only."""
+        return delegates.database.disable(model, self, database)
 
     def get_installation_status(self, model: Model, database: str | None = None) -> tuple[str, bool | None]:
         """Return INSTALLED, OUTDATED, UNINSTALLED or UNALLOWED, and whether it is enabled (None: not installed)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,8 +23,7 @@ from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import DeclarationError, InstallationError
 from pgmagic.frames.installation import InstallationFrame, InstallationRow, installation_frame
 from pgmagic.notebook.cells import execute, namespace_restored_on_error, parse_cell
-from pgmagic.plan.state import Installed
-from pgmagic.plan.steps import Outcome, Plan
+from pgmagic.plan.steps import Outcome
 
 Model = type[models.Model]
 
@@ -57,7 +56,7 @@ def install_cell(shell: InteractiveShell, source: str, app_label: str, wishes: W
     """
     try:
         with _declared(shell, source, app_label) as (declaration, desired):
-            applied = plan_and_apply(connection, _planner(desired, wishes))
+            applied = plan_and_apply(connection, plan_with_evolutions(connection, desired, wishes))
             result = CellResult(_frame(applied.outcomes), _full_sql(desired), applied.error)
             if applied.error is not None:
                 raise _NotKept(result)
@@ -71,16 +70,11 @@ def plan_cell(shell: InteractiveShell, source: str, app_label: str, wishes: Wish
     """Run a cell of declarations and plan their installation; nothing is kept."""
     try:
         with _declared(shell, source, app_label) as (_, desired):
-            plan = plan_only(connection, _planner(desired, wishes))
+            plan = plan_only(connection, plan_with_evolutions(connection, desired, wishes))
             frame = _frame([Outcome(step, "planned") for step in plan.steps])
             raise _NotKept(CellResult(frame, _full_sql(desired)))
     except _NotKept as unkept:
         return unkept.result
-
-
-def _planner(desired: Desired, wishes: Wishes) -> Callable[[Installed], Plan]:
-    plan = plan_with_evolutions(connection, desired, wishes)
-    return lambda installed: plan(installed.within(backend.choice.schema))
 
 
 @contextmanager
@@ -115,7 +109,7 @@ def _desired(declared: list[Model]) -> Desired:
     triggers = list(dict.fromkeys([*registry.registered_in_block(), *_triggers_on(declared)]))
     event_models = [model for model in declared if hasattr(model, "pgh_tracked_model")]
     return Desired(
-        tables=[compile_table(model) for model in _with_referred_models(declared)],
+        tables=[compile_table(model, backend.choice.schema) for model in _with_referred_models(declared)],
         routines=compile_routines(event_models, Target(backend.choice.schema)),
         triggers=[compiled(model, trigger) for model, trigger in triggers],
         owned_labels=frozenset(model._meta.label for model in declared),

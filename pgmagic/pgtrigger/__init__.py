@@ -4,7 +4,15 @@ The names, signatures and semantics are those of django-pgtrigger 4.17; the impl
 """
 
 from pgmagic.compile.compiler import DeclarationCompiler
-from pgmagic.db.installation import LiveDatabase
+from pgmagic.db.installation import (
+    LiveDatabase,
+    disable,
+    enable,
+    install,
+    prunable,
+    prune,
+    uninstall,
+)
 from pgmagic.db.prepare import prepare_every_connection
 from pgmagic.db.runtime.ignoring import ignoring as ignore
 from pgmagic.db.runtime.ignoring import is_ignored
@@ -89,8 +97,14 @@ __all__ = [
     "UpdateOf",
     "UpdateSearchVector",
     "When",
+    "disable",
+    "enable",
     "ignore",
+    "install",
     "is_ignored",
+    "prunable",
+    "prune",
     "register",
     "registered",
+    "uninstall",
 ]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
 from pgmagic.compile import ddl
 from pgmagic.compile.desired import Desired, DesiredPgTrigger, DesiredRoutine, DesiredTable, DesiredTrigger
 from pgmagic.errors import InstallationError
-from pgmagic.plan.state import Installed, InstalledTrigger, Mark
+from pgmagic.plan.drops import drop_steps
+from pgmagic.plan.state import Installed, InstalledFunction, InstalledTrigger, Mark
 from pgmagic.plan.steps import Evolution, Marking, Plan, Remembered, Step
 
 
@@ -29,7 +30,7 @@ def plan_changes(
     moved = _moved_triggers(desired, installed, evolutions, stale)
     return Plan(
         [
-            *drop_steps(stale, kept_functions={trigger.function.name for trigger in desired.triggers}),
+            *drop_steps(stale, installed, {trigger.function.name for trigger in desired.triggers}),
             *(_table_step(table, installed) for table in desired.tables),
             *_evolution_steps(desired, evolutions, moved),
             *(_routine_step(routine, installed) for routine in desired.routines),
@@ -40,7 +41,7 @@ def plan_changes(
 
 
 def _table_step(table: DesiredTable, installed: Installed) -> Step:
-    existing = installed.tables.get(table.table)
+    existing = installed.table(table.table, table.schema)
     remember = Remembered(table.table, table.label, table.declared, table.state)
     if existing is None:
         return Step(table.label, table.kind, "create", table.create, table.deferred, remember=remember)
@@ -82,11 +83,7 @@ def _moved_triggers(
     """Return the triggers of ours on tables whose columns are moved under them."""
     labels = {label for label, evolution in evolutions.items() if evolution.moves_columns}
     tables = {table.table for table in desired.tables if table.label in labels}
-    return [
-        trigger
-        for trigger in installed.triggers
-        if trigger.mark is not None and trigger.table in tables and trigger not in stale
-    ]
+    return [trigger for trigger in installed.own_triggers if trigger.table in tables and trigger not in stale]
 
 
 def _put_back(desired: Desired, moved: Sequence[InstalledTrigger]) -> Iterator[Step]:
@@ -104,7 +101,9 @@ def _put_back(desired: Desired, moved: Sequence[InstalledTrigger]) -> Iterator[S
             (f"{trigger.definition};", *enabling),
             fires=trigger.fires,
             condition=trigger.condition,
-            marking=Marking(trigger.name, mark.uri, mark.declared, trigger.table, mark.with_model),
+            marking=Marking(
+                trigger.name, mark.uri, mark.declared, trigger.table, trigger.schema, mark.with_model
+            ),
         )
 
 
@@ -130,48 +129,67 @@ def _routine_step(routine: DesiredRoutine, installed: Installed) -> Step:
 def _trigger_steps(
     trigger: DesiredTrigger, installed: Installed, moved: Sequence[InstalledTrigger]
 ) -> Iterator[Step]:
-    found = [
-        (pg_trigger, installed.trigger(trigger.table, pg_trigger.name)) for pg_trigger in trigger.triggers
-    ]
-    yield _function_step(trigger, [existing for _, existing in found if existing])
-    for pg_trigger, existing in found:
-        step = _pg_trigger_step(trigger, pg_trigger, existing)
-        yield _created_again(trigger, pg_trigger, step, existing) if existing in moved else step
+    function_step = _function_step(trigger, installed)
+    yield function_step
+    for part in trigger.triggers:
+        existing = installed.trigger(trigger.table, part.name, trigger.schema)
+        # A function that is created anew in another schema is not the one that the trigger calls.
+        calls_it = existing is None or existing.function.schema == (trigger.schema or installed.schema)
+        stays = calls_it or not function_step.changes
+        step = _pg_trigger_step(trigger, part, existing, stays=stays)
+        yield _created_again(trigger, part, step, existing) if existing in moved else step
 
 
 def _created_again(
-    trigger: DesiredTrigger, pg_trigger: DesiredPgTrigger, step: Step, existing: InstalledTrigger | None
+    trigger: DesiredTrigger, part: DesiredPgTrigger, step: Step, existing: InstalledTrigger | None
 ) -> Step:
     """Return the step for a trigger that was taken away while its table was altered."""
     state = existing.enabled if existing else "O"
     table = existing.schema if existing else None
-    enabling = ddl.keep_enabled(table, trigger.table, pg_trigger.name, state)
-    marking = Marking(pg_trigger.name, trigger.uri, pg_trigger.declared, trigger.table, trigger.with_model)
-    return replace(step, action="replace", sql=(pg_trigger.create, *enabling), marking=marking)
+    enabling = ddl.keep_enabled(table, trigger.table, part.name, state)
+    return replace(
+        step, action="replace", sql=(part.create, *enabling), marking=_trigger_marking(trigger, part)
+    )
 
 
-def _function_step(trigger: DesiredTrigger, found: list[InstalledTrigger]) -> Step:
+def _function_step(trigger: DesiredTrigger, installed: Installed) -> Step:
+    """Return the step for the function that the trigger calls, or will call."""
     function = trigger.function
-    marking = Marking(function.name, trigger.uri, function.declared, with_model=trigger.with_model)
-    if not found:
-        return Step(trigger.uri, "function", "create", (function.create,), marking=marking)
-    if _is_current(found[0].function_mark, function.declared, found[0].function_stored, trigger.with_model):
+    called = _called_function(trigger, installed)
+    if called is not None and _is_current(called.mark, function.declared, called.stored, trigger.with_model):
         return Step(trigger.uri, "function", "unchanged")
-    return Step(trigger.uri, "function", "replace", (function.create,), marking=marking)
+    action = "create" if called is None else "replace"
+    marking = Marking(
+        function.name, trigger.uri, function.declared, schema=trigger.schema, with_model=trigger.with_model
+    )
+    return Step(trigger.uri, "function", action, (function.create,), marking=marking)  # type: ignore[arg-type]
+
+
+def _called_function(trigger: DesiredTrigger, installed: Installed) -> InstalledFunction | None:
+    """Return the function that the installed trigger calls; without one, that which one would call."""
+    for part in trigger.triggers:
+        existing = installed.trigger(trigger.table, part.name, trigger.schema)
+        if existing is not None and existing.function.name == trigger.function.name:
+            return existing.function
+    return installed.function(trigger.function.name, trigger.schema)
 
 
 def _pg_trigger_step(
-    trigger: DesiredTrigger, pg_trigger: DesiredPgTrigger, existing: InstalledTrigger | None
+    trigger: DesiredTrigger, part: DesiredPgTrigger, existing: InstalledTrigger | None, *, stays: bool
 ) -> Step:
-    step = Step(trigger.uri, "trigger", "unchanged", fires=pg_trigger.fires, condition=trigger.condition)
-    marking = Marking(pg_trigger.name, trigger.uri, pg_trigger.declared, trigger.table, trigger.with_model)
+    step = Step(trigger.uri, "trigger", "unchanged", fires=part.fires, condition=trigger.condition)
+    marking = _trigger_marking(trigger, part)
     if existing is None:
-        return replace(step, action="create", sql=(pg_trigger.create,), marking=marking)
-    if _is_current(existing.mark, pg_trigger.declared, existing.stored, trigger.with_model):
+        return replace(step, action="create", sql=(part.create,), marking=marking)
+    if stays and _is_current(existing.mark, part.declared, existing.stored, trigger.with_model):
         return step
     # A trigger that is replaced fires again; one that was disabled stays so.
     enabling = ddl.keep_enabled(existing.schema, existing.table, existing.name, existing.enabled)
-    return replace(step, action="replace", sql=(pg_trigger.replace, *enabling), marking=marking)
+    return replace(step, action="replace", sql=(part.replace, *enabling), marking=marking)
+
+
+def _trigger_marking(trigger: DesiredTrigger, part: DesiredPgTrigger) -> Marking:
+    return Marking(part.name, trigger.uri, part.declared, trigger.table, trigger.schema, trigger.with_model)
 
 
 def _is_current(mark: Mark | None, declared: str, stored: str, with_model: bool) -> bool:
@@ -189,7 +207,7 @@ def _stale_triggers(desired: Desired, installed: Installed) -> list[InstalledTri
     uris = {trigger.uri for trigger in desired.triggers}
     return [
         existing
-        for existing in installed.triggers
+        for existing in installed.own_triggers
         if existing.mark is not None
         and (existing.mark.uri in uris or _goes_with_model(existing.mark, desired))
         and (existing.table, existing.name) not in kept
@@ -198,17 +216,3 @@ def _stale_triggers(desired: Desired, installed: Installed) -> list[InstalledTri
 
 def _goes_with_model(mark: Mark, desired: Desired) -> bool:
     return mark.with_model and mark.uri.partition(":")[0] in desired.owned_labels
-
-
-def drop_steps(triggers: list[InstalledTrigger], kept_functions: Collection[str] = ()) -> Iterator[Step]:
-    """Return the steps that drop triggers of ours and, behind them, the functions that no other trigger calls."""
-    functions: dict[tuple[str, str], str] = {}
-    for existing in triggers:
-        uri = existing.mark.uri if existing.mark else existing.name
-        sql = ddl.drop_trigger(existing.schema, existing.table, existing.name)
-        # Its condition in the catalog is what Postgres made of it, with the ignore check: nothing to read here.
-        yield Step(uri, "trigger", "drop", (sql,), fires=existing.fires)
-        if existing.function_mark is not None and existing.function not in kept_functions:
-            functions[existing.function_schema, existing.function] = uri
-    for (schema, name), uri in functions.items():
-        yield Step(uri, "function", "drop", (ddl.drop_function(schema, name),))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,35 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class InstalledFunction:
+    """A trigger function in the live catalog, ours or not; stored is a digest of what Postgres holds now.
+
+    definition: the statement that creates or replaces it.
+    """
+
+    schema: str
+    name: str
+    comment: str | None
+    stored: str
+    definition: str = ""
+
+    @property
+    def mark(self) -> Mark | None:
+        """The mark that pgmagic left on it."""
+        return Mark.from_comment(self.comment)
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether it is not as pgmagic left it."""
+        return self.mark is None or self.mark.stored != self.stored
+
+
+@dataclass(frozen=True)
 class InstalledTrigger:
     """A trigger in the live catalog, ours or not.
 
-    enabled is `tgenabled`: O (fires), D (disabled), R (replica only), A (always). stored and function_stored are
-    digests of what Postgres holds now.
+    enabled is `tgenabled`: O (fires), D (disabled), R (replica only), A (always). stored is a digest of what Postgres
+    holds now. apart: the partitions in which it is enabled otherwise than in its own table.
     """
 
     schema: str
@@ -48,20 +73,13 @@ class InstalledTrigger:
     enabled: str
     comment: str | None
     stored: str
-    function_schema: str
-    function: str
-    function_comment: str | None
-    function_stored: str
+    function: InstalledFunction
+    apart: tuple[str, ...] = ()
 
     @property
     def mark(self) -> Mark | None:
         """The mark that pgmagic left on the trigger."""
         return Mark.from_comment(self.comment)
-
-    @property
-    def function_mark(self) -> Mark | None:
-        """The mark that pgmagic left on the function."""
-        return Mark.from_comment(self.function_comment)
 
     @property
     def is_enabled(self) -> bool:
@@ -70,14 +88,8 @@ class InstalledTrigger:
 
     @property
     def is_edited(self) -> bool:
-        """Whether a trigger of ours, or its function, was changed behind pgmagic's back."""
-        return not (
-            _is_as_left(self.mark, self.stored) and _is_as_left(self.function_mark, self.function_stored)
-        )
-
-
-def _is_as_left(mark: Mark | None, stored: str) -> bool:
-    return mark is not None and mark.stored == stored
+        """Whether the trigger, or its function, is not as pgmagic left it."""
+        return self.mark is None or self.mark.stored != self.stored or self.function.is_edited
 
 
 @dataclass(frozen=True)
@@ -93,33 +105,75 @@ class InstalledTable:
 
 @dataclass(frozen=True)
 class Installed:
-    """What the live catalog holds in the schemas of the session's `search_path`; routines in the first of them."""
+    """What the live catalog holds.
 
-    schema: str | None = None
-    tables: dict[str, InstalledTable] = field(default_factory=dict)
+    Names resolve as in Postgres: a name that is qualified by a schema means what is there; any other means the first
+    of that name along the search_path, and what is created without a schema goes into the first schema of it.
+
+    home: the schemas whose functions and triggers are this session's to drop if pgmagic marked them: the notebook's
+    own, or those of the search_path. functions: the trigger functions of ours, also those that no trigger calls.
+    routines: the other functions of ours, in the first schema.
+    """
+
+    search_path: tuple[str, ...] = ()
+    home: tuple[str, ...] = ()
+    tables: tuple[InstalledTable, ...] = ()
     routines: dict[str, Mark | None] = field(default_factory=dict)
     triggers: tuple[InstalledTrigger, ...] = ()
+    functions: tuple[InstalledFunction, ...] = ()
 
-    def trigger(self, table: str, name: str) -> InstalledTrigger | None:
-        """Return the trigger of a table by its name in Postgres."""
-        return next((found for found in self.triggers_on(table) if found.name == name), None)
+    @property
+    def schema(self) -> str | None:
+        """The schema in which unqualified names are created."""
+        return self.search_path[0] if self.search_path else None
 
-    def triggers_on(self, table: str) -> Iterator[InstalledTrigger]:
-        """Iterate over the triggers of a table: of several with that name, of the one that the session sees."""
-        visible = self.tables.get(table)
-        for found in self.triggers:
-            if found.table == table and (visible is None or visible.schema in (None, found.schema)):
-                yield found
+    def table(self, name: str, schema: str | None = None) -> InstalledTable | None:
+        """Return the table that a name means."""
+        for place in self._places(schema):
+            if (place, name) in self._tables:
+                return self._tables[place, name]
+        return None
 
-    def within(self, schema: str | None) -> Installed:
-        """Return what one schema holds of it, or all of it without a schema.
+    def triggers_on(self, table: str, schema: str | None = None) -> Iterable[InstalledTrigger]:
+        """Return the triggers of the table that a name means."""
+        found = self.table(table, schema)
+        return self._triggers.get((found.schema, found.name), {}).values() if found else ()
 
-        A notebook has a schema of its own; what other schemas of the `search_path` hold is not the notebook's.
-        """
-        if schema is None:
-            return self
-        return replace(
-            self,
-            tables={name: table for name, table in self.tables.items() if table.schema == schema},
-            triggers=tuple(trigger for trigger in self.triggers if trigger.schema == schema),
-        )
+    def trigger(self, table: str, name: str, schema: str | None = None) -> InstalledTrigger | None:
+        """Return a trigger, by its name in Postgres, of the table that a name means."""
+        found = self.table(table, schema)
+        return self._triggers.get((found.schema, found.name), {}).get(name) if found else None
+
+    def function(self, name: str, schema: str | None = None) -> InstalledFunction | None:
+        """Return the trigger function of ours in the schema where one of that name would be created."""
+        return self._functions.get((schema or self.schema, name))
+
+    @cached_property
+    def own_triggers(self) -> tuple[InstalledTrigger, ...]:
+        """The triggers that pgmagic left at home, on tables that unqualified names mean."""
+        return tuple(trigger for trigger in self.triggers if self._is_own(trigger))
+
+    def _is_own(self, trigger: InstalledTrigger) -> bool:
+        if trigger.mark is None or not {trigger.schema, trigger.function.schema} & {*self.home}:
+            return False
+        # A table that another hides, that of the same name in an earlier schema, belongs to another session.
+        visible = self.table(trigger.table)
+        return visible is not None and visible.schema == trigger.schema
+
+    def _places(self, schema: str | None) -> tuple[str, ...]:
+        return (schema,) if schema else self.search_path
+
+    @cached_property
+    def _tables(self) -> dict[tuple[str | None, str], InstalledTable]:
+        return {(table.schema, table.name): table for table in self.tables}
+
+    @cached_property
+    def _triggers(self) -> dict[tuple[str | None, str], dict[str, InstalledTrigger]]:
+        found: dict[tuple[str | None, str], dict[str, InstalledTrigger]] = {}
+        for trigger in self.triggers:
+            found.setdefault((trigger.schema, trigger.table), {})[trigger.name] = trigger
+        return found
+
+    @cached_property
+    def _functions(self) -> dict[tuple[str | None, str], InstalledFunction]:
+        return {(function.schema, function.name): function for function in self.functions}

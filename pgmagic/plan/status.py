@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pgmagic.compile.desired import DesiredTrigger
-from pgmagic.plan.state import Installed
+from pgmagic.plan.drops import parts_of
+from pgmagic.plan.state import Installed, Mark
 
 INSTALLED, OUTDATED, UNINSTALLED, PRUNE, UNALLOWED = (
     "INSTALLED",
@@ -19,17 +20,36 @@ def trigger_status(desired: DesiredTrigger, installed: Installed) -> tuple[str, 
 
     It is OUTDATED where the declaration changed, and where somebody changed trigger or function in the database.
     """
-    found = [installed.trigger(desired.table, part.name) for part in desired.triggers]
-    existing = [part for part in found if part is not None]
-    if not existing:
+    parts = parts_of(desired, installed)
+    if not parts:
         return UNINSTALLED, None
-    enabled = all(part.is_enabled for part in existing)
-    current = len(existing) == len(found) and all(
-        part.mark is not None
-        and part.function_mark is not None
-        and part.mark.declared == declared.declared
-        and part.function_mark.declared == desired.function.declared
-        and not part.is_edited
-        for part, declared in zip(existing, desired.triggers, strict=True)
-    )
-    return (INSTALLED if current else OUTDATED), enabled
+    return (OUTDATED if drift(desired, installed) else INSTALLED), all(part.is_enabled for part in parts)
+
+
+def drift(desired: DesiredTrigger, installed: Installed) -> list[str]:
+    """Return in what the installed parts of a declared trigger differ from it, and from what pgmagic left."""
+    by_name = {part.name: part for part in parts_of(desired, installed)}
+    found = [(part, by_name.pop(part.name, None)) for part in desired.triggers]
+    existing = [(part, present) for part, present in found if present is not None]
+    words = {
+        "declaration changed": any(
+            _was_declared_otherwise(present.mark, part.declared)
+            or _was_declared_otherwise(present.function.mark, desired.function.declared)
+            for part, present in existing
+        ),
+        "trigger edited in the database": any(
+            _is_edited(present.mark, present.stored) for _, present in existing
+        ),
+        "function edited in the database": any(present.function.is_edited for _, present in existing),
+        "installed in part": len(existing) < len(found),
+        "more installed than declared": bool(by_name),
+    }
+    return [word for word, holds in words.items() if holds]
+
+
+def _was_declared_otherwise(mark: Mark | None, declared: str) -> bool:
+    return mark is not None and mark.declared != declared
+
+
+def _is_edited(mark: Mark | None, stored: str) -> bool:
+    return mark is None or mark.stored != stored

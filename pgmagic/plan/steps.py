@@ -20,6 +20,8 @@ class Marking:
     declared: str
     # The trigger's table; a function has none.
     table: str | None = None
+    # The schema of table or function; without one the name is found along the search_path.
+    schema: str | None = None
     with_model: bool = False
 
 

@@ -16,7 +16,7 @@ def test_catalog_holds_what_was_installed(live):
     live.declare("Post", [trigger], title=models.TextField(db_column="My Title"))
     found = read_catalog(live.connection)
     assert found.schema == live.schema
-    table = found.tables["live_post"]
+    table = found.table("live_post")
     assert (table.columns, table.schema) == (("id", "My Title"), live.schema)
     assert table.declared
     [installed] = found.triggers
@@ -26,7 +26,7 @@ def test_catalog_holds_what_was_installed(live):
         "BEFORE DELETE · ROW",
     )
     assert """(old."My Title" = 'o''k WHEN (x) EXECUTE FUNCTION '::text)""" in installed.condition
-    assert installed.mark.uri == installed.function_mark.uri == "live.Post:keep"
+    assert installed.mark.uri == installed.function.mark.uri == "live.Post:keep"
     assert not installed.is_edited
     assert installed.is_enabled
 
@@ -47,7 +47,7 @@ def test_foreign_trigger_is_described(live, declaration, fires):
     live.sql("CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
     live.sql(f"CREATE TRIGGER theirs {declaration} EXECUTE FUNCTION f()")
     [found] = read_catalog(live.connection).triggers
-    assert (found.name, found.fires, found.mark, found.function_mark) == ("theirs", fires, None, None)
+    assert (found.name, found.fires, found.mark, found.function.mark) == ("theirs", fires, None, None)
     assert found.is_edited  # it is not as pgmagic left it, since pgmagic never touched it
 
 
@@ -89,7 +89,7 @@ def test_other_schemas_stay_unread(live):
     live.sql(f'CREATE SCHEMA "{live.schema}_other"')
     try:
         live.sql(f'CREATE TABLE "{live.schema}_other".elsewhere (a int)')
-        assert "elsewhere" not in read_catalog(live.connection).tables
+        assert read_catalog(live.connection).table("elsewhere") is None
     finally:
         live.sql(f'DROP SCHEMA "{live.schema}_other" CASCADE')
 
@@ -103,14 +103,14 @@ def test_first_table_of_a_name_counts(live):
         live.sql(f'CREATE TABLE "{other}".only_there (a int)')
         live.sql(f'SET search_path TO "{other}", "{live.schema}"')
         found = read_catalog(live.connection)
-        assert (found.tables["live_post"].schema, found.tables["live_post"].columns) == (other, ("a",))
+        assert (found.table("live_post").schema, found.table("live_post").columns) == (other, ("a",))
         assert found.trigger("live_post", found.triggers[0].name) is None
         live.sql(f'SET search_path TO "{live.schema}", "{other}"')
         found = read_catalog(live.connection)
-        assert found.tables["live_post"].schema == live.schema
+        assert found.table("live_post").schema == live.schema
         assert found.trigger("live_post", found.triggers[0].name) is found.triggers[0]
-        assert set(found.tables) >= {"live_post", "only_there"}
-        assert "only_there" not in found.within(live.schema).tables
+        assert found.table("only_there").schema == other
+        assert found.table("only_there", live.schema) is None
     finally:
         live.sql(f'SET search_path TO "{live.schema}"')
         live.sql(f'DROP SCHEMA "{other}" CASCADE')
@@ -124,7 +124,7 @@ def test_schema_with_a_difficult_name_is_read(live):
         live.sql(f"CREATE TABLE {quoted}.t (a int)")
         live.sql(f"SET search_path TO {quoted}")
         found = read_catalog(live.connection)
-        assert (found.schema, found.tables["t"].schema) == (name, name)
+        assert (found.schema, found.table("t").schema) == (name, name)
     finally:
         live.sql(f'SET search_path TO "{live.schema}"')
         live.sql(f"DROP SCHEMA {quoted} CASCADE")
@@ -133,7 +133,7 @@ def test_schema_with_a_difficult_name_is_read(live):
 def test_empty_schema_is_empty(live):
     found = read_catalog(live.connection)
     assert [trigger for trigger in found.triggers if trigger.schema == live.schema] == []
-    assert found.within(live.schema).tables == {}
+    assert [table for table in found.tables if table.schema == live.schema] == []
 
 
 def test_partitions_show_the_triggers_of_their_table(live):

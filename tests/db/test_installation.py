@@ -1,13 +1,22 @@
-"""`Trigger.install`, `uninstall`, `enable`, `disable`: each in one transaction, and only where a router allows it."""
+"""Installing, dropping, enabling and disabling: each call in one transaction, and only where a router allows it."""
 
 from __future__ import annotations
 
 import pytest
-from django.db import models, transaction
+from django.db import ProgrammingError, models, transaction
+from django.utils.connection import ConnectionDoesNotExist
 
 from pgmagic import pgtrigger
+from pgmagic.db import installation
 from pgmagic.db.catalog import read_catalog
-from pgmagic.errors import InstallationError, TriggerError
+from pgmagic.declare import registry
+from pgmagic.errors import (
+    DeclarationError,
+    InstallationError,
+    NotInstalledError,
+    TriggerError,
+    UnknownTriggerError,
+)
 
 KEEP = {"name": "keep", "operation": pgtrigger.Delete | pgtrigger.Truncate}
 
@@ -111,3 +120,360 @@ def test_exec_sql_returns_rows_when_asked(model):
     trigger = pgtrigger.Protect(**KEEP)
     assert trigger.exec_sql("SELECT 1", model, fetchall=True) == [(1,)]
     assert trigger.exec_sql("SELECT 1", model) is None
+
+
+def by_hand(name, body="RETURN NEW;"):
+    return pgtrigger.Trigger(name=name, when=pgtrigger.Before, operation=pgtrigger.Insert, func=body)
+
+
+def uri(trigger, model):
+    return trigger.get_uri(model)
+
+
+@pytest.fixture
+def five(live, model):
+    """Five registered triggers, none of them installed."""
+    triggers = [by_hand(f"t{number}") for number in range(5)]
+    for trigger in triggers:
+        trigger.register(model)
+    return triggers
+
+
+@pytest.fixture(autouse=True)
+def only_what_the_test_registers():
+    """Triggers that other modules registered are not to be installed here."""
+    before = dict(registry._registry)
+    registry._registry.clear()
+    yield
+    registry._registry.clear()
+    registry._registry.update(before)
+
+
+def names(live):
+    return sorted(
+        found.mark.uri.partition(":")[2] for found in read_catalog(live.connection).triggers if found.mark
+    )
+
+
+def functions(live):
+    return [name for (name,) in live.sql(
+        "SELECT proname::text FROM pg_proc WHERE pronamespace = current_schema()::regnamespace ORDER BY 1"
+    )]  # fmt: skip
+
+
+def test_functions_without_uri_are_about_all_triggers(live, model, five):
+    pgtrigger.install()
+    assert names(live) == ["t0", "t1", "t2", "t3", "t4"]
+    pgtrigger.disable()
+    assert {trigger.get_installation_status(model) for trigger in five} == {("INSTALLED", False)}
+    pgtrigger.enable()
+    assert {trigger.get_installation_status(model) for trigger in five} == {("INSTALLED", True)}
+    pgtrigger.uninstall()
+    assert names(live) == functions(live) == []
+
+
+def test_functions_with_uris_are_about_these(live, model, five):
+    pgtrigger.install("live.Post:t1", "live.Post:t3")
+    assert names(live) == ["t1", "t3"]
+    pgtrigger.disable("live.Post:t3")
+    assert five[1].get_installation_status(model) == ("INSTALLED", True)
+    assert five[3].get_installation_status(model) == ("INSTALLED", False)
+    pgtrigger.uninstall("live.Post:t1")
+    assert names(live) == ["t3"]
+
+
+@pytest.mark.parametrize("change", ["install", "uninstall", "enable", "disable"])
+def test_unknown_uri_changes_nothing(live, five, change):
+    pgtrigger.install("live.Post:t1")
+    before = read_catalog(live.connection)
+    with pytest.raises(UnknownTriggerError, match=r'URI "live\.Post:nope" not found'):
+        getattr(pgtrigger, change)("live.Post:t1", "live.Post:t2", "live.Post:nope")
+    with pytest.raises(DeclarationError, match="must be in the format"):
+        getattr(pgtrigger, change)("live.Post:t1", "nope")
+    assert read_catalog(live.connection) == before
+
+
+def test_failure_of_the_third_of_five_installs_none(live, model, five):
+    with five[2].unregister(model), by_hand("t2", "RETURN nothing at all;").register(model):
+        with pytest.raises(InstallationError, match=r"create the function live\.Post:t2: "):
+            pgtrigger.install()
+        assert names(live) == functions(live) == []
+    pgtrigger.install()
+    assert len(names(live)) == 5
+
+
+def test_switching_names_all_that_are_missing_and_switches_none(live, model, five):
+    pgtrigger.install("live.Post:t0")
+    with pytest.raises(NotInstalledError) as raised:
+        pgtrigger.disable("live.Post:t0", "live.Post:t1", "live.Post:t2")
+    assert str(raised.value).startswith("live.Post:t1, live.Post:t2 are not installed")
+    assert five[0].get_installation_status(model) == ("INSTALLED", True)
+
+
+def test_error_of_what_is_not_installed_is_what_upstream_raises(model, five):
+    with pytest.raises(ProgrammingError):
+        pgtrigger.enable()
+
+
+STARTS = {
+    "uninstalled": (),
+    "installed": ("install",),
+    "disabled": ("install", "disable"),
+}
+
+
+def state_of(live, model, trigger):
+    """Everything that another session could notice of it."""
+    installed = read_catalog(live.connection)
+    return trigger.get_installation_status(model), installed.triggers, installed.functions
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize(
+    ("change", "start"),
+    [
+        (change, start)
+        for change in ("install", "uninstall", "enable", "disable")
+        for start in STARTS
+        if start != "uninstalled" or change in ("install", "uninstall")
+    ],
+)
+@pytest.mark.parametrize("form", ["function", "method"])
+def test_block_leaves_triggers_as_they_were(live, model, five, form, change, start, fails):
+    trigger = five[0]
+    for step in STARTS[start]:
+        getattr(trigger, step)(model)
+    before = state_of(live, model, trigger)
+
+    def changing():
+        return (
+            getattr(pgtrigger, change)(uri(trigger, model))
+            if form == "function"
+            else getattr(trigger, change)(model)
+        )
+
+    def run():
+        with changing() as nothing:
+            assert nothing is None
+            if fails:
+                raise ZeroDivisionError
+
+    if fails:
+        with pytest.raises(ZeroDivisionError):
+            run()
+    else:
+        run()
+    assert state_of(live, model, trigger) == before
+
+
+def test_block_brings_back_even_what_somebody_edited(live, model, five):
+    trigger = five[0]
+    trigger.install(model)
+    live.sql(f'ALTER FUNCTION "{trigger.get_pgid(model)}"() SECURITY DEFINER')
+    live.sql(f"COMMENT ON TRIGGER \"{trigger.get_pgid(model)}\" ON live_post IS 'it''s \"mine\"'")
+    before = state_of(live, model, trigger)
+    assert before[0] == ("OUTDATED", True)
+    with trigger.install(model):
+        assert trigger.get_installation_status(model) == ("INSTALLED", True)
+    assert state_of(live, model, trigger) == before
+    with trigger.uninstall(model):
+        assert trigger.get_installation_status(model) == ("UNINSTALLED", None)
+    assert state_of(live, model, trigger) == before
+
+
+def test_block_in_a_transaction_in_error_leaves_the_rollback_to_it(live, model, five):
+    trigger = five[0]
+    trigger.install(model)
+    before = state_of(live, model, trigger)
+    with pytest.raises(ProgrammingError, match="nowhere"), transaction.atomic(), trigger.uninstall(model):
+        live.sql("SELECT * FROM nowhere")
+    assert state_of(live, model, trigger) == before
+
+
+def test_blocks_nest(live, model, five):
+    with pgtrigger.install():
+        with pgtrigger.uninstall("live.Post:t1", "live.Post:t2"), pgtrigger.disable("live.Post:t0"):
+            assert names(live) == ["t0", "t3", "t4"]
+        assert names(live) == ["t0", "t1", "t2", "t3", "t4"]
+        assert five[0].get_installation_status(model) == ("INSTALLED", True)
+    assert names(live) == functions(live) == []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_registration_block_puts_back_what_was_registered(model, five, fails):
+    def run():
+        with other.register(model):
+            assert registry.find("live.Post:new") == (model, other)
+            with five[0].unregister(model):
+                assert not five[0].is_registered(model)
+                assert not fails or 1 / 0
+
+    other = by_hand("new")
+    before = list(registry.registered())
+    if fails:
+        with pytest.raises(ZeroDivisionError):
+            run()
+    else:
+        run()
+    assert sorted(map(str, registry.registered())) == sorted(map(str, before))
+
+
+def test_uninstalling_drops_the_function_of_a_trigger_that_somebody_dropped(live, model, five):
+    pgtrigger.install()
+    live.sql(f'DROP TRIGGER "{five[1].get_pgid(model)}" ON live_post')
+    pgtrigger.uninstall("live.Post:t1")
+    assert not [name for name in functions(live) if "_t1_" in name]
+    assert names(live) == ["t0", "t2", "t3", "t4"]
+
+
+def test_function_without_its_trigger_is_used_again(live, model, five):
+    five[1].install(model)
+    live.sql(f'DROP TRIGGER "{five[1].get_pgid(model)}" ON live_post')
+    assert five[1].get_installation_status(model) == ("UNINSTALLED", None)
+    five[1].install(model)
+    assert five[1].get_installation_status(model) == ("INSTALLED", True)
+
+
+def test_prune_drops_what_is_not_registered_with_functions(live, model, five):
+    pgtrigger.install()
+    live.sql("CREATE FUNCTION theirs() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+    live.sql("CREATE TRIGGER pgtrigger_theirs AFTER DELETE ON live_post EXECUTE FUNCTION theirs()")
+    five[0].disable(model)
+    gone = [five[0], five[4]]
+    live.sql(f'DROP TRIGGER "{five[3].get_pgid(model)}" ON live_post')
+    for trigger in (*gone, five[3]):
+        trigger.unregister(model)
+    assert pgtrigger.prunable() == pgtrigger.prunable(database="default") == [
+        ("live_post", five[0].get_pgid(model), False, "default"),
+        ("live_post", five[4].get_pgid(model), True, "default"),
+    ]  # fmt: skip
+    assert pgtrigger.prune() is None
+    assert pgtrigger.prunable() == []
+    assert names(live) == ["t1", "t2"]
+    assert functions(live) == [five[1].get_pgid(model), five[2].get_pgid(model), "theirs"]
+    assert "pgtrigger_theirs" in {found.name for found in read_catalog(live.connection).triggers}
+
+
+def test_function_that_somebody_elses_trigger_calls_is_left(live, model, five):
+    five[0].install(model)
+    live.sql("CREATE TABLE other (id int)")
+    live.sql(f'CREATE TRIGGER theirs BEFORE INSERT ON other EXECUTE FUNCTION "{five[0].get_pgid(model)}"()')
+    five[0].uninstall(model)
+    assert names(live) == []
+    assert functions(live) == [five[0].get_pgid(model)]
+
+
+@pytest.mark.parametrize(("prunes", "left"), [(True, ["t1"]), (False, ["t0", "t1"])])
+def test_installing_all_prunes_if_the_setting_says_so(live, model, five, settings_of, prunes, left):
+    settings_of(PGTRIGGER_PRUNE_ON_INSTALL=prunes)
+    pgtrigger.install("live.Post:t0")
+    for number in (0, 2, 3, 4):
+        five[number].unregister(model)
+    pgtrigger.install("live.Post:t1")
+    assert names(live) == ["t0", "t1"]
+    pgtrigger.install()
+    assert names(live) == left
+
+
+@pytest.fixture
+def settings_of(monkeypatch):
+    from django.conf import settings
+
+    def change(**values):
+        for name, value in values.items():
+            monkeypatch.setattr(settings, name, value, raising=False)
+
+    return change
+
+
+@pytest.fixture
+def other_database(live, monkeypatch):
+    """A second database alias, for a schema of its own, in which the model's table is."""
+    from django.db import connections
+
+    schema = f"{live.schema}_Other's"
+    info = live.connection.connection.info
+    live.sql(f'CREATE SCHEMA "{schema}"; CREATE TABLE "{schema}".live_post (id int, title text)')
+    connections.settings["other"] = connections.settings["default"] | {
+        "ENGINE": "django.db.backends.postgresql", "NAME": info.dbname, "HOST": info.host, "PORT": str(info.port),
+        "USER": info.user, "PASSWORD": info.password,
+    }  # fmt: skip
+    with connections["other"].cursor() as cursor:
+        cursor.execute(f'SET search_path TO "{schema}"')
+    yield connections["other"]
+    connections["other"].close()
+    del connections["other"], connections.settings["other"]
+    live.sql(f'DROP SCHEMA "{schema}" CASCADE')
+
+
+@pytest.fixture
+def unqualified(schema, monkeypatch):
+    """Compile as in a project: names are found along the search_path."""
+    from pgmagic.compile.compiler import DeclarationCompiler
+    from pgmagic.declare.delegates import delegates
+
+    monkeypatch.setattr(delegates, "compiler", DeclarationCompiler())
+
+
+def states(trigger, model):
+    return [trigger.get_installation_status(model, database=alias)[0] for alias in ("default", "other")]
+
+
+def test_functions_without_database_are_about_all_databases(unqualified, model, five, other_database):
+    trigger = five[0]
+    assert states(trigger, model) == ["UNINSTALLED", "UNINSTALLED"]
+    pgtrigger.install()
+    assert states(trigger, model) == ["INSTALLED", "INSTALLED"]
+    pgtrigger.uninstall(database="default")
+    assert states(trigger, model) == ["UNINSTALLED", "INSTALLED"]
+    trigger.install(model)
+    trigger.uninstall(model, database="other")
+    assert states(trigger, model) == ["INSTALLED", "UNINSTALLED"]
+    trigger.unregister(model)
+    five[1].unregister(model)
+    assert {entry[3] for entry in pgtrigger.prunable()} == {"default", "other"}
+    pgtrigger.prune(database="other")
+    assert {entry[3] for entry in pgtrigger.prunable()} == {"default"}
+
+
+def test_failure_on_one_database_is_kept_on_none(unqualified, live, model, five, other_database):
+    with other_database.cursor() as cursor:
+        cursor.execute("ALTER TABLE live_post RENAME TO elsewhere")
+    with pytest.raises(InstallationError, match='relation "live_post" does not exist'):
+        pgtrigger.install()
+    assert names(live) == functions(live) == []
+    with other_database.cursor() as cursor:
+        cursor.execute("ALTER TABLE elsewhere RENAME TO live_post")
+    pgtrigger.install()
+    assert states(five[0], model) == ["INSTALLED", "INSTALLED"]
+
+
+class OnlyDefault:
+    """Lets the model be on one database."""
+
+    def allow_migrate(self, db, app_label, **hints):
+        return db == "default"
+
+
+def test_router_decides_for_each_database(unqualified, monkeypatch, live, model, five, other_database):
+    from django.db import router
+
+    monkeypatch.setattr(router, "routers", [OnlyDefault()])
+    pgtrigger.install()
+    assert states(five[0], model) == ["INSTALLED", "UNALLOWED"]
+    assert read_catalog(other_database).triggers == ()
+
+
+def test_database_that_does_not_exist_is_named(five):
+    with pytest.raises(ConnectionDoesNotExist, match="nope"):
+        pgtrigger.install(database="nope")
+
+
+def test_many_triggers_take_one_lock_and_one_script(live, model, five, monkeypatch):
+    calls = []
+    monkeypatch.setattr(installation, "plan_and_apply", lambda *args: calls.append(args) or original(*args))
+    pgtrigger.install()
+    assert len(calls) == 1
+
+
+original = installation.plan_and_apply

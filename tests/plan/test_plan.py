@@ -12,8 +12,9 @@ from pgmagic.compile.compiler import DeclarationCompiler
 from pgmagic.compile.desired import Desired, DesiredRoutine, DesiredTable, DesiredTrigger
 from pgmagic.compile.triggers import Target
 from pgmagic.errors import InstallationError
-from pgmagic.plan.diff import drop_steps, plan_changes
-from pgmagic.plan.state import Installed, InstalledTable, InstalledTrigger, Mark
+from pgmagic.plan.diff import plan_changes
+from pgmagic.plan.drops import drop_steps
+from pgmagic.plan.state import Installed, InstalledFunction, InstalledTable, InstalledTrigger, Mark
 from pgmagic.plan.status import trigger_status
 from pgmagic.plan.steps import Plan
 from tests.declare.models import Book
@@ -42,13 +43,36 @@ def installed_as(desired: DesiredTrigger, schema="nb", with_model=False) -> tupl
             enabled="O",
             comment=comment(desired.uri, part.declared, "t1", with_model),
             stored="t1",
-            function_schema=schema,
-            function=desired.function.name,
-            function_comment=comment(desired.uri, desired.function.declared, "f1", with_model),
-            function_stored="f1",
+            function=InstalledFunction(
+                schema,
+                desired.function.name,
+                comment(desired.uri, desired.function.declared, "f1", with_model),
+                "f1",
+            ),
         )
         for part in desired.triggers
     )
+
+
+def catalog(*triggers: InstalledTrigger, tables=(), path=("nb",), routines=None) -> Installed:
+    """The catalog with these triggers, their tables and functions in it."""
+    known = {(table.schema, table.name) for table in tables}
+    found = {(trigger.schema, trigger.table) for trigger in triggers} - known
+    return Installed(
+        search_path=path,
+        home=path,
+        tables=(*tables, *(InstalledTable(name, ("id",), None, schema) for schema, name in found)),
+        routines=routines or {},
+        triggers=triggers,
+        functions=tuple(dict.fromkeys(trigger.function for trigger in triggers if trigger.function.mark)),
+    )
+
+
+def changed(trigger: InstalledTrigger, changes) -> InstalledTrigger:
+    """A trigger with other attributes; those of its function begin with `function_`."""
+    own = {name: value for name, value in changes.items() if not name.startswith("function_")}
+    of_function = {name[9:]: value for name, value in changes.items() if name.startswith("function_")}
+    return replace(trigger, **own, function=replace(trigger.function, **of_function))
 
 
 def steps(desired, installed):
@@ -69,14 +93,14 @@ def test_nothing_installed_is_created():
 
 
 def test_installed_as_declared_is_unchanged():
-    plan = plan_changes(Desired(triggers=[KEEP]), Installed(triggers=installed_as(KEEP)))
+    plan = plan_changes(Desired(triggers=[KEEP]), catalog(*installed_as(KEEP)))
     assert [step.action for step in plan.steps] == ["unchanged", "unchanged"]
     assert not plan.changes
     assert plan.sql == ""
 
 
 @pytest.mark.parametrize(
-    ("changed", "actions"),
+    ("changes", "actions"),
     [
         ({"comment": None}, ["unchanged", "replace"]),
         ({"comment": "a comment of somebody's"}, ["unchanged", "replace"]),
@@ -90,9 +114,9 @@ def test_installed_as_declared_is_unchanged():
     ],
     ids=str,
 )  # fmt: skip
-def test_what_differs_is_replaced(changed, actions):
+def test_what_differs_is_replaced(changes, actions):
     [existing] = installed_as(KEEP)
-    plan = plan_changes(Desired(triggers=[KEEP]), Installed(triggers=(replace(existing, **changed),)))
+    plan = plan_changes(Desired(triggers=[KEEP]), catalog(changed(existing, changes)))
     assert [step.action for step in plan.steps] == actions
 
 
@@ -102,9 +126,7 @@ def test_what_differs_is_replaced(changed, actions):
 )
 def test_replaced_trigger_keeps_its_state(state, statement):
     [existing] = installed_as(KEEP)
-    plan = plan_changes(
-        Desired(triggers=[KEEP]), Installed(triggers=(replace(existing, stored="edited", enabled=state),))
-    )
+    plan = plan_changes(Desired(triggers=[KEEP]), catalog(replace(existing, stored="edited", enabled=state)))
     assert plan.steps[1].sql[0].startswith("CREATE OR REPLACE TRIGGER")
     assert [sql for sql in plan.steps[1].sql[1:] if statement in sql] == list(plan.steps[1].sql[1:])
     assert len(plan.steps[1].sql) == (1 if state == "O" else 2)
@@ -112,7 +134,7 @@ def test_replaced_trigger_keeps_its_state(state, statement):
 
 def test_declaration_that_needs_less_drops_the_rest():
     wide, narrow = protect(operation=ALL), protect(operation=pgtrigger.Update | pgtrigger.Delete)
-    found = steps(Desired(triggers=[narrow]), Installed(triggers=installed_as(wide)))
+    found = steps(Desired(triggers=[narrow]), catalog(*installed_as(wide)))
     assert found == [
         ("keep", "trigger", "drop"),
         ("keep", "function", "replace"),
@@ -133,24 +155,25 @@ def test_declaration_that_needs_less_drops_the_rest():
 def test_only_a_trigger_declared_with_the_model_is_dropped(with_model, owned, schema_mark, dropped):
     [existing] = installed_as(KEEP, with_model=with_model)
     existing = existing if schema_mark else replace(existing, comment=None)
-    found = steps(Desired(owned_labels=frozenset(owned)), Installed(triggers=(existing,)))
+    found = steps(Desired(owned_labels=frozenset(owned)), catalog(existing))
     assert found == ([("keep", "trigger", "drop"), ("keep", "function", "drop")] if dropped else [])
 
 
 def test_function_that_another_trigger_calls_is_not_dropped():
     found = installed_as(protect(operation=ALL))
-    dropping = list(drop_steps(list(found)))
+    dropping = list(drop_steps(found, catalog(*found)))
     assert [(step.kind, step.action) for step in dropping] == [("trigger", "drop")] * 2 + [
         ("function", "drop")
     ]
-    assert [step.kind for step in drop_steps(list(found[:1]), kept_functions={found[0].function})] == [
-        "trigger"
-    ]
+    kept = drop_steps(found, catalog(*found), kept_functions={found[0].function.name})
+    assert [step.kind for step in kept] == ["trigger", "trigger"]
+    assert [step.kind for step in drop_steps(found[:1], catalog(*found))] == ["trigger"]
 
 
 def test_function_of_somebody_else_is_not_dropped():
     [existing] = installed_as(KEEP)
-    assert [step.kind for step in drop_steps([replace(existing, function_comment=None)])] == ["trigger"]
+    foreign = changed(existing, {"function_comment": None})
+    assert [step.kind for step in drop_steps([foreign], catalog(foreign))] == ["trigger"]
 
 
 TABLE = DesiredTable("rooms.Book", "rooms_book", "table", ("CREATE TABLE;",), ("FK;",), ("id", "title"), "{}")
@@ -170,7 +193,7 @@ TABLE = DesiredTable("rooms.Book", "rooms_book", "table", ("CREATE TABLE;",), ("
     ids=str,
 )  # fmt: skip
 def test_table_is_created_or_as_declared_or_refused(existing, outcome):
-    installed = Installed(tables={"rooms_book": existing} if existing else {})
+    installed = catalog(tables=[replace(existing, schema="nb")] if existing else [])
     if outcome in ("create", "unchanged", "alter"):
         assert steps(Desired(tables=[TABLE]), installed) == [("rooms.Book", "table", outcome)]
     else:
@@ -194,39 +217,49 @@ ROUTINE = DesiredRoutine("attach", "CREATE FUNCTION attach", "DROP FUNCTION atta
     ],
 )
 def test_routine_is_created_or_replaced(routines, action):
-    assert steps(Desired(routines=[ROUTINE]), Installed(routines=routines)) == [
-        ("attach", "function", action)
-    ]
+    assert steps(Desired(routines=[ROUTINE]), catalog(routines=routines)) == [("attach", "function", action)]
 
 
 def test_steps_come_in_the_order_in_which_they_can_be_carried_out():
-    gone = installed_as(protect("gone"), with_model=True)
+    gone = [replace(part, table="rooms_old") for part in installed_as(protect("gone"), with_model=True)]
     desired = Desired([TABLE], [ROUTINE], [KEEP], frozenset({"rooms.Book"}))
-    found = [(kind, action) for _, kind, action in steps(desired, Installed(triggers=gone))]
+    found = [(kind, action) for _, kind, action in steps(desired, catalog(*gone))]
     assert found == [
         ("trigger", "drop"), ("function", "drop"), ("table", "create"), ("function", "create"),
         ("function", "create"), ("trigger", "create"),
     ]  # fmt: skip
-    sql = plan_changes(desired, Installed(triggers=gone)).sql
+    sql = plan_changes(desired, catalog(*gone)).sql
     assert sql.endswith("\nFK;")
     assert sql.startswith("DROP TRIGGER ")
 
 
+PUBLIC_TABLE = InstalledTable("rooms_book", ("id", "title"), None, "public")
+
+
 def test_another_schema_is_not_the_notebooks():
     elsewhere = installed_as(KEEP, schema="public", with_model=True)
-    installed = Installed(
-        "nb", {"rooms_book": InstalledTable("rooms_book", ("id", "title"), None, "public")}, {}, elsewhere
-    )
-    desired = Desired([TABLE], (), [KEEP], frozenset({"rooms.Book"}))
-    assert {action for _, _, action in steps(desired, installed.within("nb"))} == {"create"}
-    assert installed.within(None) is installed
+    installed = catalog(*elsewhere, tables=[PUBLIC_TABLE], path=("nb", "public"))
+    desired = Desired([replace(TABLE, schema="nb")], (), [KEEP], frozenset({"rooms.Book"}))
+    assert {action for _, _, action in steps(desired, installed)} == {"create"}
+
+
+def test_what_marks_carry_away_from_home_is_not_ours():
+    elsewhere = installed_as(KEEP, schema="public", with_model=True)
+    installed = replace(catalog(*elsewhere, tables=[PUBLIC_TABLE], path=("nb", "public")), home=("nb",))
+    assert installed.own_triggers == ()
+    assert steps(Desired(owned_labels=frozenset({"rooms.Book"})), installed) == []
 
 
 def test_of_two_tables_with_one_name_the_visible_one_counts():
-    tables = {"rooms_book": InstalledTable("rooms_book", ("id",), None, "nb")}
+    own_table = replace(PUBLIC_TABLE, schema="nb")
     public, own = installed_as(KEEP, "public"), installed_as(KEEP)
-    assert Installed("nb", tables, {}, public).trigger("rooms_book", KEEP.triggers[0].name) is None
-    assert Installed("nb", tables, {}, public + own).trigger("rooms_book", KEEP.triggers[0].name) is own[0]
+    name = KEEP.triggers[0].name
+    path, tables = ("nb", "public"), [PUBLIC_TABLE, own_table]
+    assert catalog(*public, tables=tables, path=path).trigger("rooms_book", name) is None
+    assert catalog(*public, tables=tables, path=path).own_triggers == ()
+    assert catalog(*public, *own, tables=tables, path=path).trigger("rooms_book", name) is own[0]
+    assert catalog(*public, *own, tables=tables, path=path).trigger("rooms_book", name, "public") is public[0]
+    assert catalog(*public, tables=[PUBLIC_TABLE], path=path).trigger("rooms_book", name) is public[0]
 
 
 def test_plan_without_steps_changes_nothing():
@@ -255,8 +288,8 @@ WIDE = protect(operation=ALL)
 )
 def test_status_is_told_from_the_catalog(changes, status):
     parts = installed_as(WIDE)
-    found = tuple(replace(part, **change) for part, change in zip(parts, changes, strict=False))
-    assert trigger_status(WIDE, Installed(triggers=found)) == status
+    found = [changed(part, change) for part, change in zip(parts, changes, strict=False)]
+    assert trigger_status(WIDE, catalog(*found)) == status
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,11 @@ from pgmagic.errors import DatabaseUnavailableError
 class DatabaseWrapper(base.DatabaseWrapper):
     """Django's Postgres wrapper, which asks for its parameters at the first connection, and works in one schema."""
 
+    @property
+    def own_schema(self) -> str | None:
+        """The notebook's schema: what pgmagic drops unasked lies in it. None where a project decides."""
+        return backend.choice.schema
+
     def get_connection_params(self) -> dict[str, Any]:
         """Return the parameters of the chosen database on top of Django's own."""
         chosen = backend.choice.parameters()

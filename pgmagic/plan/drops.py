@@ -1,0 +1,85 @@
+"""Taking triggers away: those of ours, with the functions that nothing else calls."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from pgmagic.compile import ddl
+from pgmagic.compile.desired import DesiredTrigger
+from pgmagic.plan.state import Installed, InstalledFunction, InstalledTrigger
+from pgmagic.plan.steps import Plan, Step
+
+
+def parts_of(desired: DesiredTrigger, installed: Installed) -> list[InstalledTrigger]:
+    """Return what is installed of a declared trigger, also what a former declaration of it needed."""
+    names = {part.name for part in desired.triggers}
+    declared = [
+        found for found in installed.triggers_on(desired.table, desired.schema) if found.name in names
+    ]
+    marked = [found for found in installed.own_triggers if found.mark and found.mark.uri == desired.uri]
+    return [*declared, *(found for found in marked if found not in declared)]
+
+
+def prunable_triggers(installed: Installed, registered: Collection[str]) -> list[InstalledTrigger]:
+    """Return the triggers of ours whose URIs are not among those that are registered."""
+    return [found for found in installed.own_triggers if found.mark and found.mark.uri not in registered]
+
+
+def plan_uninstalling(desired: Sequence[DesiredTrigger], installed: Installed) -> Plan:
+    """Return the steps that drop declared triggers and their functions; nothing for what is not installed."""
+    found = [part for trigger in desired for part in parts_of(trigger, installed)]
+    return Plan(
+        [*drop_steps(found, installed), *_drop_left_behind(installed, {trigger.uri for trigger in desired})]
+    )
+
+
+def plan_pruning(installed: Installed, registered: Collection[str]) -> Plan:
+    """Return the steps that drop the triggers of ours that are not registered, and functions left without one."""
+    uris = {function.mark.uri for function in installed.functions if function.mark} - {*registered}
+    return Plan(
+        [
+            *drop_steps(prunable_triggers(installed, registered), installed),
+            *_drop_left_behind(installed, uris),
+        ]
+    )
+
+
+def drop_steps(
+    triggers: Sequence[InstalledTrigger], installed: Installed, kept_functions: Collection[str] = ()
+) -> Iterator[Step]:
+    """Return the steps that drop triggers and, behind them, the functions of ours that no other trigger calls."""
+    dropped = {id(trigger) for trigger in triggers}
+    still_called = {_key(other.function) for other in installed.triggers if id(other) not in dropped}
+    functions: dict[tuple[str, str], str] = {}
+    for existing in triggers:
+        uri = existing.mark.uri if existing.mark else existing.name
+        sql = ddl.drop_trigger(existing.schema, existing.table, existing.name)
+        # Its condition in the catalog is what Postgres made of it, with the ignore check: nothing to read here.
+        yield Step(uri, "trigger", "drop", (sql,), fires=existing.fires)
+        function = existing.function
+        if (
+            function.mark is not None
+            and function.name not in kept_functions
+            and _key(function) not in still_called
+        ):
+            functions[_key(function)] = uri
+    for (schema, name), uri in functions.items():
+        yield Step(uri, "function", "drop", (ddl.drop_function(schema, name),))
+
+
+def _drop_left_behind(installed: Installed, uris: Collection[str]) -> Iterator[Step]:
+    """Return the steps that drop the functions of URIs whose triggers somebody dropped by hand."""
+    called = {_key(trigger.function) for trigger in installed.triggers}
+    for function in installed.functions:
+        if (
+            function.mark is not None
+            and function.mark.uri in uris
+            and function.schema in installed.home
+            and _key(function) not in called
+        ):
+            sql = ddl.drop_function(function.schema, function.name)
+            yield Step(function.mark.uri, "function", "drop", (sql,))
+
+
+def _key(function: InstalledFunction) -> tuple[str, str]:
+    return function.schema, function.name
