@@ -1,7 +1,8 @@
 """One query surface over event tables: every event, of whatever model, as a row of the same columns.
 
 Each event table is a branch of a UNION ALL, so that Postgres applies a filter to each of them, and computes a
-column only where it is asked for: `pgh_diff` is a look-up of the event before, not a window over all events.
+column only where it is asked for: `pgh_diff` is a look-up of the event before, not a window over all events. A branch
+of one table without conditions is read in the order of its primary key; one with a join would be read as a whole.
 
 Source: https://www.postgresql.org/docs/current/functions-json.html
 """
@@ -59,11 +60,23 @@ class Rows:
 
 @dataclass(frozen=True)
 class Scope:
-    """Which events are looked at: of which event models, of which objects, and with foreign keys to which."""
+    """Which events are looked at: of which event models, of which objects, and with foreign keys to which.
+
+    by_context: whether a filter tells them by their contexts; these are joined then, so that Postgres may begin there.
+    """
 
     across: frozenset[str] | None = None
     tracks: tuple[tuple[Rows, ...], ...] = ()
     references: tuple[tuple[Rows, ...], ...] = ()
+    by_context: bool = False
+
+    def chosen(self, event_models: Iterable[EventModel]) -> list[EventModel]:
+        """Return those event models that are looked at."""
+        return [
+            event_model
+            for event_model in event_models
+            if self.across is None or event_model._meta.label in self.across
+        ]
 
     def only(self, labels: Iterable[str]) -> Scope:
         """Return the scope narrowed to event models, by their labels."""
@@ -82,10 +95,7 @@ class Scope:
 def events_sql(event_models: Sequence[EventModel], scope: Scope) -> Fragment:
     """Return a query of the events in a scope, with `COLUMNS`; in no order."""
     branches = [
-        branch
-        for event_model in event_models
-        if scope.across is None or event_model._meta.label in scope.across
-        for branch in _branches(event_model, scope)
+        branch for event_model in scope.chosen(event_models) for branch in _branches(event_model, scope)
     ]
     return join("\nUNION ALL\n", branches or [_nothing()])
 
@@ -100,19 +110,50 @@ def _branches(event_model: EventModel, scope: Scope) -> list[Fragment]:
     conditions += [_refers_to(event_model, rows) for rows in scope.references]
     if any(condition is None for condition in conditions):
         return []
-    return [_branch(event_model, [condition for condition in conditions if condition is not None])]
+    found = [condition for condition in conditions if condition is not None]
+    if scope.by_context:
+        return [_branch(event_expressions(event_model), event_source(event_model), found)]
+    return [_branch(_expressions_alone(event_model), _table(event_model), found)]
 
 
-def _branch(event_model: EventModel, conditions: Sequence[Fragment]) -> Fragment:
-    columns = event_expressions(event_model)
+def _branch(columns: dict[str, Fragment], source: Fragment, conditions: Sequence[Fragment]) -> Fragment:
     selected = [compose(columns[name], verbatim(f"::{kind} AS {name}")) for name, kind in COLUMNS.items()]
     where = compose("\nWHERE ", join(" AND ", conditions)) if conditions else compose("")
-    return compose("SELECT ", join(",\n  ", selected), "\n", event_source(event_model), where)
+    return compose("SELECT ", join(",\n  ", selected), "\n", source, where)
+
+
+def column_of_event(
+    event_models: Iterable[EventModel], column: str, model: Fragment, pgh_id: Fragment
+) -> Fragment:
+    """Return one of `COLUMNS` of the event that the label of its event model and its `pgh_id` tell."""
+    cases = [
+        compose(
+            "\nWHEN ", literal(event_model._meta.label), " THEN (SELECT ", _expressions_alone(event_model)[column],
+            verbatim(f"::{COLUMNS[column]} "), _table(event_model), " WHERE event.pgh_id = ", pgh_id, ")",
+        )
+        for event_model in event_models
+    ]  # fmt: skip
+    return compose("(CASE ", model, join("", cases), " END)")
+
+
+def _table(event_model: EventModel) -> Fragment:
+    return compose("FROM ", identifier(event_model._meta.db_table), " AS event")
+
+
+def _expressions_alone(event_model: EventModel) -> dict[str, Fragment]:
+    """Return the SQL of each of `COLUMNS` over the event table alone: the context is looked up."""
+    columns = event_expressions(event_model)
+    if has_shared_context(event_model):
+        columns["pgh_context"] = compose(
+            "(SELECT context.metadata FROM ", identifier(CONTEXT_TABLE), " AS context WHERE context.id = ",
+            columns["pgh_context_id"], ")",
+        )  # fmt: skip
+    return columns
 
 
 def event_source(event_model: EventModel) -> Fragment:
     """Return the FROM of an event table as `event`, with the shared contexts as `context` where it has some."""
-    source = compose("FROM ", identifier(event_model._meta.db_table), " AS event")
+    source = _table(event_model)
     if not has_shared_context(event_model):
         return source
     key = _column("event", _own(event_model)["pgh_context"])

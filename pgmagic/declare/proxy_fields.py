@@ -13,15 +13,15 @@ from django.db.models.expressions import Col
 from pgmagic.declare.event_fields import AnyField
 from pgmagic.errors import DeclarationError
 
-_NUMBER = r"^-?[0-9]{1,300}([.][0-9]{1,300})?$"
+_NUMBER = r"^-?[0-9]{1,300}(?:[.][0-9]{1,300})?$"
 # For each kind of field: the type to cast to, and what a text has to look like so that one odd context never breaks a
-# query. Types are the widest of their kind, so that no value is out of range.
+# query; a group in it would be what `substring` returns. Types are the widest of their kind: no value is out of range.
 _CASTS: dict[type[AnyField], tuple[str, str]] = {
     models.IntegerField: ("bigint", r"^-?[0-9]{1,18}$"),
-    models.UUIDField: ("uuid", r"^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$"),
+    models.UUIDField: ("uuid", r"^[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$"),
     models.DecimalField: ("numeric", _NUMBER),
     models.FloatField: ("double precision", _NUMBER),
-    models.BooleanField: ("boolean", r"^(true|false)$"),
+    models.BooleanField: ("boolean", r"^(?:true|false)$"),
     models.CharField: ("text", ""),
     models.TextField: ("text", ""),
     models.JSONField: ("jsonb", ""),
@@ -94,7 +94,8 @@ class _ContextValue(Col):
         text = f"({document} #>> %s::text[])"
         if not pattern:
             return text, [path]
-        return f"(CASE WHEN {text} ~ %s THEN {text}::{cast} END)", [path, pattern, path]
+        # Strict, unlike CASE: an event without a context cannot pass, and Postgres may begin with the contexts.
+        return f"(substring({text} FROM %s)::{cast})", [path, pattern]
 
     def _document(self, compiler: Any, connection: Any) -> tuple[str, list[str]]:
         """Return the SQL of the JSON that the path is in, and the rest of the path."""

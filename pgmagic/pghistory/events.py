@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from django.apps import apps
 from django.db import models, router
+from django.db.models.expressions import Col
 from django.db.models.sql import Query
 from django.db.models.sql.datastructures import BaseTable
 
-from pgmagic.compile.reading import Scope, events_sql
-from pgmagic.compile.sql import render
+from pgmagic.compile.reading import Scope, column_of_event, events_sql
+from pgmagic.compile.sql import render, verbatim
 from pgmagic.declare.trackers import EventModel
 from pgmagic.errors import HistoryError
 
@@ -21,10 +23,27 @@ class _EventsTable(BaseTable):
 
     def as_sql(self, compiler: Any, connection: Any) -> Any:
         """Return the events in the scope of the compiled query, as a derived table."""
-        event_models = registered_event_models(connection.alias)
-        # Every value is a literal in it; the percent signs are the driver's, which looks for parameters.
-        union = render(events_sql(event_models, compiler.query.scope)).replace("%", "%%")
-        return f"({union}) {compiler.quote_name_unless_alias(self.table_alias)}", []
+        query = compiler.query
+        scope = replace(query.scope, by_context=_mentions_context(query.where))
+        union = render(events_sql(registered_event_models(connection.alias), scope))
+        return f"({_escaped(union)}) {compiler.quote_name_unless_alias(self.table_alias)}", []
+
+
+def _escaped(sql: str) -> str:
+    """Return SQL whose values are all literals for a driver that takes percent signs for its own."""
+    return sql.replace("%", "%%")
+
+
+def _mentions_context(node: Any) -> bool:
+    """Return whether a condition, or an expression in it, is about the context of an event."""
+    if getattr(getattr(node, "target", None), "name", None) == "pgh_context":
+        return True
+    if isinstance(node, Col):
+        return hasattr(node.target, "proxied_path")
+    parts = getattr(node, "children", None) or (
+        node.get_source_expressions() if hasattr(node, "get_source_expressions") else ()
+    )
+    return any(_mentions_context(part) for part in parts)
 
 
 class EventsQuery(Query):
@@ -32,6 +51,42 @@ class EventsQuery(Query):
 
     base_table_class = _EventsTable
     scope = Scope()
+
+
+class _LateCol(Col):
+    """A column that a slice of many events computes for the events in it, and not for all that it is a slice of.
+
+    Postgres sorts first and computes afterwards, but not what is below a UNION ALL.
+    """
+
+    def select_format(self, compiler: Any, sql: Any, params: Any) -> Any:
+        """Return the column, looked up by the event's model and id where that spares work."""
+        query = compiler.query
+        if not (isinstance(query, EventsQuery) and query.is_sliced):
+            return sql, params
+        # There, what is selected has to read as it does in ORDER BY or GROUP BY.
+        if query.distinct or query.group_by is not None:
+            return sql, params
+        event_models = query.scope.chosen(registered_event_models(compiler.connection.alias))
+        if len(event_models) < 2:
+            return sql, params
+        alias = compiler.quote_name_unless_alias(self.alias)
+        model, pgh_id = verbatim(f"{alias}.pgh_model"), verbatim(f"{alias}.pgh_id")
+        column: Any = self.target
+        return _escaped(render(column_of_event(event_models, column.name, model, pgh_id))), []
+
+
+class LateJSONField(models.JSONField):
+    """A column of `Events` that takes work to compute."""
+
+    def get_col(self, alias: str, output_field: Any = None) -> Col:
+        """Return the column as an expression."""
+        return _LateCol(alias, self, output_field or self)
+
+    def deconstruct(self) -> Any:
+        """Return how the field is made, as migrations write it."""
+        name, _path, args, kwargs = super().deconstruct()
+        return name, "django.db.models.JSONField", args, kwargs
 
 
 class EventsQuerySet(models.QuerySet[Any, Any]):

@@ -14,7 +14,7 @@ from pgmagic.declare import event_setup
 from pgmagic.declare.proxy_fields import ProxyField
 from pgmagic.declare.trackers import Tracker
 from pgmagic.declare.vocabulary import Level
-from pgmagic.pghistory.events import EventsQuerySet, NoEventsManager
+from pgmagic.pghistory.events import EventsQuerySet, LateJSONField, NoEventsManager
 
 Model = type[models.Model]
 
@@ -85,10 +85,10 @@ class Events(models.Model):
     pgh_id = models.BigIntegerField()
     pgh_created_at = models.DateTimeField(auto_now_add=True)
     pgh_label = models.TextField()
-    pgh_data = models.JSONField(encoder=DjangoJSONEncoder)
-    pgh_diff = models.JSONField(encoder=DjangoJSONEncoder)
+    pgh_data = LateJSONField(encoder=DjangoJSONEncoder)
+    pgh_diff = LateJSONField(encoder=DjangoJSONEncoder)
     pgh_context_id = models.UUIDField(null=True)
-    pgh_context = models.JSONField(null=True, encoder=DjangoJSONEncoder)
+    pgh_context = LateJSONField(null=True, encoder=DjangoJSONEncoder)
     pgh_obj_model = models.CharField(max_length=64)
     pgh_obj_id = models.TextField(null=True)
 

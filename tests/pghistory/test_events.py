@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -241,3 +242,80 @@ def test_counting_computes_no_diffs(post: Any) -> None:
         cursor.execute("EXPLAIN (VERBOSE) " + str(Events.objects.filter(pgh_id__gt=0).values("pgh_id").query))
         plan = "\n".join(line for (line,) in cursor.fetchall())
     assert "jsonb_object_agg" not in plan
+
+
+def plan_of(events: Any) -> str:
+    return str(events.explain())
+
+
+@pytest.fixture
+def many(history: History) -> Any:
+    """Two tracked models, one of them with 20,000 events in 2,000 contexts."""
+
+    def declare() -> dict[str, Any]:
+        post = pghistory.track()(model("Post", title=models.TextField(), n=models.IntegerField(null=True)))
+        return {"Post": post, "Other": pghistory.track()(model("Other", n=models.IntegerField()))}
+
+    found = history.declare(declare)
+    history.run(
+        "INSERT INTO pghistory_context (id, created_at, updated_at, metadata) "
+        "SELECT md5(n::text)::uuid, now(), now(), jsonb_build_object('user', n) FROM generate_series(0, 1999) AS n",
+        "INSERT INTO hist_postevent (pgh_created_at, pgh_label, pgh_obj_id, pgh_context_id, id, title, n) "
+        "SELECT now() - n * interval '1 hour', 'update', n % 5000, md5((n % 2000)::text)::uuid, n % 5000, 't', n "
+        "FROM generate_series(1, 20000) AS n",
+        "ANALYZE hist_postevent",
+        "ANALYZE hist_otherevent",
+        "ANALYZE pghistory_context",
+    )
+    return found
+
+
+def test_the_latest_events_of_all_models_are_read_off_their_primary_keys(many: Any) -> None:
+    many.Other.objects.create(n=1)
+    events = Events.objects.order_by("-pgh_id")[:50]
+    assert "Index Scan Backward using hist_postevent_pkey" in plan_of(events)
+    assert "Seq Scan on hist_postevent" not in plan_of(events)
+    assert len(events) == 50
+
+
+def test_a_slice_computes_columns_for_its_own_events_only(many: Any) -> None:
+    events = Events.objects.filter(pgh_label="update").order_by("pgh_created_at")
+    [first, second] = events.all()[:2]
+    assert (first.pgh_data["n"], second.pgh_data["n"]) == (20000, 19999)
+    assert first.pgh_context == {"user": 0}
+    assert second.pgh_diff == {"n": [14999, 19999]}
+    # The same as without the slice, and in every other form of selecting it.
+    whole = {event.pgh_slug: event for event in events}
+    for event in events.all()[:20]:
+        same = whole[event.pgh_slug]
+        assert (event.pgh_data, event.pgh_diff, event.pgh_context) == (
+            same.pgh_data, same.pgh_diff, same.pgh_context,
+        )  # fmt: skip
+    assert list(events.values_list("pgh_data__n", "pgh_data")[:1]) == [(20000, first.pgh_data)]
+    assert events.values_list("pgh_diff", flat=True).distinct()[:3].count() == 3
+    assert events.values("pgh_context").annotate(n=models.Count("pgh_slug")).order_by()[:2].count() == 2
+    plan = events.all()[:2].explain(analyze=True, timing=False)
+    calls = [line for line in plan.splitlines() if "jsonb_each" in line]
+    assert calls
+    assert all("loops=2" in line or "never executed" in line for line in calls)
+
+
+def test_an_index_on_the_time_is_used_by_the_latest_events(many: Any, history: History) -> None:
+    history.run(
+        "CREATE INDEX ON hist_postevent (pgh_created_at)", "CREATE INDEX ON hist_otherevent (pgh_created_at)"
+    )
+    plan = plan_of(Events.objects.order_by("-pgh_created_at")[:50])
+    assert "Index Scan Backward using hist_postevent_pgh_created_at_idx" in plan
+
+
+def test_a_filter_on_the_context_begins_with_the_contexts(many: Any) -> None:
+    for events in (Events.objects.filter(pgh_context__user=7), MiddlewareEvents.objects.filter(user=7)):
+        assert events.count() == 10
+        assert re.search(r"Index Scan \w+ pgh_hist_poste\w*_context_", plan_of(events))
+        assert "Seq Scan on hist_postevent" not in plan_of(events)
+
+
+def test_a_filter_on_labels_and_times_reaches_each_table(many: Any) -> None:
+    plan = plan_of(Events.objects.filter(pgh_label="insert", pgh_id__lt=5))
+    assert "hist_postevent_pkey" in plan
+    assert plan.count("pgh_label") == 2
