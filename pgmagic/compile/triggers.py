@@ -6,6 +6,7 @@ Source: https://www.postgresql.org/docs/current/sql-createtrigger.html
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -61,6 +62,11 @@ def compile_trigger(trigger: Trigger, model: Model, target: Target) -> DesiredTr
         DeclarationError: it names what the model does not have, or contradicts what Postgres allows.
     """
     check_table_name(model)
+    if type(trigger).render_execute is not Trigger.render_execute:
+        raise DeclarationError(
+            f'"{trigger.name}" overrides render_execute, but a trigger calls the function that stands for it: call the '
+            f"other one from its func."
+        )
     function = _function(trigger, model, target)
     condition = trigger.get_condition(model)
     return DesiredTrigger(
@@ -265,12 +271,22 @@ def _conditions(trigger: Trigger, model: Model, part: _Part) -> Iterator[Fragmen
     if machine and part.operations == (Insert,):
         yield states.initial_guard(machine, model)
         return
+    if type(trigger).render_condition is not Trigger.render_condition:
+        yield from _own_clause(trigger.render_condition(model))
+        return
     condition = trigger.get_condition(model)
     if condition is not None and not _is_judged_in_body(trigger, part.operations):
         _check_condition(trigger, model, part, condition)
         yield condition_sql(condition, model)
     if machine:
         yield states.transitions_guard(machine, model)
+
+
+def _own_clause(clause: str) -> Iterator[Fragment]:
+    """Yield the condition of a WHEN clause that a subclass rendered itself; an empty one is no condition."""
+    condition = re.sub(r"^\s*WHEN\b", "", clause, flags=re.IGNORECASE)
+    if condition.strip():
+        yield compose("(", verbatim(condition), "\n)")
 
 
 def _is_judged_in_body(trigger: Trigger, operations: tuple[Operation, ...]) -> bool:

@@ -190,9 +190,9 @@ class Trigger:
         return sql.strip()
 
     def render_condition(self, model: Model) -> str:
-        """Return the condition as SQL on OLD and NEW, empty without one."""
+        """Return the condition as a WHEN clause on OLD and NEW, empty without one."""
         condition = self.get_condition(model)
-        return delegates.compiler.condition(condition, model) if condition is not None else ""
+        return f"WHEN ({delegates.compiler.condition(condition, model)})" if condition is not None else ""
 
     def render_declare(self, model: Model) -> str:
         """Return the DECLARE section, empty without variables."""
@@ -203,6 +203,10 @@ class Trigger:
         """Return the PL/pgSQL between BEGIN and END with the template's names filled in."""
         func = self.get_func(model)
         return func.render(**self.get_func_template_kwargs(model)) if isinstance(func, Func) else func
+
+    def render_execute(self, model: Model) -> str:
+        """Return the call of its function; what a trigger does is said in its body, so this is not overridden."""
+        return f"{self.get_pgid(model)}()"
 
     def compile(self, model: Model) -> Compiled:
         """Return the function and the triggers that stand for it in Postgres; nothing is executed."""

@@ -111,7 +111,7 @@ def test_trigger_names_never_collide() -> None:
 def test_default_condition_compares_the_tracked_fields_of_updates_alone() -> None:
     def conditions(*trackers: Any, **kwargs: Any) -> list[str]:
         thing = tracked(*trackers, **kwargs)
-        return [trigger.render_condition(thing) for trigger in triggers(thing)]
+        return [trigger.compile(thing).condition for trigger in triggers(thing)]
 
     assert conditions(pghistory.InsertEvent(), pghistory.DeleteEvent()) == ["", ""]
     assert conditions(pghistory.UpdateEvent(), fields=["n"]) == ['(OLD."n" IS DISTINCT FROM NEW."n")']

@@ -141,7 +141,8 @@ def test_trigger_renders_its_parts():
     super_kwargs = pgtrigger.Trigger(**GIVEN).get_func_template_kwargs
     assert trigger.render_func(Book) == "rooms_book Isbn No !"
     assert trigger.render_declare(Book) == "DECLARE n int; t text = 'x';"
-    assert trigger.render_condition(Book) == "(OLD.id > 1)"
+    assert trigger.render_condition(Book) == "WHEN ((OLD.id > 1))"
+    assert trigger.render_execute(Book) == f"{trigger.get_pgid(Book)}()"
     bare = pgtrigger.Trigger(**GIVEN)
     assert (bare.render_func(Book), bare.render_declare(Book), bare.render_condition(Book)) == (
         "RETURN NULL;",
@@ -171,6 +172,33 @@ def test_overridden_hooks_reach_the_compiled_sql():
     sql = Kind(**GIVEN).compile(Book).install_sql
     for part in ("pgtrigger_renamed_", '(NEW."pages" > 3)', "DECLARE n int;", "n := 1; RETURN NULL;"):
         assert part in sql
+
+
+@pytest.mark.parametrize(
+    ("clause", "found"),
+    [
+        ("WHEN (OLD.pages = 1)", "\n  WHEN (( (OLD.pages = 1)\n)"),
+        ("OLD.pages = 1 -- one", "\n  WHEN ((OLD.pages = 1 -- one\n)"),
+        (" ", "\n  WHEN ((coalesce("),
+    ],
+)
+def test_condition_that_a_subclass_renders_is_the_when_clause(clause, found):
+    class Kind(pgtrigger.Trigger):
+        def render_condition(self, model):
+            return clause
+
+    assert found in Kind(**GIVEN).compile(Book).install_sql
+
+
+def test_call_of_another_function_is_refused():
+    class Kind(pgtrigger.Trigger):
+        def render_execute(self, model):
+            return "tsvector_update_trigger('a')"
+
+    with pytest.raises(
+        DeclarationError, match='"t" overrides render_execute, but a trigger calls the function'
+    ):
+        Kind(**GIVEN).compile(Book)
 
 
 def test_trigger_registers_and_unregisters():
