@@ -3,6 +3,7 @@
 The names, signatures and semantics are those of django-pgtrigger 4.17; the implementation is pgmagic's own.
 """
 
+from pgmagic import __version__
 from pgmagic.compile.compiler import DeclarationCompiler
 from pgmagic.db.installation import (
     LiveDatabase,
@@ -97,6 +98,7 @@ __all__ = [
     "UpdateOf",
     "UpdateSearchVector",
     "When",
+    "__version__",
     "disable",
     "enable",
     "ignore",
