@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from pgmagic.declare.model_registry import Redeclaration, redeclaring
 from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import DeclarationError, InstallationError
 from pgmagic.frames.installation import InstallationFrame, InstallationRow, installation_frame
-from pgmagic.notebook.cells import execute, namespace_restored_on_error, parse_cell
+from pgmagic.notebook.cells import execute, namespace_restored_on_error, parse_cell, pending_note
 from pgmagic.plan.steps import Outcome
 
 Model = type[models.Model]
@@ -85,7 +86,9 @@ def _declared(
     tree, filename = parse_cell(shell, source)
     with namespace_restored_on_error(shell), redeclaring(app_label, _CELL_MODULE) as declaration:
         with declaration.collecting():
-            execute(shell, tree.body, filename)
+            pending = execute(shell, tree.body, filename)
+        for sentence in pending_note(pending):
+            print(sentence, file=sys.stderr)
         for model in declaration.models:
             _check_fields(model)
         yield declaration, _desired(declaration.models)

@@ -8,9 +8,8 @@ from django.db import connection
 from IPython.core.interactiveshell import InteractiveShell
 
 from pgmagic.db.observe import StepOutcome, observed
-from pgmagic.errors import CellError
 from pgmagic.frames.outcomes import OutcomeFrame, OutcomeRow, outcome_frame
-from pgmagic.notebook.cells import execute, parse_cell
+from pgmagic.notebook.cells import execute_each, parse_cell, pending_note
 
 
 def run_cell(shell: InteractiveShell, source: str, *, keep: bool) -> OutcomeFrame:
@@ -23,25 +22,14 @@ def run_cell(shell: InteractiveShell, source: str, *, keep: bool) -> OutcomeFram
         CellError: the cell is no Python, or did what no watched cell can do; nothing was kept.
     """
     tree, filename = parse_cell(shell, source)
-    _check(tree, filename)
     text = shell.transform_cell(source)
     with observed(connection, keep=keep) as cell:
-        for statement in tree.body:
-            with cell.step():
-                execute(shell, [statement], filename)
+        pending = execute_each(shell, tree.body, filename, cell.step)
     rows = [
         _row(number, _source(statement, text), outcome)
         for number, (statement, outcome) in enumerate(zip(tree.body, cell.outcomes, strict=True), 1)
     ]
-    return outcome_frame(rows, notes=cell.notes)
-
-
-def _check(tree: ast.Module, filename: str) -> None:
-    """Find what only the compiler finds - a `return` outside of a function, say - before anything is executed."""
-    try:
-        compile(tree, filename, "exec")
-    except SyntaxError as error:
-        raise CellError(f"SyntaxError in line {error.lineno} of the cell: {error.msg}.") from None
+    return outcome_frame(rows, notes=[*pending_note(pending), *cell.notes])
 
 
 def _source(statement: ast.stmt, text: str) -> str:

@@ -30,7 +30,10 @@ MISTAKES = {
         "SyntaxError in line 2 of the cell: expected an indented block",
     ),
     "unclosed": ("%%pgtrigger\nx = (1,\n", "SyntaxError in line 1 of the cell: '(' was never closed"),
-    "await": ("%%pgtrigger\nawait f()\n", "SyntaxError in line 1 of the cell: 'await' outside function"),
+    "await in a function": (
+        "%%pgtrigger\ndef f():\n    await g()\n",
+        "SyntaxError in line 2 of the cell: 'await' outside async function",
+    ),
     "return": ("%%pgtrigger\nreturn 3\n", "SyntaxError in line 1 of the cell: 'return' outside function"),
     "no fields": (
         "%%pgtrigger\nclass Post(models.Model):\n    pass\n",
