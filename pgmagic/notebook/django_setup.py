@@ -22,6 +22,8 @@ def configure_django() -> bool:
             DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
             INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", *_APPS],
             PGMAGIC_NOTEBOOK=True,
+            # In a kernel that was restarted, what is not registered is mostly what was not run again yet.
+            PGTRIGGER_PRUNE_ON_INSTALL=False,
             SECRET_KEY=os.urandom(32).hex(),
             TIME_ZONE="UTC",
             USE_TZ=True,

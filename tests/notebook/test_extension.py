@@ -130,12 +130,15 @@ print(time.perf_counter() - start)
 from django.conf import settings
 from django.db import connection
 print(connection.connection, settings.SECRET_KEY != "", settings.PGMAGIC_NOTEBOOK)
+print(settings.PGTRIGGER_PRUNE_ON_INSTALL)
 """,
         PGMAGIC_HOME=str(tmp_path / "home"),
     )  # fmt: skip
     # 1.5 s on a machine that does nothing else; here others may be busy.
     assert float(out[0]) < 4
     assert out[1] == "None True True"
+    # A restarted kernel has not registered yet what its notebook installed.
+    assert out[2] == "False"
     assert not (tmp_path / "home").exists()
 
 
