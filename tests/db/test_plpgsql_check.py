@@ -1,0 +1,165 @@
+"""Every function that is compiled passes plpgsql_check, where the server has this extension (Debian's package does).
+
+Source: https://github.com/okbob/plpgsql_check
+"""
+
+from __future__ import annotations
+
+import decimal
+import uuid
+from typing import Any
+
+import pytest
+from django.contrib.postgres.fields import ArrayField, IntegerRangeField
+from django.contrib.postgres.search import SearchVectorField
+from django.db import models
+from django.db.models.functions import Concat, Now
+
+from pgmagic import pghistory, pgtrigger
+from pgmagic.declare.model_registry import redeclaring
+from tests.db.live import LABEL, Live
+
+MODULE = "checked_cell"
+Q, F = pgtrigger.Q, pgtrigger.F
+
+
+@pytest.fixture
+def check_function(live: Live) -> str:
+    """The extension's function, qualified."""
+    if not live.sql("SELECT 1 FROM pg_available_extensions WHERE name = 'plpgsql_check'"):
+        pytest.skip("this server has no plpgsql_check")
+    live.sql("CREATE EXTENSION IF NOT EXISTS plpgsql_check")
+    [[schema]] = live.sql(
+        "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'plpgsql_check'"
+    )
+    return f"{schema}.plpgsql_check_function"
+
+
+def complaints(live: Live, check_function: str) -> dict[str, list[str]]:
+    """What the extension says about the functions of all triggers in the schema, by trigger."""
+    found = live.sql(
+        f"""SELECT t.tgname, said FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid,
+            LATERAL {check_function}(t.tgfoid, t.tgrelid, fatal_errors => false,
+                oldtable => t.tgoldtable, newtable => t.tgnewtable, extra_warnings => true,
+                performance_warnings => true, security_warnings => true, compatibility_warnings => true) AS said
+            WHERE NOT t.tgisinternal AND c.relnamespace = current_schema()::regnamespace"""
+    )
+    said: dict[str, list[str]] = {}
+    for name, line in found:
+        said.setdefault(name, []).append(line)
+    return said
+
+
+FIELDS: dict[str, Any] = {
+    "text": models.TextField(default="", db_column="It's 50 {x}"),
+    "order": models.IntegerField(null=True, db_column="order"),
+    "price": models.DecimalField(max_digits=8, decimal_places=2, null=True),
+    "good": models.BooleanField(default=True),
+    "at": models.DateTimeField(null=True),
+    "code": models.UUIDField(null=True),
+    "data": models.JSONField(null=True),
+    "raw": models.BinaryField(null=True),
+    "tags": ArrayField(models.TextField(), null=True),
+    "span": IntegerRangeField(null=True),
+    "vector": SearchVectorField(null=True),
+    "twice": models.GeneratedField(
+        expression=models.F("order") * 2, output_field=models.IntegerField(), db_persist=True
+    ),
+}
+
+EVERYTHING = pgtrigger.Insert | pgtrigger.Update | pgtrigger.Delete | pgtrigger.Truncate
+
+
+def ready_made() -> list[Any]:
+    """One of each kind, with the arguments that change what is compiled."""
+    state_machines = {
+        "text": [("a", "o'k"), ("o'k", "")], "order": [(None, 1), (1, None)], "good": [(True, False)],
+        "price": [(decimal.Decimal("1.5"), 2)], "code": [(None, uuid.UUID(int=1))], "data": [({"a": 1}, [1])],
+        "tags": [([], ["a"])], "at": [(None, "2020-01-01T00:00:00Z")],
+    }  # fmt: skip
+    values = {
+        "text": [Concat("text", models.Value("'s")), "o'k"], "order": [None, 1], "at": [Now()], "good": [False],
+        "data": [{"a": 1}], "tags": [["a"]], "code": [uuid.UUID(int=1)], "price": [decimal.Decimal(1)],
+    }  # fmt: skip
+    return [
+        pgtrigger.Protect(name="protect", operation=EVERYTHING),
+        pgtrigger.Protect(name="protect statement", operation=EVERYTHING, level=pgtrigger.Statement),
+        pgtrigger.Protect(name="protect of", operation=pgtrigger.UpdateOf("text", "order") | pgtrigger.Delete),
+        pgtrigger.Protect(
+            name="protect if", operation=pgtrigger.Update,
+            condition=Q(old__text="o'k") & pgtrigger.AnyChange("data", "span") | ~Q(new__order__gt=F("old__order")),
+        ),
+        pgtrigger.ReadOnly(name="read only", fields=["order"]),
+        pgtrigger.ReadOnly(name="read only all"),
+        pgtrigger.ReadOnly(name="read only but", exclude=["text"], condition=Q(old__good=True)),
+        *(pgtrigger.FSM(name=f"fsm {field}", field=field, transitions=transitions)
+          for field, transitions in state_machines.items()),
+        pgtrigger.FSM(name="fsm if", field="text", transitions=[("a", "b")], condition=Q(new__good=True)),
+        *(pgtrigger.SoftDelete(name=f"soft {field} {number}", field=field, value=value)
+          for field, choices in values.items() for number, value in enumerate(choices)),
+        pgtrigger.Trigger(
+            name="deferred", when=pgtrigger.After, operation=pgtrigger.Insert, timing=pgtrigger.Deferred,
+            declare=[("known", "bigint")],
+            func=pgtrigger.Func("SELECT count(*) INTO known FROM {meta.db_table}; PERFORM known; RETURN NULL;"),
+        ),
+        pgtrigger.Trigger(
+            name="tables", when=pgtrigger.After, operation=pgtrigger.Update, level=pgtrigger.Statement,
+            referencing=pgtrigger.Referencing(old="old rows", new="new rows"),
+            func=pgtrigger.Func('PERFORM a.id FROM "old rows" AS a JOIN "new rows" AS b '
+                                'ON a.{fields.id.column} = b.id; RETURN NULL;'),
+        ),
+    ]  # fmt: skip
+
+
+def test_ready_made_triggers_pass(live: Live, check_function: str) -> None:
+    live.declare("Thing", ready_made(), **{name: field.clone() for name, field in FIELDS.items()})
+    assert complaints(live, check_function) == {}
+
+
+def test_triggers_of_other_keys_and_names_pass(live: Live, check_function: str) -> None:
+    text = models.TextField(default="", db_column="Text")
+    triggers = [
+        pgtrigger.Protect(name="protect", operation=EVERYTHING),
+        pgtrigger.ReadOnly(name="read only", fields=["text"]),
+        pgtrigger.SoftDelete(name="soft", field="text", value="gone"),
+        pgtrigger.FSM(name="fsm", field="text", transitions=[("", "a")]),
+    ]
+    keys = {
+        "Composite": {
+            "pk": models.CompositePrimaryKey("row", "seat"), "row": models.IntegerField(db_column="Row"),
+            "seat": models.UUIDField(),
+        },
+        "Uuid": {"key": models.UUIDField(primary_key=True, db_column="it's")},
+        "Text": {"user": models.TextField(primary_key=True)},
+    }  # fmt: skip
+    for name, key in keys.items():
+        live.declare(name, triggers, meta={"db_table": f"{name} table"}, text=text.clone(), **key)
+    assert complaints(live, check_function) == {}
+
+
+@pytest.mark.parametrize(
+    "context",
+    [pghistory.ContextForeignKey(), pghistory.ContextJSONField(), pghistory.ContextUUIDField(), None],
+)
+def test_events_and_contexts_pass(live: Live, check_function: str, context: Any) -> None:
+    from pgmagic.pghistory.models import Context
+
+    with redeclaring(LABEL, MODULE) as declaration:
+        with declaration.collecting():
+            fields = {name: field.clone() for name, field in FIELDS.items()}
+            thing = type("Tracked", (models.Model,), {"__module__": MODULE, **fields})
+            arguments = {} if context is None else {"context_field": context}
+            pghistory.track(
+                pghistory.InsertEvent("it's new"), pghistory.UpdateEvent(), pghistory.DeleteEvent("gone 50%"),
+                pghistory.UpdateEvent("old", row=pghistory.Old, condition=pghistory.AnyChange("text")),
+                **arguments,
+            )(thing)  # fmt: skip
+        applied = live.apply(Context, *declaration.models)
+    assert applied.error is None, applied.error
+    assert complaints(live, check_function) == {}
+    said = live.sql(
+        f"SELECT said FROM pg_proc AS p, LATERAL {check_function}(p.oid, fatal_errors => false, "
+        "extra_warnings => true, performance_warnings => true) AS said WHERE p.pronamespace = current_schema()::regnamespace "
+        "AND p.prorettype <> 'trigger'::regtype AND p.prolang = (SELECT oid FROM pg_language WHERE lanname = 'plpgsql')"
+    )
+    assert said == []
