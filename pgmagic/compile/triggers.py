@@ -22,7 +22,8 @@ from pgmagic.compile.transitions import PREFER_COLUMNS
 from pgmagic.declare.composer import Composer
 from pgmagic.declare.conditions import Condition, concrete_field, table_fields
 from pgmagic.declare.fsm import FSM
-from pgmagic.declare.ready_made import Protect, UpdateSearchVector
+from pgmagic.declare.ready_made import Protect
+from pgmagic.declare.trackers import EventTrigger
 from pgmagic.declare.trigger import Trigger
 from pgmagic.declare.vocabulary import (
     Before,
@@ -128,16 +129,11 @@ def _function(trigger: Trigger, model: Model, target: Target) -> DesiredFunction
 def _resolves_names(trigger: Trigger, model: Model, target: Target) -> bool:
     """Return whether the function resolves its names as it does now, whatever a session's `search_path` will be.
 
-    So does a body written by hand, and one with a condition in it, whose operators are names, too. The other bodies of
-    ready-made triggers are qualified, where the schema is known, and are spared what a SET costs a call.
+    Qualified tables are not enough: a path that ends in `pg_catalog` finds somebody else's functions and operators
+    first. Only events are spared what a SET costs a call, where the schema is known: these are recorded row by row.
     """
-    if not isinstance(trigger.get_func(model), Body):
-        return True
-    if isinstance(trigger, Protect):
-        return _is_judged_in_body(trigger, trigger.operations)
-    if isinstance(trigger, UpdateSearchVector):
-        return "." not in trigger.config_name
-    return target.schema is None or isinstance(trigger, FSM)
+    is_event = isinstance(trigger, EventTrigger) and isinstance(trigger.get_func(model), Body)
+    return target.schema is None or not is_event
 
 
 def _with_frame(trigger: Trigger, model: Model, body: str) -> str:

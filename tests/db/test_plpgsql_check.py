@@ -158,8 +158,9 @@ def test_events_and_contexts_pass(live: Live, check_function: str, context: Any)
     assert applied.error is None, applied.error
     assert complaints(live, check_function) == {}
     said = live.sql(
-        f"SELECT said FROM pg_proc AS p, LATERAL {check_function}(p.oid, fatal_errors => false, "
-        "extra_warnings => true, performance_warnings => true) AS said WHERE p.pronamespace = current_schema()::regnamespace "
-        "AND p.prorettype <> 'trigger'::regtype AND p.prolang = (SELECT oid FROM pg_language WHERE lanname = 'plpgsql')"
+        f"""SELECT said FROM pg_proc AS p,
+            LATERAL {check_function}(p.oid, fatal_errors => false, extra_warnings => true) AS said
+            WHERE p.pronamespace = current_schema()::regnamespace AND p.prorettype <> 'trigger'::regtype
+              AND p.prolang = (SELECT oid FROM pg_language WHERE lanname = 'plpgsql')"""
     )
     assert said == []

@@ -1,4 +1,4 @@
-CREATE OR REPLACE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"() RETURNS trigger LANGUAGE plpgsql AS $body$
+CREATE OR REPLACE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $body$
 BEGIN
 RAISE EXCEPTION USING
   MESSAGE = 'pgtrigger: Cannot delete rows from rooms_book table',

@@ -1,4 +1,4 @@
-CREATE OR REPLACE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"() RETURNS trigger LANGUAGE plpgsql AS $body$
+CREATE OR REPLACE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $body$
 BEGIN
 UPDATE "my Schema"."rooms_book" AS target SET "Isbn No" = 'o''k' WHERE target."id" = OLD."id";
 RETURN NULL;

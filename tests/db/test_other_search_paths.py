@@ -1,0 +1,121 @@
+"""Triggers fire alike whatever the `search_path` of the session that writes, a hostile one included."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import models
+
+from pgmagic import pgtrigger
+from tests.db.live import Live, conninfo
+
+Q = pgtrigger.Q
+
+# A schema that holds other things under the names that bodies use: whoever resolves one of them is hijacked.
+HOSTILE = """
+CREATE SCHEMA {evil};
+CREATE TABLE {evil}.live_post (LIKE {schema}.live_post);
+CREATE FUNCTION {evil}.hijacked() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'hijacked'; END $$;
+CREATE FUNCTION {evil}.lower(text) RETURNS text LANGUAGE sql AS 'SELECT {evil}.hijacked()::text';
+CREATE FUNCTION {evil}.to_jsonb({schema}.live_post) RETURNS jsonb LANGUAGE sql
+  AS 'SELECT {evil}.hijacked()::text::jsonb';
+CREATE FUNCTION {evil}.concat(VARIADIC text[]) RETURNS text LANGUAGE sql AS 'SELECT {evil}.hijacked()::text';
+CREATE FUNCTION {evil}.now() RETURNS timestamptz LANGUAGE sql AS 'SELECT {evil}.hijacked()::text::timestamptz';
+CREATE FUNCTION {evil}.current_setting(text, boolean) RETURNS text LANGUAGE sql AS 'SELECT {evil}.hijacked()::text';
+CREATE FUNCTION {evil}.to_tsvector(regconfig, text) RETURNS tsvector LANGUAGE sql
+  AS 'SELECT {evil}.hijacked()::text::tsvector';
+"""
+OPERATOR = """
+CREATE FUNCTION {evil}.same({type}, {type}) RETURNS boolean LANGUAGE sql AS 'SELECT {evil}.hijacked()';
+CREATE OPERATOR {evil}.= (LEFTARG = {type}, RIGHTARG = {type}, FUNCTION = {evil}.same);
+CREATE OPERATOR {evil}.<> (LEFTARG = {type}, RIGHTARG = {type}, FUNCTION = {evil}.same);
+"""
+
+
+def post(live: Live) -> Any:
+    """A table with a trigger of each ready-made kind, and one by hand."""
+    triggers = [
+        pgtrigger.Protect(name="keep", operation=pgtrigger.Delete, condition=Q(old__title="kept")),
+        pgtrigger.Protect(name="rows", operation=pgtrigger.Truncate),
+        pgtrigger.ReadOnly(name="fixed", fields=["body"]),
+        pgtrigger.FSM(name="life", field="title", transitions=[("kept", "a"), ("a", "b")]),
+        pgtrigger.SoftDelete(name="soft", field="good", condition=Q(old__title="a")),
+        pgtrigger.Trigger(
+            name="by_hand", when=pgtrigger.Before, operation=pgtrigger.Insert,
+            func="NEW.copies = (SELECT count(*) FROM live_post WHERE title = NEW.title); RETURN NEW;",
+        ),
+        pgtrigger.Trigger(
+            name="late", when=pgtrigger.After, operation=pgtrigger.Insert, timing=pgtrigger.Deferred,
+            condition=Q(new__title="late"), func="RAISE EXCEPTION 'too late, %', lower('A');",
+        ),
+    ]  # fmt: skip
+    return live.declare(
+        "Post", triggers, title=models.TextField(), body=models.TextField(db_default=""),
+        good=models.BooleanField(db_default=True), copies=models.IntegerField(db_default=0),
+    )  # fmt: skip
+
+
+def refused(session: psycopg.Connection[Any], statement: str, words: str) -> None:
+    with pytest.raises(psycopg.errors.RaiseException, match=words):
+        session.execute(statement)
+
+
+@pytest.fixture
+def hostile(live: Live) -> Any:
+    """The name of the hostile schema; it exists once the table does."""
+    evil = f"{live.schema}_evil"
+    yield evil
+    live.sql(f'DROP SCHEMA IF EXISTS "{evil}" CASCADE')
+
+
+@pytest.mark.parametrize("path", ["''", "pg_catalog", "pg_temp, public", "{evil}", "{evil}, pg_catalog"])
+def test_ready_made_and_hand_written_triggers(live: Live, hostile: str, path: str) -> None:
+    post(live)
+    live.sql(HOSTILE.format(evil=hostile, schema=live.schema))
+    for kind in ("text", "integer", "bigint", "boolean", "jsonb"):
+        live.sql(OPERATOR.format(evil=hostile, type=kind))
+    session = live.other(search_path=path.format(evil=hostile) if path != "''" else "")
+    table = f'"{live.schema}".live_post'
+    session.execute(f"INSERT INTO {table} (title) VALUES ('kept'), ('kept')")
+    assert session.execute(f"SELECT array_agg(copies) FROM {table}").fetchone() == ([0, 1],)
+    refused(session, f"DELETE FROM {table}", "Cannot delete rows from live_post table")
+    refused(session, f"TRUNCATE {table}", "Cannot truncate rows")
+    refused(session, f"UPDATE {table} SET body = 'y'", "Cannot update rows")
+    refused(
+        session, f"UPDATE {table} SET title = 'b'", 'Invalid transition of field "title" from "kept" to "b"'
+    )
+    refused(session, f"INSERT INTO {table} (title) VALUES ('late')", "too late, a")
+    session.execute(f"UPDATE {table} SET title = 'a' WHERE copies OPERATOR(pg_catalog.=) 0")
+    assert session.execute(f"DELETE FROM {table} WHERE title OPERATOR(pg_catalog.=) 'a'").rowcount == 0
+    assert session.execute(f"SELECT good FROM {table} ORDER BY copies").fetchall() == [(False,), (True,)]
+
+
+def test_through_psql(live: Live) -> None:
+    psql = shutil.which("psql")
+    if psql is None:
+        pytest.skip("there is no psql program here")
+    post(live)
+    table, info = f'"{live.schema}".live_post', conninfo(live.connection)
+    script = f"""
+        INSERT INTO {table} (title) VALUES ('kept'), ('o''k'), ('kept');
+        DELETE FROM {table};
+        UPDATE {table} SET title = 'c' WHERE id = 1;
+        BEGIN; INSERT INTO {table} (title) VALUES ('late'); COMMIT;
+        SELECT count(*), sum(copies) FROM {table};
+    """
+    done = subprocess.run(
+        [psql, "--no-psqlrc", "--tuples-only", "--no-align", "--host", info["host"], "--port", str(info["port"]),
+         "--username", info["user"], "--dbname", info["dbname"]],
+        input=script, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    errors = [line.partition("ERROR:  ")[2] for line in done.stderr.splitlines() if "ERROR:" in line]
+    assert errors == [
+        "pgtrigger: Cannot delete rows from live_post table",
+        'pgtrigger: Invalid transition of field "title" from "kept" to "c" on table live_post',
+        "too late, a",
+    ]
+    assert done.stdout.splitlines()[-1] == "3|1"
