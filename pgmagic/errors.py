@@ -9,6 +9,8 @@ colleague could say aloud: what is wrong, what was expected, what was found, wha
     │   ├── UnknownFieldError (FieldDoesNotExist)   it names a field that the model does not have
     │   └── ConditionError (FieldError)             its condition cannot be a condition of a trigger
     ├── UnknownTriggerError (KeyError)         a URI that nothing is registered under
+    ├── UnknownDatabaseError (ConnectionDoesNotExist)   an alias that DATABASES does not have
+    ├── NoTransactionError (RuntimeError)      what holds for a transaction was asked for outside of one
     ├── DatabaseUnavailableError (OperationalError)  no server, or one that does not answer
     │   └── EmbeddedServerError                the embedded server could not be started
     ├── InstallationError (DatabaseError)      the database refused a plan; nothing of it was kept
@@ -26,6 +28,7 @@ from __future__ import annotations
 
 from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db import DatabaseError, InternalError, OperationalError, ProgrammingError
+from django.utils.connection import ConnectionDoesNotExist
 
 
 class PgMagicError(Exception):
@@ -50,6 +53,14 @@ class ConditionError(DeclarationError, FieldError):
 
 class UnknownTriggerError(PgMagicError, KeyError):
     """No trigger is registered under a URI."""
+
+
+class UnknownDatabaseError(PgMagicError, ConnectionDoesNotExist):
+    """A database alias is not one of the DATABASES setting."""
+
+
+class NoTransactionError(PgMagicError, RuntimeError):
+    """What holds for the rest of a transaction was asked for where none is open."""
 
 
 class DatabaseUnavailableError(PgMagicError, OperationalError):

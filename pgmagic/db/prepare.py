@@ -10,7 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.db.utils import DatabaseErrorWrapper
 
-from pgmagic.db.runtime import session
+from pgmagic.db.runtime.attaching import attach
 from pgmagic.errors import TriggerError
 
 
@@ -28,7 +28,7 @@ def prepare(connection: BaseDatabaseWrapper) -> None:
     if connection.vendor != "postgresql":
         return
     connection.__dict__["wrap_database_errors"] = _TriggerErrorWrapper(connection)
-    session.attach(connection)
+    attach(connection)
 
 
 def _on_connect(sender: object, connection: BaseDatabaseWrapper, **_kwargs: object) -> None:

@@ -15,8 +15,9 @@ from pgmagic.db.installation import (
     uninstall,
 )
 from pgmagic.db.prepare import prepare_every_connection
-from pgmagic.db.runtime.ignoring import ignoring as ignore
-from pgmagic.db.runtime.ignoring import is_ignored
+from pgmagic.db.runtime.constraints import constraints
+from pgmagic.db.runtime.ignoring import ignore, is_ignored
+from pgmagic.db.runtime.schemas import schema
 from pgmagic.declare.composer import Composer
 from pgmagic.declare.conditions import (
     AllChange,
@@ -99,6 +100,7 @@ __all__ = [
     "UpdateSearchVector",
     "When",
     "__version__",
+    "constraints",
     "disable",
     "enable",
     "ignore",
@@ -108,5 +110,6 @@ __all__ = [
     "prune",
     "register",
     "registered",
+    "schema",
     "uninstall",
 ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager
+
 import pytest
+from django.db import OperationalError, connections, transaction
 from django.db import connection as default
-from django.db import transaction
 
 from pgmagic.db.runtime import session
 from pgmagic.db.runtime.session import ServerSession
@@ -15,23 +18,20 @@ NAME = "pgmagic.test_state"
 class State:
     """A state of the test's own."""
 
-    settings = (NAME,)
     value = ""
-
-    def values(self, alias):
-        return (self.value,)
 
 
 @pytest.fixture
 def state(connection, monkeypatch):
     """A state that every session carries."""
     found = State()
-    monkeypatch.setattr(session, "_states", [found])
+    monkeypatch.setattr(session, "_carried", [session.Carried(NAME, lambda _alias: found.value)])
     return found
 
 
-def on_server():
-    with default.connection.cursor() as cursor:
+def on_server(connection=default):
+    """What the server's session holds, asked for without Django: nothing is told on the way."""
+    with connection.connection.cursor() as cursor:
         return cursor.execute(f"SELECT coalesce(current_setting('{NAME}', true), '')").fetchone()[0]
 
 
@@ -58,9 +58,9 @@ def test_value_is_told_once(state, monkeypatch):
     state.value = "x"
     ask()
     told = []
-    monkeypatch.setattr(ServerSession, "_changed", _recording(ServerSession._changed, told))
+    monkeypatch.setattr(ServerSession, "changed", _recording(ServerSession.changed, told))
     ask()
-    assert told == [{}]
+    assert told == [[]]
 
 
 def _recording(original, told):
@@ -71,32 +71,267 @@ def _recording(original, told):
     return changed
 
 
-def test_value_set_in_a_transaction_that_is_rolled_back_is_told_again(state):
-    with pytest.raises(ZeroDivisionError), transaction.atomic():  # noqa: PT012
+# Transactions: afterwards psycopg's own cursors find what is true, though no statement of Django's came in between.
+
+
+@contextmanager
+def ended(how):
+    """A transaction of Django's that ends as it is told to."""
+    try:
+        with transaction.atomic():
+            yield
+            if how == "rollback":
+                raise ZeroDivisionError
+    except ZeroDivisionError:
+        pass
+
+
+@pytest.mark.parametrize("how", ["commit", "rollback"])
+@pytest.mark.parametrize(("before", "inside"), [("", "x"), ("x", ""), ("x", "y"), ("x", "x")])
+def test_value_set_in_a_transaction_is_the_server_s_behind_it(state, how, before, inside):
+    state.value = before
+    ask()
+    with ended(how):
+        state.value = inside
+        assert ask() == inside
+    assert on_server() == inside
+    assert ask() == inside
+
+
+@pytest.mark.parametrize("how", ["commit", "rollback"])
+def test_value_changed_without_a_statement_is_told_behind_the_transaction(state, how):
+    with ended(how):
+        ask()
+        state.value = "x"
+        session.tell_open_connections()
+        state.value = ""
+    assert on_server() == ""
+
+
+@pytest.mark.parametrize(
+    "ending", ["COMMIT", "ROLLBACK", "COMMIT AND CHAIN", "ROLLBACK AND CHAIN", "ABORT", "END"]
+)
+def test_value_is_right_behind_a_transaction_that_a_cursor_ends(state, ending):
+    state.value = "x"
+    with default.cursor() as cursor:
+        cursor.execute("BEGIN")
+        state.value = ""
+        cursor.execute(ending)
+        assert on_server() == ""
+        cursor.execute("ROLLBACK")
+    assert on_server() == ""
+
+
+@pytest.mark.parametrize("ending", ["commit", "rollback"])
+def test_value_is_told_again_behind_a_transaction_that_ended_unseen(state, ending):
+    state.value = "x"
+    ask()
+    default.connection.execute("BEGIN")
+    state.value = ""
+    assert ask() == ""
+    getattr(default.connection, ending)()
+    assert ask() == ""
+
+
+def test_value_is_right_behind_a_savepoint_that_is_rolled_back(state):
+    with transaction.atomic():
+        ask()
+        for value in ("x", "", "y"):
+            with ended("rollback"):
+                state.value = value
+                assert ask() == value
+            assert on_server() == value
+    assert on_server() == "y"
+
+
+def test_nothing_that_a_transaction_was_told_outlives_it_where_nobody_looks(state):
+    default.connection.execute("BEGIN")
+    state.value = "x"
+    assert ask() == "x"
+    default.connection.execute("COMMIT")
+    assert on_server() == ""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT 1; ROLLBACK TO s",
+        "-- back\nROLLBACK TO s",
+        "RESET ALL",
+        f"RESET {NAME}",
+        "ROLLBACK TO SAVEPOINT s",
+    ],
+)
+def test_statement_that_takes_settings_away_in_a_transaction(state, statement):
+    with transaction.atomic(), default.cursor() as cursor:
+        cursor.execute("SAVEPOINT s")
         state.value = "x"
         assert ask() == "x"
-        raise ZeroDivisionError
+        cursor.execute(statement)
+        assert on_server() == "x"
+    assert on_server() == "x"
+
+
+def test_transaction_in_error_is_told_behind_its_rollback(state):
+    with pytest.raises(Exception, match="division"), transaction.atomic(), default.cursor() as cursor:  # noqa: PT012
+        state.value = "x"
+        cursor.execute("SELECT 1")
+        try:
+            cursor.execute("SELECT 1/0")
+        finally:
+            state.value = ""
+            session.tell_open_connections()
     assert on_server() == ""
+
+
+def test_commit_is_told_first(state):
+    with default.cursor() as cursor:
+        cursor.execute("CREATE TABLE seen (value text)")
+        cursor.execute(
+            f"CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN UPDATE seen SET value = current_setting('{NAME}', true); RETURN NULL; END $$"
+        )
+        cursor.execute(
+            "CREATE CONSTRAINT TRIGGER look AFTER INSERT ON seen DEFERRABLE INITIALLY DEFERRED "
+            "FOR EACH ROW EXECUTE FUNCTION look()"
+        )
+        with transaction.atomic():
+            state.value = "x"
+            cursor.execute("INSERT INTO seen VALUES (NULL)")
+            state.value = "y"
+        cursor.execute("SELECT value FROM seen")
+        assert cursor.fetchone() == ("y",)
+
+
+def test_manual_transactions(state):
+    transaction.set_autocommit(False)
+    try:
+        state.value = "x"
+        assert ask() == "x"
+        transaction.rollback()
+        assert on_server() == "x"
+        transaction.rollback()
+        state.value = ""
+        ask()
+        transaction.commit()
+        assert on_server() == ""
+        transaction.rollback()
+    finally:
+        transaction.set_autocommit(True)
+
+
+def test_copy_is_not_disturbed(state):
+    with default.cursor() as cursor:
+        cursor.execute("CREATE TEMPORARY TABLE copied (n int)")
+        with cursor.copy("COPY copied FROM STDIN") as copy:
+            copy.write("1\n")
+            state.value = "x"
+            session.tell_open_connections()
+            copy.write("2\n")
+        cursor.execute("SELECT count(*) FROM copied")
+        assert cursor.fetchone() == (2,)
+    assert on_server() == "x"
+
+
+# Connections
+
+
+def test_lost_connection_is_met_by_the_next_statement_and_not_before(state):
+    pid = default.connection.info.backend_pid
+    with default.connection.cursor() as cursor, pytest.raises(Exception, match="terminat"):
+        cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
+    state.value = "x"
+    session.tell_open_connections()
+    with pytest.raises(OperationalError), default.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    default.close()
     assert ask() == "x"
 
 
-def test_value_taken_back_in_a_transaction_that_is_rolled_back_is_taken_back_again(state):
+@pytest.fixture
+def pooled(connection, monkeypatch):
+    """Another alias of the database under test, whose connections come from a pool of one."""
+    info = connection.connection.info
+    database = {
+        "ENGINE": "django.db.backends.postgresql", "NAME": info.dbname, "USER": info.user, "HOST": info.host,
+        "PORT": info.port, "PASSWORD": info.password,
+        "OPTIONS": {"pool": {"min_size": 1, "max_size": 1, "timeout": 5}},
+    }  # fmt: skip
+    monkeypatch.setitem(connections.settings, "pooled", database)
+    connections.configure_settings(connections.settings)
+    found = connections["pooled"]
+    yield found
+    found.close()
+    found.close_pool()
+    del connections["pooled"]
+
+
+def settings_of_the_pool_s_connection(pooled):
+    """What somebody finds who takes the connection from the pool."""
+    with pooled.pool.connection(timeout=5) as raw:
+        return raw.execute(f"SELECT coalesce(current_setting('{NAME}', true), '')").fetchone()[0]
+
+
+@pytest.mark.parametrize("where", ["autocommit", "transaction", "transaction in error", "manual"])
+def test_nothing_leaks_to_the_next_user_of_a_pooled_connection(state, pooled, where):
     state.value = "x"
-    ask()
-    with pytest.raises(ZeroDivisionError), transaction.atomic():  # noqa: PT012
-        state.value = ""
-        assert ask() == ""
-        raise ZeroDivisionError
-    assert ask() == ""
+    with pooled.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        [pid] = cursor.fetchone()
+        if where.startswith("transaction"):
+            cursor.execute("BEGIN")
+            state.value = "y"
+            cursor.execute("SELECT 1")
+        if where.endswith("error"):
+            with pytest.raises(Exception, match="division"):
+                cursor.execute("SELECT 1/0")
+        if where == "manual":
+            pooled.set_autocommit(False)
+            cursor.execute("SELECT 1")
+    pooled.close()
+    assert settings_of_the_pool_s_connection(pooled) == ""
+    with pooled.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        assert cursor.fetchone() == (pid,)
+    assert on_server(pooled) == state.value
 
 
-def test_value_set_in_a_transaction_stays_behind_its_commit(state):
-    with transaction.atomic():
-        state.value = "x"
-        ask()
-    assert on_server() == "x"
+def test_other_thread_with_a_pooled_connection_has_its_own_state(state, pooled, monkeypatch):
+    here = threading.get_ident()
+    monkeypatch.setattr(
+        session,
+        "_carried",
+        [session.Carried(NAME, lambda _alias: "x" if threading.get_ident() == here else "")],
+    )
+    with pooled.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    assert on_server(pooled) == "x"
+    pool = pooled.pool
+    pooled.close()
+    found = []
+
+    def other():
+        connections["pooled"].ensure_connection()
+        found.append(on_server(connections["pooled"]))
+        connections["pooled"].close()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert found == [""]
+    assert pooled.pool is pool
+
+
+def test_persistent_connection_is_told_when_it_was_left_in_a_transaction_in_error(state):
+    state.value = "x"
+    with default.cursor() as cursor:
+        cursor.execute("BEGIN")
+        with pytest.raises(Exception, match="division"):
+            cursor.execute("SELECT 1/0")
     state.value = ""
-    assert ask() == ""
+    session.tell_open_connections()
+    default.rollback()
+    assert on_server() == ""
 
 
 def test_connection_has_one_session_however_often_it_is_opened(state):

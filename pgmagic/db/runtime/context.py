@@ -8,7 +8,6 @@ block ends. A task that was started inside a context inherits it, and what it ad
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 import json
 import re
@@ -24,6 +23,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from pgmagic.compile.history import CONTEXT_ID_SETTING, CONTEXT_METADATA_SETTING
 from pgmagic.db.runtime import session
+from pgmagic.db.runtime.blocks import Block
 from pgmagic.declare.event_fields import imported, setting
 from pgmagic.errors import ContextError
 
@@ -91,18 +91,19 @@ _open: ContextVar[_Open | None] = ContextVar("pgmagic_context", default=None)
 _before: ContextVar[tuple[_Open | None, ...]] = ContextVar("pgmagic_contexts_before", default=())
 
 
-class _ContextState:
-    """Carries the open context of this task to the database session."""
+def _told(place: int) -> Callable[[str], str]:
+    """Return what reads one of the open context's settings, the same for every database."""
 
-    settings: tuple[str, ...] = (CONTEXT_ID_SETTING, CONTEXT_METADATA_SETTING)
-
-    def values(self, alias: str) -> tuple[str, ...]:
-        """Return the id and the metadata as JSON, or empty texts outside any context."""
+    def value(_alias: str) -> str:
         opened = _open.get()
-        return ("", "") if opened is None else opened.settings
+        return "" if opened is None else opened.settings[place]
+
+    return value
 
 
-session.carry(_ContextState())
+session.carry(
+    session.Carried(CONTEXT_ID_SETTING, _told(0)), session.Carried(CONTEXT_METADATA_SETTING, _told(1))
+)
 
 
 def open_context() -> Context | None:
@@ -111,7 +112,7 @@ def open_context() -> Context | None:
     return None if opened is None else opened.context
 
 
-class context:  # noqa: N801 - upstream's name
+class context(Block):  # noqa: N801 - upstream's name
     """Attaches metadata to every event that this block causes, in this thread or async task.
 
     As a context manager (`with` or `async with`) or a decorator it opens a context, or adds to the one that is open;
@@ -165,14 +166,6 @@ class context:  # noqa: N801 - upstream's name
             _open.set(before)
             session.tell_open_connections()
 
-    async def __aenter__(self) -> Context:
-        return self.__enter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.__exit__(kind, error, traceback)
-
     def __call__(self, function: F) -> F:
         """Return a function, sync or async, each call of which runs in the context."""
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -180,21 +173,7 @@ class context:  # noqa: N801 - upstream's name
                 f"{function.__name__} is a generator, whose body runs outside the decorator: open the context inside "
                 f"it, with `with pghistory.context(...)`."
             )
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def call_async(*args: Any, **kwargs: Any) -> Any:
-                with self:
-                    return await function(*args, **kwargs)
-
-            return call_async  # type: ignore[return-value]
-
-        @functools.wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            with self:
-                return function(*args, **kwargs)
-
-        return call  # type: ignore[return-value]
+        return super().__call__(function)
 
 
 def _encode(metadata: Mapping[str, Any]) -> dict[str, str]:

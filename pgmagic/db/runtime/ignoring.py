@@ -6,17 +6,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import TracebackType
 
 from pgmagic.compile.ignoring import IGNORE_ALL, IGNORE_SETTING
-from pgmagic.db.runtime import session
+from pgmagic.db.runtime.blocks import Block, checked_aliases
+from pgmagic.db.runtime.session import Carried, carry, tell_open_connections
 from pgmagic.declare import registry
 from pgmagic.errors import DeclarationError
 
 
 @dataclass(frozen=True)
 class _Ignored:
-    """Names in Postgres of ignored triggers, and the databases (None: all) in which they are ignored."""
+    """What one entered block ignores: names in Postgres, and the databases (None: all) in which they are ignored."""
 
+    block: ignore
     names: frozenset[str]
     databases: frozenset[str] | None
 
@@ -24,52 +27,88 @@ class _Ignored:
         return self.databases is None or alias in self.databases
 
 
-_ignored: ContextVar[tuple[_Ignored, ...]] = ContextVar("pgmagic_ignored", default=())
+class _Open:
+    """The blocks that are open in this task, outermost first; what servers are told of them is made once for each."""
 
+    def __init__(self, *blocks: _Ignored) -> None:
+        self.blocks = blocks
+        self._told: dict[str, str] = {}
 
-class _IgnoreState:
-    """Carries what this task ignores to the database session."""
-
-    settings: tuple[str, ...] = (IGNORE_SETTING,)
-
-    def values(self, alias: str) -> tuple[str, ...]:
+    def told(self, alias: str) -> str:
         """Return `:name:name:`, `*` for all triggers, or an empty text for none."""
-        blocks = _ignored.get()
-        if not blocks:
-            return ("",)
-        names = {name for block in blocks if block.holds_for(alias) for name in block.names}
-        if IGNORE_ALL in names:
-            return (IGNORE_ALL,)
-        return (f":{':'.join(sorted(names))}:" if names else "",)
+        if alias not in self._told:
+            names = {name for block in self.blocks if block.holds_for(alias) for name in block.names}
+            self._told[alias] = IGNORE_ALL if IGNORE_ALL in names else _joined(names)
+        return self._told[alias]
 
 
-session.carry(_IgnoreState())
+def _joined(names: set[str]) -> str:
+    return f":{':'.join(sorted(names))}:" if names else ""
 
 
-@contextmanager
-def ignoring(*uris: str, databases: Iterable[str] | None = None) -> Iterator[None]:
-    """Ignore triggers, all of them without a URI, for what this block does on the databases.
+_open: ContextVar[_Open] = ContextVar("pgmagic_ignored", default=_Open())  # noqa: B039 - it never changes
 
-    Blocks nest. The state belongs to this thread or async task alone, and survives rollbacks inside the block.
-    A deferred trigger is ignored only if the block is still open at COMMIT.
+carry(Carried(IGNORE_SETTING, lambda alias: _open.get().told(alias)))
+
+
+class ignore(Block):  # noqa: N801 - upstream's name
+    """Ignores triggers, all of them without a URI, for what the block does on the databases (None: on all).
+
+    A context manager (`with` or `async with`) and a decorator, also of async functions and generators. Blocks nest.
+    The state belongs to this thread or async task alone, and survives rollbacks inside the block. A deferred trigger
+    is ignored only if the block is still open at COMMIT.
 
     Raises:
-        UnknownTriggerError: nothing is registered under a URI.
-        DeclarationError: a trigger that is named cannot be ignored.
+        UnknownTriggerError: on entering, nothing is registered under a URI.
+        DeclarationError: on entering, a trigger that is named cannot be ignored.
+        UnknownDatabaseError: DATABASES does not have one of the databases.
     """
-    named = registry.registered(*uris)
-    for model, trigger in named if uris else ():
-        if not trigger.ignorable:
-            raise DeclarationError(f"{trigger.get_uri(model)} cannot be ignored: its class says so.")
-    names = frozenset(trigger.get_pgid(model) for model, trigger in named)
-    block = _Ignored(names if uris else frozenset([IGNORE_ALL]), frozenset(databases) if databases else None)
-    token = _ignored.set((*_ignored.get(), block))
-    try:
-        session.tell_open_connections(block.databases)
+
+    def __init__(self, *uris: str, databases: Iterable[str] | None = None) -> None:
+        self.uris = uris
+        self.databases = checked_aliases(databases)
+
+    def __enter__(self) -> None:
+        former = _open.get()
+        _open.set(_Open(*former.blocks, _Ignored(self, self._names(), self.databases)))
+        try:
+            tell_open_connections(self.databases)
+        except BaseException:
+            _open.set(former)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        blocks = list(_open.get().blocks)
+        own = [place for place, entered in enumerate(blocks) if entered.block is self]
+        # None where the block is left in another task than it was entered in: then it is not open here.
+        if own:
+            del blocks[own[-1]]
+            _open.set(_Open(*blocks))
+            tell_open_connections(self.databases)
+
+    def _names(self) -> frozenset[str]:
+        if not self.uris:
+            return frozenset([IGNORE_ALL])
+        named = registry.registered(*self.uris)
+        for model, trigger in named:
+            if not trigger.ignorable:
+                raise DeclarationError(f"{trigger.get_uri(model)} cannot be ignored: its class says so.")
+        return frozenset(trigger.get_pgid(model) for model, trigger in named)
+
+    @staticmethod
+    @contextmanager
+    def session(databases: Iterable[str] | None = None) -> Iterator[None]:
+        """Do nothing for a block.
+
+        Upstream's makes many `ignore` blocks inside it cheaper; here each costs two short messages in any case.
+
+        Raises:
+            UnknownDatabaseError: DATABASES does not have one of the databases.
+        """
+        checked_aliases(databases)
         yield
-    finally:
-        _ignored.reset(token)
-        session.tell_open_connections(block.databases)
 
 
 def is_ignored(uri: str) -> bool:
@@ -80,4 +119,6 @@ def is_ignored(uri: str) -> bool:
     """
     [(model, trigger)] = registry.registered(uri)
     name = trigger.get_pgid(model)
-    return any(name in block.names or IGNORE_ALL in block.names for block in _ignored.get())
+    return trigger.ignorable and any(
+        name in entered.names or IGNORE_ALL in entered.names for entered in _open.get().blocks
+    )

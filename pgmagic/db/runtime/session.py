@@ -1,44 +1,99 @@
-"""What the server was last told about this task's state, for each connection.
+"""What the server was last told of this task's state, for each connection.
 
-A state - which triggers are ignored, which context is open - lives in a context variable; triggers read it from a
-setting of the database session. The server is told when a block is entered and left, and again before a statement
-whenever this task's state differs from what the connection was last told: two async tasks can share a connection,
-and a rollback takes a setting back with it. No statement is rewritten.
+What holds in a block - which triggers are ignored, which context is open, which schemas names resolve in - lives in a
+context variable; the server reads it from settings of the database session. It is told when a block is entered and
+left, and again before a statement or a COMMIT whenever this task's state differs from what the connection was last
+told: two async tasks can share a connection, and a rollback takes a setting back with it. No statement is rewritten.
+
+Outside of a transaction a setting is told to the session, where it lasts. Inside of one it is told for the rest of
+the transaction: whether that is committed or rolled back, afterwards the server has what lasts, and nothing that was
+set inside can outlive it. Behind a transaction-mode pooler nothing may last: `pooled.py`.
 
 Source: https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SET (set_config)
+        https://www.postgresql.org/docs/current/sql-set.html
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
 
-from django.db import connections
+from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from psycopg import sql
-from psycopg.pq import TransactionStatus
+from psycopg import OperationalError, sql
+from psycopg.errors import error_from_result
+from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 
 # Statements after which a session's settings may be others than those that it was told.
-_FORGETTING = ("ROLLBACK", "ABORT", "COMMIT", "END", "RESET", "DISCARD")
+_FORGETTING = ("ROLLBACK", "ABORT", "COMMIT", "END", "RESET", "DISCARD", "PREPARE")
 _LONGEST = max(map(len, _FORGETTING))
 
-
-class SessionState(Protocol):
-    """A state of this task that triggers read from settings of the database session."""
-
-    # The settings that carry it.
-    settings: tuple[str, ...]
-
-    def values(self, alias: str) -> tuple[str, ...]:
-        """Return the present value of each setting for a database."""
+Assign = Callable[[str, str, bool], sql.Composable]
 
 
-_states: list[SessionState] = []
+def assign_setting(name: str, value: str, local: bool) -> sql.Composable:
+    """Return the statement that tells a setting; local: for the rest of the transaction."""
+    return sql.SQL("SELECT set_config({}, {}, {})").format(name, value, local)
 
 
-def carry(state: SessionState) -> None:
-    """Carry a state to every database session from now on."""
-    _states.append(state)
+@dataclass(frozen=True)
+class Carried:
+    """A part of this task's state that the server reads from a setting.
+
+    value: its present value for a database; the empty text where no block is open. assign: the statement that tells it.
+    """
+
+    name: str
+    value: Callable[[str], str]
+    assign: Assign = assign_setting
+
+
+_carried: list[Carried] = []
+
+
+def carry(*carried: Carried) -> None:
+    """Carry a part of this task's state to every database session from now on."""
+    _carried.extend(carried)
+
+
+@dataclass
+class Memory:
+    """What one server session was told; it goes with the psycopg connection, which a pool hands on.
+
+    told: what it has now, if `known`. lasting: what it has when no transaction is open, if `lasting_known`.
+    """
+
+    told: dict[str, str] = field(default_factory=dict)
+    lasting: dict[str, str] = field(default_factory=dict)
+    known: bool = True
+    lasting_known: bool = True
+
+    def forget(self) -> None:
+        """Take nothing for granted."""
+        self.known = self.lasting_known = False
+
+    def transaction_ended(self) -> None:
+        """Note that whatever was told inside of a transaction went with it."""
+        self.told = dict(self.lasting)
+        self.known = self.lasting_known
+
+    def differs(self, name: str, value: str) -> bool:
+        """Return whether the server may have another value than this one."""
+        if self.known:
+            # A server that was never told a setting has none, which reads like an empty one.
+            return value != self.told.get(name, "")
+        return bool(value) or name in self.told or name in self.lasting
+
+    def was_told(self, name: str, value: str, lasts: bool) -> None:
+        """Note a value, and whether it stays when the transaction ends."""
+        self.told[name] = value
+        if lasts:
+            self.lasting[name] = value
+
+
+_memories: WeakKeyDictionary[Any, Memory] = WeakKeyDictionary()
 
 
 class ServerSession:
@@ -46,9 +101,8 @@ class ServerSession:
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
-        self.told: dict[str, str] = {}
-        # Whether `told` is what the server has: not so after a rollback.
-        self.known = True
+        self.raw: Any = connection.connection
+        self.memory = _memories.setdefault(self.raw, Memory())
 
     def __call__(
         self, execute: Callable[..., Any], statement: Any, params: Any, many: bool, context: dict[str, Any]
@@ -56,91 +110,145 @@ class ServerSession:
         """Tell the server, then execute the statement."""
         self.tell()
         try:
-            return execute(statement, params, many, context)
-        finally:
-            if _forgets(statement, context["cursor"]):
-                self.known = False
+            result = execute(statement, params, many, context)
+        except BaseException:
+            self.notice(statement, context["cursor"])
+            raise
+        if self.notice(statement, context["cursor"]):
+            # At once, since psycopg's own cursors come by here no more than their transactions do.
+            self.tell()
+        return result
+
+    @property
+    def status(self) -> int:
+        """The state of the transaction on the server, as libpq knows it."""
+        return int(self.raw.pgconn.transaction_status)
 
     def tell(self) -> None:
         """Tell the server the settings whose values differ from what it was last told.
 
         In a transaction in error nothing can be told; the next statement behind its rollback tells it.
         """
-        changed = self._changed()
+        memory, status = self.memory, self.status
+        if status == TransactionStatus.IDLE and memory.told != memory.lasting:
+            memory.transaction_ended()
+        changed = self.changed()
         if not changed:
             return
-        raw: Any = self.connection.connection
-        if raw.info.transaction_status == TransactionStatus.INERROR:
-            self.known = False
+        if status not in (TransactionStatus.IDLE, TransactionStatus.INTRANS):
+            # In error, or in the middle of a COPY.
+            memory.known = False
             return
-        calls = sql.SQL(", ").join(
-            sql.SQL("set_config({}, {}, false)").format(sql.Literal(name), sql.Literal(value))
-            for name, value in changed.items()
-        )
-        with self.connection.wrap_database_errors, raw.cursor() as cursor:
-            cursor.execute(sql.SQL("SELECT ") + calls)
-        self.told.update(changed)
-        self.known = True
+        memory.known = False
+        self._tell(changed, lasts=status == TransactionStatus.IDLE)
+
+    def changed(self) -> list[tuple[Carried, str]]:
+        """Return what has other values than those that the server was told."""
+        alias, differs = self.connection.alias, self.memory.differs
+        return [
+            (part, value)
+            for part, value in [(part, part.value(alias)) for part in _carried]
+            if differs(part.name, value)
+        ]
+
+    def _tell(self, changed: list[tuple[Carried, str]], *, lasts: bool) -> None:
+        statements = [part.assign(part.name, value, not lasts) for part, value in changed]
+        self.execute_at_once(sql.SQL("; ").join(statements))
+        for part, value in changed:
+            self.memory.was_told(part.name, value, lasts)
+        self.memory.known = True
+        if lasts:
+            self.memory.lasting_known = True
+
+    def execute_at_once(self, statement: sql.Composable) -> None:
+        """Execute statements without a cursor, and without the BEGIN that psycopg would put before them."""
+        with self.connection.wrap_database_errors, self.raw.lock:
+            result = self.raw.pgconn.exec_(statement.as_bytes(self.raw))
+            if result.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+                return
+            if self.raw.pgconn.status != ConnStatus.OK:
+                raise OperationalError(self.raw.pgconn.get_error_message())
+            raise error_from_result(result, encoding=self.raw.info.encoding)
 
     def forget(self) -> None:
         """Take nothing for granted about the server's settings."""
-        self.known = False
+        self.memory.forget()
 
-    def _changed(self) -> dict[str, str]:
-        return {
-            name: value
-            for state in _states
-            for name, value in zip(state.settings, state.values(self.connection.alias), strict=True)
-            if self._differs(name, value)
-        }
+    def notice(self, statement: Any, cursor: Any) -> bool:
+        """Return whether an executed statement may have changed the session's settings, and note it."""
+        found = _forgets(statement, cursor)
+        if found:
+            if isinstance(statement, str) and statement.startswith("ROLLBACK TO "):
+                # Django's own: what lasts is what it was.
+                self.memory.known = False
+            else:
+                self.forget()
+        return found
 
-    def _differs(self, name: str, value: str) -> bool:
-        if self.known:
-            # A server that was never told a setting has none, which reads like an empty one.
-            return value != self.told.get(name, "")
-        return bool(value) or name in self.told
+    def before_end(self) -> None:
+        """Tell deferred triggers, which fire at COMMIT, what is true now."""
+        if self.status == TransactionStatus.INTRANS:
+            self.tell()
+
+    def after_end(self) -> None:
+        """Tell the server behind a transaction at once: its end took away what was told inside."""
+        memory = self.memory
+        if memory.told != memory.lasting or not memory.known:
+            memory.transaction_ended()
+            tell_quietly(self)
+
+    def leave(self) -> None:
+        """Take from the server what the next user of the connection must not find; it goes back to a pool."""
+        memory = self.memory
+        if not (any(memory.told.values()) or any(memory.lasting.values())):
+            return
+        memory.forget()
+        if self.status != TransactionStatus.IDLE:
+            self.raw.rollback()
+        names = {*memory.told, *memory.lasting}
+        self._tell([(part, "") for part in _carried if part.name in names], lasts=True)
 
 
 def _forgets(statement: Any, cursor: Any) -> bool:
     """Return whether a session's settings may be others behind a statement that was executed."""
     if isinstance(statement, str):
         text = statement.lstrip()
+        if ";" in text:
+            # Several statements, perhaps; being told again costs little.
+            upper = text.upper()
+            return any(word in upper for word in _FORGETTING)
         if not text.startswith(("-", "/")):
             return text[:_LONGEST].upper().startswith(_FORGETTING)
     # Behind a comment, or in an object of psycopg's: the server says what it was.
     return (cursor.statusmessage or "").startswith(_FORGETTING)
 
 
-def attach(connection: BaseDatabaseWrapper) -> None:
-    """Give a new connection a session of its own; called whenever Django connects."""
-    for wrapper in [wrapper for wrapper in connection.execute_wrappers if isinstance(wrapper, ServerSession)]:
-        connection.execute_wrappers.remove(wrapper)
-    session = ServerSession(connection)
-    # First among the wrappers: the outermost, so that what others execute is told, too.
-    connection.execute_wrappers.insert(0, session)
-    _forget_on_rollback(connection)
+def tell_quietly(session: ServerSession) -> None:
+    """Tell a server that may be gone: then the next statement meets that, and not the end of a block."""
+    try:
+        session.tell()
+    except Error:
+        session.forget()
+
+
+def sessions(aliases: Iterable[str] | None = None) -> Iterator[ServerSession]:
+    """Iterate over the sessions of the connections that this thread holds open, of the given databases or of all."""
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is None or (aliases is not None and connection.alias not in aliases):
+            continue
+        found = session_of(connection)
+        if found is not None and not found.raw.closed:
+            yield found
+
+
+def session_of(connection: BaseDatabaseWrapper) -> ServerSession | None:
+    """Return the session that is attached to a connection."""
+    return next(
+        (wrapper for wrapper in connection.execute_wrappers if isinstance(wrapper, ServerSession)), None
+    )
 
 
 def tell_open_connections(aliases: Iterable[str] | None = None) -> None:
     """Tell the server of each connection that this thread holds open, of the given databases or of all."""
-    for connection in connections.all(initialized_only=True):
-        if connection.connection is None or (aliases is not None and connection.alias not in aliases):
-            continue
-        for wrapper in connection.execute_wrappers:
-            if isinstance(wrapper, ServerSession):
-                wrapper.tell()
-
-
-def _forget_on_rollback(connection: BaseDatabaseWrapper) -> None:
-    """Notice rollbacks that pass no cursor: those at the end of an outermost `atomic` block."""
-    original = type(connection)._rollback  # type: ignore[attr-defined]
-
-    def rollback() -> Any:
-        try:
-            return original(connection)
-        finally:
-            for wrapper in connection.execute_wrappers:
-                if isinstance(wrapper, ServerSession):
-                    wrapper.forget()
-
-    connection._rollback = rollback  # type: ignore[attr-defined]
+    for session in sessions(aliases):
+        tell_quietly(session)

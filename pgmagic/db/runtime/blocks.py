@@ -1,0 +1,141 @@
+"""What `ignore`, `schema` and `context` have in common: each is a block, sync or async, and a decorator."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from types import TracebackType
+from typing import Any, TypeVar
+
+from asgiref.sync import iscoroutinefunction
+from django.db import connections
+
+from pgmagic.errors import DeclarationError, UnknownDatabaseError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Block(ABC):
+    """A block that can be entered again while it is open: by itself, in other threads, in other tasks."""
+
+    @abstractmethod
+    def __enter__(self) -> Any: ...
+
+    @abstractmethod
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    async def __aenter__(self) -> Any:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def __call__(self, function: F) -> F:
+        """Return a function, sync or async, whose body runs in the block; that of a generator whenever it runs."""
+        return _wrapped(function, self)  # type: ignore[return-value]
+
+
+def _wrapped(function: Callable[..., Any], block: Block) -> Callable[..., Any]:
+    if inspect.isasyncgenfunction(function):
+
+        @functools.wraps(function)
+        async def generate_async(*args: Any, **kwargs: Any) -> Any:
+            generator = function(*args, **kwargs)
+            async for value in _stepping_async(generator, block):
+                yield value
+
+        return generate_async
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def generate(*args: Any, **kwargs: Any) -> Any:
+            return (yield from _stepping(function(*args, **kwargs), block))
+
+        return generate
+    if iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def call_async(*args: Any, **kwargs: Any) -> Any:
+            with block:
+                return await function(*args, **kwargs)
+
+        return call_async
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with block:
+            return function(*args, **kwargs)
+
+    return call
+
+
+def _stepping(generator: Generator[Any, Any, Any], block: Block) -> Generator[Any, Any, Any]:
+    """Pass a generator on; its body runs in the block, and whoever it yields to does not."""
+    step: Callable[[], Any] = lambda: next(generator)  # noqa: E731
+    try:
+        while True:
+            with block:
+                try:
+                    value = step()
+                except StopIteration as stop:
+                    return stop.value
+            try:
+                sent = yield value
+            except GeneratorExit:
+                raise
+            except BaseException as thrown:  # noqa: BLE001 - it is the generator's to handle
+                step = functools.partial(generator.throw, thrown)
+            else:
+                step = functools.partial(generator.send, sent)
+    finally:
+        with block:
+            generator.close()
+
+
+async def _stepping_async(generator: AsyncGenerator[Any, Any], block: Block) -> AsyncGenerator[Any, Any]:
+    """Pass an async generator on; its body runs in the block, and whoever it yields to does not."""
+    step: Callable[[], Any] = generator.__anext__
+    try:
+        while True:
+            with block:
+                try:
+                    value = await step()
+                except StopAsyncIteration:
+                    return
+            try:
+                sent = yield value
+            except GeneratorExit:
+                raise
+            except BaseException as thrown:  # noqa: BLE001 - it is the generator's to handle
+                step = functools.partial(generator.athrow, thrown)
+            else:
+                step = functools.partial(generator.asend, sent)
+    finally:
+        with block:
+            await generator.aclose()
+
+
+def checked_aliases(databases: Iterable[str] | None) -> frozenset[str] | None:
+    """Return the aliases of databases; None stands for all.
+
+    Raises:
+        DeclarationError: it is one text, whose letters would be taken for aliases.
+        UnknownDatabaseError: DATABASES has no such alias.
+    """
+    if databases is None:
+        return None
+    if isinstance(databases, str):
+        raise DeclarationError(
+            f'Expected a list of databases, got "{databases}": write databases=["{databases}"].'
+        )
+    aliases = frozenset(databases)
+    for alias in sorted(aliases - set(connections.settings)):
+        known = ", ".join(sorted(connections.settings))
+        raise UnknownDatabaseError(f"The connection '{alias}' doesn't exist; DATABASES has: {known}.")
+    return aliases
