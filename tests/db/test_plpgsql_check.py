@@ -36,13 +36,20 @@ def check_function(live: Live) -> str:
 
 
 def complaints(live: Live, check_function: str) -> dict[str, list[str]]:
-    """What the extension says about the functions of all triggers in the schema, by trigger."""
+    """What the extension says about the functions of all triggers in the schema, by trigger.
+
+    It does not follow TG_OP: a function sees the transition tables of all the operations that it serves.
+    """
     found = live.sql(
-        f"""SELECT t.tgname, said FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid,
+        f"""SELECT t.tgname, said FROM
+              (SELECT DISTINCT ON (tgfoid) tgname, tgfoid, tgrelid, max(tgoldtable::text) OVER function AS old_table,
+                 max(tgnewtable::text) OVER function AS new_table
+               FROM pg_trigger JOIN pg_class AS c ON c.oid = tgrelid
+               WHERE NOT tgisinternal AND c.relnamespace = current_schema()::regnamespace
+               WINDOW function AS (PARTITION BY tgfoid)) AS t,
             LATERAL {check_function}(t.tgfoid, t.tgrelid, fatal_errors => false,
-                oldtable => t.tgoldtable, newtable => t.tgnewtable, extra_warnings => true,
-                performance_warnings => true, security_warnings => true, compatibility_warnings => true) AS said
-            WHERE NOT t.tgisinternal AND c.relnamespace = current_schema()::regnamespace"""
+                oldtable => t.old_table::name, newtable => t.new_table::name, extra_warnings => true,
+                performance_warnings => true, security_warnings => true, compatibility_warnings => true) AS said"""
     )
     said: dict[str, list[str]] = {}
     for name, line in found:
@@ -94,7 +101,29 @@ def ready_made() -> list[Any]:
         pgtrigger.ReadOnly(name="read only but", exclude=["text"], condition=Q(old__good=True)),
         *(pgtrigger.FSM(name=f"fsm {field}", field=field, transitions=transitions)
           for field, transitions in state_machines.items()),
+        pgtrigger.Protect(
+            name="protect statement if", operation=pgtrigger.Update | pgtrigger.Delete, level=pgtrigger.Statement,
+            condition=Q(old__text="o'k", old__order__gt=1) | pgtrigger.Condition("OLD.good"),
+        ),
+        pgtrigger.Protect(name="truncate if", operation=pgtrigger.Truncate, condition=Q(old__data__a=1)),
+        pgtrigger.ReadOnly(name="read only statement", exclude=["text"], level=pgtrigger.Statement),
+        *(pgtrigger.Composer(
+            name=f"composed {level}", level=level, when=pgtrigger.After, operation=pgtrigger.Update,
+            condition=pgtrigger.AnyChange("text") & ~Q(old__order=F("new__order")),
+            func={
+                pgtrigger.Row: "PERFORM OLD.id, NEW.good; RETURN NULL;",
+                pgtrigger.Statement: pgtrigger.Func(
+                    "PERFORM old_values.id FROM {cond_old_values}; PERFORM new_values.id FROM {cond_new_values};"
+                    "PERFORM old_values.id, new_values.good FROM {cond_joined_values}; RETURN NULL;"
+                ),
+            },
+        ) for level in (pgtrigger.Row, pgtrigger.Statement)),
+        pgtrigger.FSM(
+            name="fsm first", field="order", initial=[1, None],
+            transitions=[(1, 2, Q(new__text="%")), (2, None, pgtrigger.Condition("OLD.good AND NEW.good"))],
+        ),
         pgtrigger.FSM(name="fsm if", field="text", transitions=[("a", "b")], condition=Q(new__good=True)),
+        pgtrigger.UpdateSearchVector(name="search", vector_field="vector", document_fields=["text", "data", "order"]),
         *(pgtrigger.SoftDelete(name=f"soft {field} {number}", field=field, value=value)
           for field, choices in values.items() for number, value in enumerate(choices)),
         pgtrigger.Trigger(

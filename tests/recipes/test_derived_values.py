@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.postgres import search
 from django.db import models
 
 from pgmagic import pgtrigger
@@ -89,3 +90,34 @@ def test_mirrored_field(cell):
     Word.objects.filter(written__in=["A", "B"]).update(written="X")
     Word.objects.filter(written="C").update(searched="something else")
     assert pairs()[:3] == [("X", "x"), ("X", "x"), ("C", "c")]
+
+
+def test_search_vector(cell):
+    with cell():
+
+        class Post(models.Model):
+            title = models.TextField()
+            body = models.TextField(null=True, db_column="Body")
+            vector = search.SearchVectorField(null=True, db_column="Vector")
+
+            class Meta:
+                triggers = [
+                    pgtrigger.UpdateSearchVector(
+                        name="search", vector_field="vector", document_fields=["title", "body"]
+                    ),
+                ]
+
+    def found(words):
+        query = search.SearchQuery(words, config="english")
+        return list(Post.objects.filter(vector=query).order_by("pk").values_list("title", flat=True))
+
+    Post.objects.create(title="Running shoes", body="for long distances")
+    Post.objects.bulk_create(
+        [Post(title="Slippers", body="who runs in these?"), Post(title="Hats", body=None)]
+    )
+    assert found("run") == ["Running shoes", "Slippers"]
+    assert found("hat") == ["Hats"]
+    Post.objects.filter(title="Hats").update(body="to be worn while you run")
+    raw("UPDATE blog_post SET \"Body\" = 'warm' WHERE title = 'Slippers'")
+    copy(Post, ["title", "Body"], [("Socks", "made to run")])
+    assert found("run") == ["Running shoes", "Hats", "Socks"]

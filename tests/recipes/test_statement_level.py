@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from django.db import models
 
 from pgmagic import pgtrigger
-from tests.recipes.conftest import copy, raw
+from tests.recipes.conftest import copy, raw, rejected
 
 
 def test_statement_level_history_with_transition_tables(cell):
@@ -107,3 +108,98 @@ def test_a_count_is_kept_of_rows_that_come_and_go(cell):
     Order.objects.filter(shop=1).delete()
     raw("DELETE FROM blog_order WHERE id = (SELECT min(id) FROM blog_order)")
     assert counts() == {1: 0, 2: 10}
+
+
+@pytest.mark.parametrize("level", [pgtrigger.Row, pgtrigger.Statement])
+def test_composed_for_rows_and_for_statements(cell, level):
+    """One declaration: a body for single rows, which needs no tables, and one for the rows of a statement together."""
+    with cell():
+
+        class Price(models.Model):
+            product = models.CharField(max_length=20)
+            amount = models.IntegerField(null=True, db_column="Amount")
+
+            class Meta:
+                triggers = [
+                    pgtrigger.Composer(
+                        name="history",
+                        level=level,
+                        when=pgtrigger.After,
+                        operation=pgtrigger.Update,
+                        condition=pgtrigger.AnyChange("amount") & ~pgtrigger.Q(new__product="test"),
+                        func={
+                            pgtrigger.Row: pgtrigger.Func(
+                                """
+                                INSERT INTO blog_pricechange (product, before, after)
+                                VALUES (NEW.product, OLD."{columns.amount}", NEW."{columns.amount}");
+                                RETURN NULL;
+                                """
+                            ),
+                            pgtrigger.Statement: pgtrigger.Func(
+                                """
+                                INSERT INTO blog_pricechange (product, before, after)
+                                SELECT new_values.product, old_values."{columns.amount}", new_values."{columns.amount}"
+                                FROM {cond_joined_values};
+                                RETURN NULL;
+                                """
+                            ),
+                        },
+                    ),
+                ]
+
+        class PriceChange(models.Model):
+            product = models.CharField(max_length=20)
+            before = models.IntegerField(null=True)
+            after = models.IntegerField(null=True)
+
+    def changes():
+        rows = list(PriceChange.objects.order_by("product").values_list("product", "before", "after"))
+        PriceChange.objects.all().delete()
+        return rows
+
+    a, b, test = Price.objects.bulk_create(
+        [Price(product="a", amount=1), Price(product="b"), Price(product="test", amount=3)]
+    )
+    Price.objects.update(amount=models.functions.Coalesce("amount", 0))
+    assert changes() == [("b", None, 0)]
+    a.amount, b.amount, test.amount = 1, 7, 7
+    Price.objects.bulk_update([a, b, test], ["amount"])
+    assert changes() == [("b", 0, 7)]
+    # Keys that a statement swaps do not mix up rows.
+    raw("ALTER TABLE blog_price DROP CONSTRAINT blog_price_pkey")
+    raw('UPDATE blog_price SET id = 3 - id, "Amount" = "Amount" + 1 WHERE id < 3')
+    assert changes() == [("a", 1, 2), ("b", 7, 8)]
+
+
+def test_a_statement_is_rejected_as_a_whole(cell):
+    """Judged once, behind the statement, by the rows that it touched."""
+    with cell():
+
+        class Account(models.Model):
+            balance = models.IntegerField(default=0)
+            closed = models.BooleanField(default=False)
+
+            class Meta:
+                triggers = [
+                    pgtrigger.Protect(
+                        name="closed",
+                        level=pgtrigger.Statement,
+                        operation=pgtrigger.Update | pgtrigger.Delete,
+                        condition=pgtrigger.Q(old__closed=True),
+                    ),
+                    pgtrigger.ReadOnly(name="key", level=pgtrigger.Statement, fields=["id"]),
+                ]
+
+    Account.objects.bulk_create([Account() for _ in range(5)] + [Account(closed=True)])
+    Account.objects.filter(closed=False).update(balance=1)
+    for change in (
+        lambda: Account.objects.update(balance=2),
+        Account.objects.all().delete,
+        lambda: raw("UPDATE blog_account SET balance = 2 WHERE closed"),
+        # Who also changes the key does not get past it.
+        lambda: raw("UPDATE blog_account SET balance = 2, id = id + 100 WHERE closed"),
+        lambda: raw("UPDATE blog_account SET id = id + 100 WHERE NOT closed"),
+    ):
+        with rejected("Cannot update (or delete )?rows from blog_account table"):
+            change()
+    assert Account.objects.filter(closed=False).delete()[0] == 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import models
 
 from pgmagic import pgtrigger
-from tests.recipes.conftest import raw, rejected
+from tests.recipes.conftest import copy, raw, rejected
 
 
 def test_state_machine(cell):
@@ -52,6 +52,40 @@ def test_state_machine(cell):
     post.status = Post.Status.DRAFT
     with rejected('from "published" to "draft"'):
         post.save()
+
+
+def test_state_machine_with_first_states_and_conditions(cell):
+    with cell():
+
+        class Order(models.Model):
+            state = models.IntegerField(null=True)
+            paid = models.BooleanField(default=False)
+
+            class Meta:
+                triggers = [
+                    pgtrigger.FSM(
+                        name="state",
+                        field="state",
+                        initial=[None, 1],
+                        transitions=[(None, 1), (1, 2, pgtrigger.Q(new__paid=True)), (2, None)],
+                    ),
+                ]
+
+    order, _ = Order.objects.bulk_create([Order(state=1), Order()])
+    for create in (
+        lambda: Order.objects.create(state=2, paid=True),
+        lambda: Order.objects.bulk_create([Order(), Order(state=2)]),
+        lambda: copy(Order, ["state", "paid"], [(2, True)]),
+    ):
+        with rejected("Invalid"):
+            create()
+    with rejected('from "1" to "2"'):
+        Order.objects.filter(state=1).update(state=2)
+    order.state, order.paid = 2, True
+    order.save()
+    Order.objects.filter(state=2).update(state=None)
+    with rejected('from "NULL" to "2"'):
+        Order.objects.update(state=2, paid=True)
 
 
 def test_published_posts_are_frozen(cell):
