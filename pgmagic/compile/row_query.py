@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import django
 from django.db import models
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.expressions import Col
@@ -110,12 +111,23 @@ def _guard_against_null(clause: WhereNode) -> None:
             or getattr(lookup, "lookup_name", "") == "isnull"
             # JSON's null: Django reads both it and NULL as None.
             or lookup.rhs is None
+            or _finds_null(lookup)
         ):
             continue
         for side in (lookup.lhs, lookup.rhs):
             column = _nullable_column(side)
             if column is not None:
                 clause.add(IsNull(column, False), AND)
+
+
+def _finds_null(lookup: Any) -> bool:
+    """Return whether the lookup is true of NULL: since Django 6.1, `in` is, where None is among its values."""
+    return (
+        django.VERSION >= (6, 1)
+        and getattr(lookup, "lookup_name", "") == "in"
+        and isinstance(lookup.rhs, list | tuple | set | frozenset)
+        and None in lookup.rhs
+    )
 
 
 def _nullable_column(expression: Any) -> Col | None:
