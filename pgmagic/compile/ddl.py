@@ -32,6 +32,16 @@ def drop_function(schema: str | None, name: str) -> str:
     return render(compose("DROP FUNCTION ", identifier(schema, name), "();"))
 
 
+def drop_trigger_if_exists(table: str, name: str) -> str:
+    """Return the statement that drops a trigger that may not be there, nor its table."""
+    return render(compose("DROP TRIGGER IF EXISTS ", identifier(name), " ON ", identifier(table), ";"))
+
+
+def drop_function_if_exists(name: str) -> str:
+    """Return the statement that drops a trigger's function that may not be there."""
+    return render(compose("DROP FUNCTION IF EXISTS ", identifier(name), "();"))
+
+
 def set_enabled(schema: str | None, table: str, name: str, state: str) -> str:
     """Return the statement that gives a trigger a state of `tgenabled`: O, D, R or A."""
     table_name = identifier(schema, table)

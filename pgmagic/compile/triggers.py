@@ -15,9 +15,9 @@ from django.db import models
 
 from pgmagic.compile import bodies, ddl, states
 from pgmagic.compile.desired import DesiredFunction, DesiredPgTrigger, DesiredTrigger
-from pgmagic.compile.ignoring import IGNORE_ALL, IGNORE_SETTING
+from pgmagic.compile.ignoring import not_ignored
 from pgmagic.compile.predicate import condition_sql, named_rows
-from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, join, literal, render, verbatim
+from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, join, render, verbatim
 from pgmagic.compile.transitions import PREFER_COLUMNS
 from pgmagic.declare.composer import Composer
 from pgmagic.declare.conditions import Condition, concrete_field, table_fields
@@ -152,12 +152,7 @@ def _checks_in_body(trigger: Trigger) -> bool:
 
 
 def _not_ignored(trigger: Trigger, model: Model) -> Fragment:
-    """Return a condition that is true unless the session ignores the trigger; the usual case costs one look-up."""
-    setting = compose("current_setting(", literal(IGNORE_SETTING), ", true)")
-    return compose(
-        "(coalesce(", setting, ", '') = '' OR ", setting, " <> ", literal(IGNORE_ALL), " AND strpos(", setting, ", ",
-        literal(f":{trigger.get_pgid(model)}:"), ") = 0)",
-    )  # fmt: skip
+    return not_ignored(trigger.get_pgid(model))
 
 
 @dataclass(frozen=True)

@@ -196,16 +196,21 @@ def _leave_marks(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> None
     raw: Any = connection.connection
     with connection.wrap_database_errors, raw.cursor() as cursor:
         if markings:
-            body = sql.SQL(_MARK).format(
-                markings=sql.Literal(json.dumps([_as_json(marking) for marking in markings])),
-                stored_function=sql.SQL(STORED_FUNCTION),
-                stored_trigger=sql.SQL(STORED_TRIGGER),
-            )
-            cursor.execute(compose("DO LANGUAGE plpgsql ", DollarQuoted(render(body)), ";"))
+            cursor.execute(marks_sql(markings))
         remembered = [astuple(step.remember) for step in steps if step.remember]
         if remembered:
             cursor.execute(CREATE_STATE_TABLE)
             cursor.executemany(_REMEMBER, remembered)
+
+
+def marks_sql(markings: Sequence[Marking]) -> str:
+    """Return the statement that leaves marks in the comments of functions and triggers that are there already."""
+    body = sql.SQL(_MARK).format(
+        markings=sql.Literal(json.dumps([_as_json(marking) for marking in markings])),
+        stored_function=sql.SQL(STORED_FUNCTION),
+        stored_trigger=sql.SQL(STORED_TRIGGER),
+    )
+    return render(compose("DO LANGUAGE plpgsql ", DollarQuoted(render(body)), ";"))
 
 
 def _as_json(marking: Marking) -> dict[str, Any]:

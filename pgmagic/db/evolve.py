@@ -169,6 +169,8 @@ def _statements(
     connection: BaseDatabaseWrapper, app_label: str, operation: Any, before: ProjectState, after: ProjectState
 ) -> tuple[str, ...]:
     with connection.schema_editor(collect_sql=True, atomic=False) as editor:
+        # In a project's process; the plan itself moves triggers out of the way.
+        vars(editor)["takes_triggers_along"] = False
         operation.database_forwards(app_label, editor, before, after)
     return tuple(editor.collected_sql)
 

@@ -10,11 +10,15 @@ from django.db.models import options
 from django.db.models.signals import class_prepared
 
 from pgmagic.declare import registry
+from pgmagic.declare.event_fields import setting
 from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import DeclarationError
 
 Model = type[models.Model]
 M = TypeVar("M", bound=models.Model)
+
+# The module that Django gives to the models which it makes from migrations.
+_MIGRATION_STATE = "__fake__"
 
 
 def register(*triggers: Trigger) -> Callable[[type[M]], type[M]]:
@@ -39,8 +43,10 @@ def _check(triggers: object, where: str) -> None:
 
 def _register_meta(sender: Model, **_kwargs: object) -> None:
     triggers = getattr(sender._meta, "triggers", None)
-    if triggers is None:
+    if triggers is None or sender.__module__ == _MIGRATION_STATE:
         return
+    if not setting("PGTRIGGER_MODEL_META", True):
+        raise TypeError("'class Meta' got invalid attribute(s): triggers")
     _check(triggers, f"Meta.triggers of {sender.__name__}")
     for trigger in triggers:
         registry.add(sender, trigger)

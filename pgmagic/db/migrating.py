@@ -1,0 +1,96 @@
+"""What migrations do to triggers: through Django's schema editor, so that `sqlmigrate` shows it, in its transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db import Error as DatabaseFailure
+
+from pgmagic.compile import ddl
+from pgmagic.compile.desired import DesiredTrigger
+from pgmagic.db.apply import marks_sql
+from pgmagic.errors import InstallationError
+from pgmagic.plan.steps import Marking
+
+
+def install(editor: Any, table: str, desired: DesiredTrigger, former: DesiredTrigger | None = None) -> None:
+    """Make a table have a trigger, in place of a former declaration of it; one that was disabled stays so.
+
+    Raises:
+        InstallationError: Postgres refused.
+    """
+    names = [part.name for part in desired.triggers]
+    states = {} if editor.collect_sql else _states(editor.connection, table, names)
+    if former is not None:
+        _drop_leftovers(editor, table, former, desired)
+    try:
+        _execute(editor, desired.function.create)
+        for part in desired.triggers:
+            if editor.collect_sql or part.name in states:
+                _execute(editor, ddl.drop_trigger_if_exists(table, part.name))
+            _execute(
+                editor, part.create, *ddl.keep_enabled(None, table, part.name, states.get(part.name, "O"))
+            )
+        _execute(editor, marks_sql(list(_markings(desired))))
+    except DatabaseFailure as error:
+        raise InstallationError(
+            f"Postgres refused to install the trigger {desired.uri}: {str(error).strip()}"
+        ) from error
+
+
+def uninstall(editor: Any, table: str, desired: DesiredTrigger) -> None:
+    """Take a trigger off a table, with its function; nothing happens where it is not installed."""
+    for part in desired.triggers:
+        _execute(editor, ddl.drop_trigger_if_exists(table, part.name))
+    _execute(editor, ddl.drop_function_if_exists(desired.function.name))
+
+
+def _drop_leftovers(editor: Any, table: str, former: DesiredTrigger, desired: DesiredTrigger) -> None:
+    """Drop what a former declaration needed, and the present one does not."""
+    kept = {part.name for part in desired.triggers}
+    for part in former.triggers:
+        if part.name not in kept:
+            _execute(editor, ddl.drop_trigger_if_exists(table, part.name))
+    if former.function.name != desired.function.name:
+        _execute(editor, ddl.drop_function_if_exists(former.function.name))
+
+
+def _markings(desired: DesiredTrigger) -> Iterable[Marking]:
+    yield Marking(desired.function.name, desired.uri, desired.function.declared)
+    for part in desired.triggers:
+        yield Marking(part.name, desired.uri, part.declared, desired.table)
+
+
+def _execute(editor: Any, *statements: str) -> None:
+    for statement in statements:
+        # Without parameters a percent sign is itself.
+        editor.execute(statement, params=None)
+
+
+def _states(connection: Any, table: str, names: Sequence[str]) -> dict[str, str]:
+    """Return `tgenabled` of those triggers of a table that are there, by name."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT tgname, tgenabled FROM pg_trigger "
+            "WHERE tgrelid = to_regclass(quote_ident(%s)) AND tgname = ANY (%s)",
+            [table, list(names)],
+        )
+        return dict(cursor.fetchall())
+
+
+def own_functions(connection: Any, table: str) -> list[tuple[str, str]]:
+    """Return (schema, name) of the functions of pgmagic's that only triggers of one table call."""
+    with connection.cursor() as cursor:
+        cursor.execute(_OWN_FUNCTIONS, [table])
+        return list(cursor.fetchall())
+
+
+_OWN_FUNCTIONS = """
+SELECT DISTINCT n.nspname, p.proname FROM pg_trigger AS t
+  JOIN pg_proc AS p ON p.oid = t.tgfoid
+  JOIN pg_namespace AS n ON n.oid = p.pronamespace
+  JOIN pg_description AS d ON d.objoid = p.oid AND d.classoid = 'pg_proc'::regclass
+WHERE t.tgrelid = to_regclass(quote_ident(%s)) AND NOT t.tgisinternal AND starts_with(d.description, '{"pgmagic"')
+  AND NOT EXISTS (SELECT FROM pg_trigger AS o WHERE o.tgfoid = p.oid AND o.tgrelid <> t.tgrelid)
+ORDER BY 1, 2"""

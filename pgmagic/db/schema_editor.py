@@ -1,0 +1,167 @@
+"""Django's schema editor, taking triggers along: where a column is retyped, where a table goes, and comes back.
+
+Postgres refuses to retype a column that a trigger's condition names. Such triggers make room, and are put back as they
+were: definition, comment, enabled or disabled. `PGTRIGGER_SCHEMA_EDITOR = False` leaves all this to Django alone.
+
+Source: https://www.postgresql.org/docs/current/catalog-pg-depend.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, cast
+
+from django.db import Error as DatabaseFailure
+from django.db import connections, transaction
+
+from pgmagic.compile import ddl
+from pgmagic.compile.desired import DesiredTrigger
+from pgmagic.db import migrating
+from pgmagic.db.apply import marks_sql
+from pgmagic.db.catalog import read_catalog
+from pgmagic.declare import registry
+from pgmagic.declare.event_fields import setting
+from pgmagic.errors import InstallationError
+from pgmagic.plan.state import InstalledTrigger
+from pgmagic.plan.steps import Marking
+
+# Triggers by the names that pgmagic and django-pgtrigger give them: nobody else's is touched.
+_DEPENDENT = r"""
+SELECT t.tgname FROM pg_trigger AS t
+  JOIN pg_depend AS d ON d.classid = 'pg_trigger'::regclass AND d.objid = t.oid AND d.refclassid = 'pg_class'::regclass
+    AND d.refobjid = t.tgrelid
+  JOIN pg_attribute AS a ON a.attrelid = t.tgrelid AND a.attnum = d.refobjsubid
+WHERE t.tgrelid = to_regclass(quote_ident(%s)) AND a.attname = %s
+  AND NOT t.tgisinternal AND t.tgparentid = 0 AND starts_with(t.tgname, 'pgtrigger_')"""
+
+
+class DatabaseSchemaEditorMixin:
+    """Takes triggers along; goes with `django.db.backends.postgresql.schema.DatabaseSchemaEditor`."""
+
+    connection: Any
+    collect_sql: bool
+    execute: Any
+    # What plans its changes to triggers itself says no.
+    takes_triggers_along = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The triggers that made room in the present alteration; None outside of one.
+        self._moved: list[InstalledTrigger] | None = None
+        self._transaction = ExitStack()
+
+    def create_model(self, model: Any) -> None:
+        """Create a model's table, and the triggers that it had, or has without migrations of its app."""
+        super().create_model(model)  # type: ignore[misc]
+        if self._is_active():
+            for table, desired in _triggers_of(model):
+                migrating.install(self, table, desired)
+
+    def delete_model(self, model: Any) -> None:
+        """Drop a model's table, and the functions of its triggers."""
+        functions = (
+            migrating.own_functions(self.connection, model._meta.db_table) if self._is_active() else []
+        )
+        super().delete_model(model)  # type: ignore[misc]
+        for schema, name in functions:
+            self.execute(ddl.drop_function(schema, name), params=None)
+
+    def alter_field(self, model: Any, old_field: Any, new_field: Any, strict: bool = False) -> None:
+        """Alter a field; triggers that depend on its column, or on one that is retyped with it, stay what they are."""
+        with self._putting_back():
+            super().alter_field(model, old_field, new_field, strict)  # type: ignore[misc]
+
+    def _alter_column_type_sql(self, model: Any, old_field: Any, new_field: Any, *rest: Any) -> Any:
+        # Django comes here for every column whose type changes, in other tables too.
+        if self._moved is not None and self._is_active():
+            self._make_room(model._meta.db_table, new_field.column)
+        return super()._alter_column_type_sql(model, old_field, new_field, *rest)  # type: ignore[misc]
+
+    def _is_active(self) -> bool:
+        return self.takes_triggers_along and bool(setting("PGTRIGGER_SCHEMA_EDITOR", True))
+
+    @contextmanager
+    def _putting_back(self) -> Iterator[None]:
+        if self._moved is not None:
+            # Within an alteration that puts them back.
+            yield
+            return
+        self._moved = []
+        try:
+            with self._transaction:
+                yield
+                for trigger in self._moved:
+                    self._put_back(trigger)
+        finally:
+            self._moved = None
+
+    def _make_room(self, table: str, column: str) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.execute(_DEPENDENT, [table, column])
+            names = {name for (name,) in cursor.fetchall()}
+        moved = cast("list[InstalledTrigger]", self._moved)
+        names -= {trigger.name for trigger in moved if trigger.table == table}
+        if not names:
+            return
+        if not moved and not self.collect_sql:
+            # A migration that is not atomic: the table is never seen without them.
+            self._transaction.enter_context(transaction.atomic(using=self.connection.alias))
+        for trigger in read_catalog(self.connection).triggers_on(table):
+            if trigger.name in names:
+                self.execute(ddl.drop_trigger(trigger.schema, table, trigger.name), params=None)
+                moved.append(trigger)
+
+    def _put_back(self, trigger: InstalledTrigger) -> None:
+        place = (trigger.schema, trigger.table, trigger.name)
+        try:
+            self.execute(f"{trigger.definition};", params=None)
+        except DatabaseFailure as error:
+            raise InstallationError(
+                f"The trigger {trigger.mark.uri if trigger.mark else trigger.name} does not hold for "
+                f"the column's new type ({str(error).strip()}): remove it in front of this operation by RemoveTrigger, "
+                f"and add what holds behind it; makemigrations does so where the declaration changes, too."
+            ) from error
+        for statement in ddl.keep_enabled(*place, trigger.enabled):
+            self.execute(statement, params=None)
+        self.execute(_comment(trigger), params=None)
+
+
+def _comment(trigger: InstalledTrigger) -> str:
+    """Return what gives a trigger its comment back; Postgres may spell its condition in another way by now."""
+    mark = trigger.mark
+    if mark is None or mark.stored != trigger.stored:
+        return ddl.comment_on_trigger(trigger.schema, trigger.table, trigger.name, trigger.comment)
+    return marks_sql(
+        [Marking(trigger.name, mark.uri, mark.declared, trigger.table, trigger.schema, mark.with_model)]
+    )
+
+
+def _triggers_of(model: Any) -> Iterator[tuple[str, DesiredTrigger]]:
+    """Iterate over the triggers that a new table has from the start, with the table of each.
+
+    In a migration, those that its state has already: the table comes back. Without migrations of its app, as in
+    tests that go without, all that are registered.
+    """
+    if model.__module__ == "__fake__":
+        for kept in getattr(model._meta, "triggers", None) or ():
+            through = f"{model._meta.model_name}_{kept.many_to_many}" if kept.many_to_many else ""
+            owner = model._meta.apps.get_model(model._meta.app_label, through) if through else model
+            yield owner._meta.db_table, kept.trigger.desired(owner._meta.label)
+        return
+    if setting("PGTRIGGER_MIGRATIONS", True):
+        for owner, trigger in registry.registered():
+            options: Any = owner._meta
+            if options.concrete_model is model:
+                yield options.db_table, cast("DesiredTrigger", trigger.compile(owner))
+
+
+def take_triggers_along() -> None:
+    """Let the schema editors of every Postgres connection take triggers along."""
+    for alias in connections:
+        connection = connections[alias]
+        kind = type(connection)
+        editor: Any = kind.SchemaEditorClass
+        if connection.vendor == "postgresql" and not issubclass(editor, DatabaseSchemaEditorMixin):
+            # On the class: each thread has connections of its own.
+            kind.SchemaEditorClass = type(editor.__name__, (DatabaseSchemaEditorMixin, editor), {})

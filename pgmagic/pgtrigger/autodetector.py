@@ -1,0 +1,145 @@
+"""What `makemigrations` finds out about triggers, on top of Django's own autodetector.
+
+Triggers go first and come back last: what is removed, renamed or retyped meets no trigger that depends on it, and what
+is created finds the tables and columns that it names, under the names that they have by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from django.db.migrations import operations as ops
+from django.db.migrations.autodetector import OperationDependency
+from django.db.migrations.state import ProjectState
+
+from pgmagic.compile.desired import DesiredTrigger
+from pgmagic.declare import registry
+from pgmagic.pgtrigger import features
+from pgmagic.pgtrigger.compiler import Trigger, TriggerSql
+from pgmagic.pgtrigger.project_state import OPTION, Kept, Place, every_trigger
+
+# A trigger's place and name.
+Key = tuple[Place, str]
+
+# After these, a trigger of the model is not what it was, or stands in their way.
+_MOVING = (ops.RemoveField, ops.RenameField, ops.AlterField, ops.AlterModelTable)
+
+
+class MigrationAutodetectorMixin:
+    """Adds operations for triggers; goes with `django.db.migrations.autodetector.MigrationAutodetector`."""
+
+    from_state: ProjectState
+    to_state: ProjectState
+    generated_operations: dict[str, list[Any]]
+    renamed_models: dict[tuple[str, str], str]
+    add_operation: Any
+
+    def _detect_changes(self, convert_apps: Any = None, graph: Any = None) -> Any:
+        self._before = {(place, kept.trigger.name): kept for place, kept in every_trigger(self.from_state)}
+        self._after = dict(self._declared(set(convert_apps or ())))
+        for model_state in (*self.from_state.models.values(), *self.to_state.models.values()):
+            # Django would write them into CreateModel.
+            model_state.options.pop(OPTION, None)
+        return super()._detect_changes(convert_apps, graph)  # type: ignore[misc]
+
+    def _declared(self, convert_apps: set[str]) -> Iterator[tuple[Key, Kept]]:
+        """Iterate over what is registered on models of apps that have migrations."""
+        unmigrated = self.from_state.real_apps - convert_apps
+        for model, trigger in registry.registered():
+            place = _place(model)
+            app_label = _home(trigger, place)
+            if place.key in self.to_state.models and app_label not in unmigrated:
+                compiled = cast("DesiredTrigger", trigger.compile(model))
+                written = Trigger(name=trigger.get_name(), sql=TriggerSql.of(compiled))
+                yield (place, written.name), Kept(app_label, written, place.many_to_many)
+
+    def _sort_migrations(self) -> None:
+        if features.migrations():
+            created = self._remove_first()
+            super()._sort_migrations()  # type: ignore[misc]
+            for key in created:
+                self._add_last(key)
+        else:
+            super()._sort_migrations()  # type: ignore[misc]
+
+    def _remove_first(self) -> list[Key]:
+        """Put removals in front of everything else; return what is to be created, or created anew."""
+        changed = [key for key, kept in self._after.items() if not self._is_as_before(key, kept)]
+        moved = self._moved_models()
+        for (place, name), kept in reversed(self._before.items()):
+            gone = (place, name) not in self._after
+            if gone or (place.key in moved and (place, name) in changed):
+                self._add(kept.app_label, "RemoveTrigger", place, name, beginning=True)
+        return changed
+
+    def _is_as_before(self, key: Key, kept: Kept) -> bool:
+        before = self._before.get(key)
+        return before is not None and before.trigger == kept.trigger
+
+    def _moved_models(self) -> set[tuple[str, str]]:
+        return {
+            (app_label, str(getattr(operation, "model_name", operation.name)).lower())
+            for app_label, operations in self.generated_operations.items()
+            for operation in operations
+            if isinstance(operation, _MOVING)
+        }
+
+    def _add_last(self, key: Key) -> None:
+        place, name = key
+        kept = self._after[key]
+        self._add(kept.app_label, "AddTrigger", place, name, trigger=kept.trigger)
+
+    def _add(
+        self,
+        app_label: str,
+        kind: str,
+        place: Place,
+        name: str,
+        *,
+        trigger: Trigger | None = None,
+        beginning: bool = False,
+    ) -> None:
+        # Here, because the module of the operations offers this one, too.
+        from pgmagic.pgtrigger import migrations
+
+        model_name = (
+            place.table_model if place.app_label == app_label else f"{place.app_label}.{place.table_model}"
+        )
+        operation = (
+            migrations.RemoveTrigger(model_name, name)
+            if trigger is None
+            else migrations.AddTrigger(model_name, trigger)
+        )
+        self.add_operation(app_label, operation, self._dependencies(app_label, place), beginning)
+
+    def _dependencies(self, app_label: str, place: Place) -> list[OperationDependency]:
+        """Return what a trigger on another app's model waits for: the model, and its new fields."""
+        if place.app_label == app_label:
+            return []
+        create = OperationDependency.Type.CREATE
+        added = [
+            OperationDependency(place.app_label, place.model_name, operation.name_lower, create)
+            for operation in self.generated_operations.get(place.app_label, ())
+            if isinstance(operation, ops.AddField) and operation.model_name_lower == place.model_name
+        ]
+        return [OperationDependency(place.app_label, place.model_name, None, create), *added]
+
+
+def _place(model: Any) -> Place:
+    """Return where a model's triggers are in the state; of a model that Django made, with the many-to-many field."""
+    options = model._meta
+    owner = options.auto_created
+    if not owner:
+        return Place(options.app_label, options.model_name)
+    [field] = [field for field in owner._meta.local_many_to_many if field.remote_field.through is model]
+    return Place(owner._meta.app_label, owner._meta.model_name, field.name.lower())
+
+
+def _home(trigger: Any, place: Place) -> str:
+    """Return the app whose migrations hold a trigger: an event model's own, as the tracked one may be another's."""
+    event_model = getattr(trigger, "event_model", None)
+    return str(event_model._meta.app_label) if event_model is not None else place.app_label
+
+
+__all__ = ["MigrationAutodetectorMixin"]

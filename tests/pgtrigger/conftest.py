@@ -1,0 +1,3 @@
+from tests.project_support import project
+
+__all__ = ["project"]
