@@ -43,21 +43,9 @@ class Block(ABC):
 
 def _wrapped(function: Callable[..., Any], block: Block) -> Callable[..., Any]:
     if inspect.isasyncgenfunction(function):
-
-        @functools.wraps(function)
-        async def generate_async(*args: Any, **kwargs: Any) -> Any:
-            generator = function(*args, **kwargs)
-            async for value in _stepping_async(generator, block):
-                yield value
-
-        return generate_async
+        return _around_async_generator(function, block)
     if inspect.isgeneratorfunction(function):
-
-        @functools.wraps(function)
-        def generate(*args: Any, **kwargs: Any) -> Any:
-            return (yield from _stepping(function(*args, **kwargs), block))
-
-        return generate
+        return _around_generator(function, block)
     if iscoroutinefunction(function):
 
         @functools.wraps(function)
@@ -75,50 +63,50 @@ def _wrapped(function: Callable[..., Any], block: Block) -> Callable[..., Any]:
     return call
 
 
-def _stepping(generator: Generator[Any, Any, Any], block: Block) -> Generator[Any, Any, Any]:
-    """Pass a generator on; its body runs in the block, and whoever it yields to does not."""
-    step: Callable[[], Any] = lambda: next(generator)  # noqa: E731
-    try:
-        while True:
-            with block:
+def _around_generator(function: Callable[..., Any], block: Block) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def generate(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        generator = function(*args, **kwargs)
+        step: Callable[[], Any] = functools.partial(next, generator)
+        try:
+            while True:
+                with block:
+                    try:
+                        value = step()
+                    except StopIteration as stop:
+                        return stop.value
                 try:
-                    value = step()
-                except StopIteration as stop:
-                    return stop.value
-            try:
-                sent = yield value
-            except GeneratorExit:
-                raise
-            except BaseException as thrown:  # noqa: BLE001 - it is the generator's to handle
-                step = functools.partial(generator.throw, thrown)
-            else:
-                step = functools.partial(generator.send, sent)
-    finally:
-        with block:
-            generator.close()
+                    step = functools.partial(generator.send, (yield value))
+                except Exception as thrown:  # noqa: BLE001 - it is the generator's to handle
+                    step = functools.partial(generator.throw, thrown)
+        finally:
+            with block:
+                generator.close()
+
+    return generate
 
 
-async def _stepping_async(generator: AsyncGenerator[Any, Any], block: Block) -> AsyncGenerator[Any, Any]:
-    """Pass an async generator on; its body runs in the block, and whoever it yields to does not."""
-    step: Callable[[], Any] = generator.__anext__
-    try:
-        while True:
-            with block:
+def _around_async_generator(function: Callable[..., Any], block: Block) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def generate(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        generator = function(*args, **kwargs)
+        step: Callable[[], Any] = generator.__anext__
+        try:
+            while True:
+                with block:
+                    try:
+                        value = await step()
+                    except StopAsyncIteration:
+                        return
                 try:
-                    value = await step()
-                except StopAsyncIteration:
-                    return
-            try:
-                sent = yield value
-            except GeneratorExit:
-                raise
-            except BaseException as thrown:  # noqa: BLE001 - it is the generator's to handle
-                step = functools.partial(generator.athrow, thrown)
-            else:
-                step = functools.partial(generator.asend, sent)
-    finally:
-        with block:
-            await generator.aclose()
+                    step = functools.partial(generator.asend, (yield value))
+                except Exception as thrown:  # noqa: BLE001 - it is the generator's to handle
+                    step = functools.partial(generator.athrow, thrown)
+        finally:
+            with block:
+                await generator.aclose()
+
+    return generate
 
 
 def checked_aliases(databases: Iterable[str] | None) -> frozenset[str] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from django.db import connections, models, router, transaction
+from django.db import connections, models, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 from psycopg.pq import TransactionStatus
@@ -104,8 +104,10 @@ def _set(connection: BaseDatabaseWrapper, timing: Timing, found: list[Registered
     if not names:
         return
     words = sql.SQL("SET CONSTRAINTS {} {}").format(sql.SQL(", ").join(names), sql.SQL(str(timing)))
-    # In a savepoint, so that the rejection of a pending row does not end the user's transaction.
-    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+    raw: Any = connection.connection
+    # In a savepoint, so that the rejection of a pending row does not end the user's transaction; psycopg's own, since
+    # Django's would not begin where the user's transaction was begun by a statement.
+    with connection.wrap_database_errors, raw.transaction(), connection.cursor() as cursor:
         cursor.execute(words)
 
 
