@@ -39,6 +39,8 @@ class DesiredPgTrigger:
     create: str
     replace: str
     drop: str
+    # For which rows or statements it is, as it was declared; empty: for all.
+    condition: str = ""
 
     @property
     def declared(self) -> str:

@@ -214,6 +214,7 @@ def _pg_trigger(trigger: Trigger, model: Model, target: Target, part: _Part) -> 
     return DesiredPgTrigger(
         name=name,
         fires=_fires(trigger, part),
+        condition=_declared_condition(trigger, model, part),
         create=_create(
             name, definition, "CREATE CONSTRAINT TRIGGER " if trigger.timing else "CREATE TRIGGER "
         ),
@@ -254,6 +255,13 @@ def _when(trigger: Trigger, model: Model, part: _Part) -> Fragment | None:
     if trigger.ignorable and not _checks_in_body(trigger):
         conditions.append(_not_ignored(trigger, model))
     return join("\n    AND ", conditions) if conditions else None
+
+
+def _declared_condition(trigger: Trigger, model: Model, part: _Part) -> str:
+    if isinstance(trigger, FSM) and part.operations == (Insert,):
+        return render(states.initial_guard(trigger, model))
+    condition = trigger.get_condition(model)
+    return render(condition_sql(condition, model)) if condition is not None else ""
 
 
 def _conditions(trigger: Trigger, model: Model, part: _Part) -> Iterator[Fragment]:

@@ -177,7 +177,7 @@ def _called_function(trigger: DesiredTrigger, installed: Installed) -> Installed
 def _pg_trigger_step(
     trigger: DesiredTrigger, part: DesiredPgTrigger, existing: InstalledTrigger | None, *, stays: bool
 ) -> Step:
-    step = Step(trigger.uri, "trigger", "unchanged", fires=part.fires, condition=trigger.condition)
+    step = Step(trigger.uri, "trigger", "unchanged", fires=part.fires, condition=part.condition)
     marking = _trigger_marking(trigger, part)
     if existing is None:
         return replace(step, action="create", sql=(part.create,), marking=marking)

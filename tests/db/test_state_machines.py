@@ -94,3 +94,12 @@ def test_condition_of_the_machine_is_asked_of_inserts(live):
 def test_pairs_without_initial_states_leave_inserts_alone(live):
     machine = pgtrigger.FSM(name="flow", field="state", transitions=[["draft", "out"]])
     assert live.declare("Post", [machine], **FIELDS).objects.create(state="anything")
+
+
+def test_plan_shows_what_each_operation_is_asked(live):
+    _, applied = live.try_declare("Post", [MACHINE], **FIELDS)
+    shown = {outcome.step.fires: outcome.step.condition for outcome in applied.outcomes if outcome.step.fires}
+    assert shown == {
+        "BEFORE INSERT · ROW": """(((NEW."state" IN ('draft') OR NEW."state" IS NULL)) IS NOT TRUE)""",
+        "BEFORE UPDATE · ROW": '(OLD."state" IS DISTINCT FROM NEW."state")',
+    }
