@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from pgmagic.compile.ignoring import IGNORE_SETTING
+
 _WHEN = re.compile(r" WHEN \((.*)\) EXECUTE (?:FUNCTION|PROCEDURE) ", re.DOTALL)
 # What is looked at as a whole: quoted text and names, words, and single characters.
 _TOKEN = re.compile(
@@ -19,6 +21,9 @@ _TOKEN = re.compile(
 )
 
 Connector = Literal["AND", "OR"]
+
+# A condition of ours on this setting is one thing to say, though it is made of several.
+_OURS = f"'{IGNORE_SETTING}'"
 
 
 @dataclass(frozen=True)
@@ -41,24 +46,35 @@ def clauses_of(condition: str) -> tuple[Clause, ...]:
     Those that AND joins stand by themselves. Where OR joins some, each but the first of them begins with `or`; clauses
     that AND joins inside of an OR begin with `and`.
     """
-    return tuple(_clauses(condition, "AND"))
+    return tuple(_clauses(condition))
 
 
-def _clauses(condition: str, outer: Connector, *, nested: bool = False) -> Iterator[Clause]:
+def _clauses(condition: str) -> Iterator[Clause]:
     condition = _bare(condition)
-    for connector in ("OR", "AND"):
-        parts = _split(condition, connector)
-        if len(parts) == 1:
-            continue
-        for number, part in enumerate(parts):
-            word = f"{connector.lower()} " if number and (connector == "OR" or nested) else ""
-            if nested and connector == outer:
-                word = ""
-            inner = [Clause(_bare(part), part)] if nested else list(_clauses(part, connector, nested=True))
-            yield Clause(word + inner[0].text, inner[0].sql)
-            yield from inner[1:]
+    parts = _split(condition, "OR")
+    connector: Connector = "OR"
+    if len(parts) == 1:
+        parts, connector = _split(condition, "AND"), "AND"
+    elif _OURS in condition:
+        parts = [condition]
+    if len(parts) == 1:
+        yield Clause(condition, condition)
         return
-    yield Clause(condition, condition)
+    for number, part in enumerate(parts):
+        inner = list(_inner(part, connector))
+        word = "or " if number and connector == "OR" else ""
+        yield Clause(word + inner[0].text, inner[0].sql)
+        yield from inner[1:]
+
+
+def _inner(condition: str, outer: Connector) -> Iterator[Clause]:
+    """Yield the clauses of an operand, where these are joined by the other connector than the operand itself."""
+    condition = _bare(condition)
+    connector: Connector = "AND" if outer == "OR" else "OR"
+    parts = [condition] if _OURS in condition else _split(condition, connector)
+    for number, part in enumerate(parts):
+        bare = _bare(part)
+        yield Clause(f"{connector.lower()} {bare}" if number else bare, part)
 
 
 def _bare(condition: str) -> str:

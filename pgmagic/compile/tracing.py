@@ -46,7 +46,7 @@ class TracedTrigger:
     """A trigger that is traced.
 
     columns: those of UPDATE OF. deferral: whether it waits for COMMIT, for a constraint trigger. clauses: what its
-    WHEN is made of; condition: all of it. enabled: whether it fires in this session.
+    WHEN is made of; condition: all of it. enabled: whether it fires in this session. language: that of its function.
     """
 
     name: str
@@ -58,6 +58,7 @@ class TracedTrigger:
     columns: tuple[str, ...] = ()
     deferral: Literal["IMMEDIATE", "DEFERRED"] | None = None
     enabled: bool = True
+    language: str = "plpgsql"
 
     @property
     def changes_row(self) -> bool:
@@ -234,12 +235,13 @@ def create_functions() -> str:
 def drop_traces(numbers: Iterable[int]) -> str:
     """Return the statement that removes all traces and their functions.
 
-    It takes an ACCESS EXCLUSIVE lock on each table; see `probes.drop_probes`.
+    A rollback may have removed some of them already. It takes an ACCESS EXCLUSIVE lock on each table; see
+    `probes.drop_probes`.
     """
     own = [compose("pg_temp.", identifier(f"pgmagic_trace_{number}"), "()") for number in numbers]
     shared = [verbatim("pg_temp.pgmagic_traced()"), verbatim("pg_temp.pgmagic_listed()")]
     image = verbatim("pg_temp.pgmagic_image(jsonb)")
-    return render(compose("DROP FUNCTION ", join(", ", [*own, *shared, image]), " CASCADE"))
+    return render(compose("DROP FUNCTION IF EXISTS ", join(", ", [*own, *shared, image]), " CASCADE"))
 
 
 def begin_step() -> str:

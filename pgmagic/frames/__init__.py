@@ -10,6 +10,7 @@ from pgmagic.frames.history import EVENT_KINDS, HistoryFrame, Side, history_fram
 from pgmagic.frames.installation import Action, InstallationFrame, InstallationRow, Status, installation_frame
 from pgmagic.frames.outcomes import OutcomeFrame, OutcomeRow, Verdict, outcome_frame
 from pgmagic.frames.sql import CommandFrame, CommandRow, SqlFrame, command_frame, sql_frame
+from pgmagic.frames.trace import TraceFrame, TraceRow, trace_frame
 
 __all__ = [
     "EVENT_KINDS",
@@ -32,6 +33,8 @@ __all__ = [
     "Side",
     "SqlFrame",
     "Status",
+    "TraceFrame",
+    "TraceRow",
     "Verdict",
     "WideDiffFrame",
     "command_frame",
@@ -41,5 +44,6 @@ __all__ = [
     "installation_frame",
     "outcome_frame",
     "sql_frame",
+    "trace_frame",
     "wide_diff_frame",
 ]

@@ -18,12 +18,15 @@ pandas drops the name wherever it replaces the labels (`reset_index`, `set_index
 name tells whether the labels in `ResultFrame.attached` still mean the rows that they were written for.
 """
 
-Role = Literal["text", "code", "verdict", "count", "duration", "pairs", "before", "after", "changes"]
+Role = Literal[
+    "text", "code", "verdict", "count", "duration", "pairs", "before", "after", "changes", "clauses"
+]
 """What the values of a column are, for whoever shows them.
 
 `code` is source text; `verdict` a word of a fixed vocabulary; `count` a number of things; `duration`
 milliseconds; `pairs` a dict of short facts; `before` and `after` the two sides of a change; `changes` a dict of
-`[before, after]` by field; `text` everything else.
+`[before, after]` by field; `clauses` a dict of conditions with True, False, None for NULL, or the text of an error;
+`text` everything else.
 """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from math import isfinite, isnan
@@ -100,24 +100,12 @@ def _written_out(match: re.Match[str]) -> str:
 def _formatter(role: Role, present: Sequence[Any]) -> Formatter:
     """Return what formats the values of a column, given those of them that are there."""
     match role:
-        case "code":
-            return lambda value: Cell(plain(value), "code")
-        case "verdict":
-            return _word
-        case "count":
-            return lambda value: Cell(f"{value:,}", "number")
         case "duration":
             return _durations(present)
-        case "pairs":
-            return _pairs
-        case "changes":
-            return _changes
-        case "before":
-            return lambda value: _side(value, "before", "\N{MINUS SIGN}")
-        case "after":
-            return lambda value: _side(value, "after", "+")
         case "text":
             return _by_value(present)
+        case _:
+            return _FORMATTERS[role]
 
 
 def _by_value(present: Sequence[Any]) -> Formatter:
@@ -154,7 +142,7 @@ def _durations(present: Sequence[float]) -> Formatter:
 def _pairs(value: Any) -> Cell:
     if not isinstance(value, dict):
         return Cell(plain(value), "code")
-    pairs = tuple((plain(key), "null" if item is None else plain(item)) for key, item in value.items())
+    pairs = tuple((plain(key), "null" if item is None else _side_text(item)) for key, item in value.items())
     return Cell(", ".join(f"{key}: {item}" for key, item in pairs), "pairs", pairs=pairs)
 
 
@@ -165,6 +153,25 @@ def _changes(value: Any) -> Cell:
         (plain(field), " → ".join(_side_text(side) for side in sides)) for field, sides in value.items()
     )
     return Cell(", ".join(f"{field}: {sides}" for field, sides in pairs) or "no change", "pairs", pairs=pairs)
+
+
+def _clauses(value: Any) -> Cell:
+    if not isinstance(value, dict):
+        return Cell(plain(value), "code")
+    pairs = tuple((plain(clause), _truth(truth)) for clause, truth in value.items())
+    return Cell(", ".join(f"{clause}: {truth}" for clause, truth in pairs), "pairs", pairs=pairs)
+
+
+def _truth(value: Any) -> str:
+    match value:
+        case True:
+            return "✓ true"
+        case False:
+            return "✗ false"
+        case None:
+            return "∅ null"
+        case _:
+            return plain(value)
 
 
 def _side(value: Any, look: Literal["before", "after"], sign: str) -> Cell:
@@ -183,6 +190,19 @@ def _side_text(value: Any) -> str:
     text = plain(value)
     hidden = isinstance(value, str) and (value != value.strip() or text in ("", NULL, MISSING))
     return f"'{text}'" if hidden else text
+
+
+# Of the roles whose values are formatted each by itself.
+_FORMATTERS: Mapping[Role, Formatter] = {
+    "code": lambda value: Cell(plain(value), "code"),
+    "verdict": _word,
+    "count": lambda value: Cell(f"{value:,}", "number"),
+    "pairs": _pairs,
+    "changes": _changes,
+    "clauses": _clauses,
+    "before": lambda value: _side(value, "before", "\N{MINUS SIGN}"),
+    "after": lambda value: _side(value, "after", "+"),
+}
 
 
 def _precision(values: Sequence[dt.datetime], least: Precision) -> Precision:

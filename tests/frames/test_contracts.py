@@ -16,6 +16,8 @@ from pgmagic.frames import (
     OutcomeFrame,
     OutcomeRow,
     SqlFrame,
+    TraceFrame,
+    TraceRow,
     WideDiffFrame,
     command_frame,
     diff_frame,
@@ -23,6 +25,7 @@ from pgmagic.frames import (
     installation_frame,
     outcome_frame,
     sql_frame,
+    trace_frame,
     wide_diff_frame,
 )
 
@@ -45,6 +48,21 @@ FULL_INSTALLATION = InstallationRow(
     condition='OLD."kept"',
     elapsed_ms=2.5,
 )
+FULL_TRACE = TraceRow(
+    step=1,
+    seq=1,
+    depth=1,
+    table="notebook_post",
+    trigger="notebook.Post:keep",
+    fires="BEFORE DELETE · ROW",
+    row=1,
+    fired=True,
+    condition={"old.kept": True},
+    before={"a": 1},
+    after={"a": 2},
+    elapsed_ms=0.5,
+    notice="NOTICE: kept",
+)
 EVENT = {"pgh_id": [1], "pgh_created_at": [None], "pgh_label": ["l"], "pgh_obj_id": [1]}
 
 FRAMES = {
@@ -57,6 +75,14 @@ FRAMES = {
     "commands, full": (command_frame([CommandRow(command="INSERT", rows=1)]), CommandFrame),
     "commands, all missing": (command_frame([CommandRow(command="BEGIN")]), CommandFrame),
     "sql, no columns": (sql_frame([], 3), SqlFrame),
+    "trace, empty": (trace_frame([]), TraceFrame),
+    "trace, full": (trace_frame([FULL_TRACE]), TraceFrame),
+    "trace, all missing": (
+        trace_frame(
+            [TraceRow(step=None, seq=1, depth=1, table="t", trigger="a", fires="BEFORE INSERT · ROW")]
+        ),
+        TraceFrame,
+    ),
     "history, empty": (history_frame({}, {}), HistoryFrame),
     "history, full": (history_frame(EVENT, {}), HistoryFrame),
     "diff, empty": (diff_frame(history_frame({}, {})), DiffFrame),
@@ -92,8 +118,13 @@ def test_roles_are_those_of_columns_in_the_contract(expected):
 
 @pytest.mark.parametrize(
     ("row", "kind"),
-    [(OutcomeRow, OutcomeFrame), (InstallationRow, InstallationFrame), (CommandRow, CommandFrame)],
-    ids=["outcome", "inst", "command"],
+    [
+        (OutcomeRow, OutcomeFrame),
+        (InstallationRow, InstallationFrame),
+        (CommandRow, CommandFrame),
+        (TraceRow, TraceFrame),
+    ],
+    ids=["outcome", "inst", "command", "trace"],
 )
 def test_row_has_a_field_for_every_column(row, kind):
     assert [field.name for field in fields(row)] == [*kind.columns_contract, "lines"]

@@ -1,4 +1,4 @@
-"""`%%pgsql`: what the database did, and why."""
+"""`%%pgsql` and `%%pgtrace`: what the database did, and why."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 from pgmagic.frames.base import ResultFrame
 from pgmagic.notebook.magics.plumbing import in_one_line, keep, parsed
 from pgmagic.notebook.sql import run_sql
+from pgmagic.notebook.tracing import trace_cell
 
 _output = argument("-o", "--output", metavar="NAME", help="store the result under this name")
 
@@ -33,3 +34,16 @@ class TracingMagics(Magics):
         """
         arguments = parsed(self.pgsql, line)
         return keep(self.kernel, arguments.output, run_sql(cell))
+
+    @magic_arguments()
+    @_output
+    @cell_magic
+    @in_one_line
+    def pgtrace(self, line: str, cell: str) -> ResultFrame:
+        """Run this cell in one transaction, and show each trigger that was considered: did it fire, and if not, why.
+
+        Nothing of the instruments outlives the cell, and no other session sees them; writes of other sessions to the
+        same tables wait until the cell is over.
+        """
+        arguments = parsed(self.pgtrace, line)
+        return keep(self.kernel, arguments.output, trace_cell(self.kernel, cell))
