@@ -277,3 +277,45 @@ def test_truncate_is_judged_by_the_rows_that_it_would_remove(live, level):
     with pgtrigger.ignore("live.Post:keep"):
         live.sql(TRUNCATE)
     assert not model.objects.exists()
+
+
+def test_row_that_cascades_change_twice_is_two_rows(live):
+    """Two keys of a row that a delete sets to NULL: Postgres gives both updates to one statement-level trigger."""
+    live.sql(
+        "CREATE TABLE live_seen (author bigint, editor bigint, author_after bigint, editor_after bigint)"
+    )
+    columns = ", ".join(f"{row}.{{columns.{name}}}" for row in ("old_values", "new_values") for name in KEYS)
+    func = pgtrigger.Func(f"INSERT INTO live_seen SELECT {columns} FROM {{cond_joined_values}}; RETURN NULL;")
+    person = live.declare("Person", name=models.TextField())
+    post = live.declare(
+        "Post",
+        [composer(pgtrigger.Update, func, condition=pgtrigger.AnyChange())],
+        **{key: models.ForeignKey(person, models.DO_NOTHING, null=True, related_name="+") for key in KEYS},
+    )
+    for key in KEYS:
+        live.sql(
+            f"ALTER TABLE live_post ADD FOREIGN KEY ({key}_id) REFERENCES live_person ON DELETE SET NULL"
+        )
+    one, two = person.objects.create(name="a"), person.objects.create(name="b")
+    post.objects.create(author=one, editor=one)
+    post.objects.create(author=two, editor=one)
+    drop_constraints_without_action(live)
+    live.sql("DELETE FROM live_person WHERE id = %s", [one.pk])
+    seen = sorted(live.sql("SELECT * FROM live_seen"), key=str)
+    assert len(seen) == 3
+    first, second = sorted((row for row in seen if two.pk not in row), key=lambda row: row.count(None))
+    # The second change starts where the first one ended.
+    assert (first[:2], second[:2], second[2:]) == ((one.pk, one.pk), first[2:], (None, None))
+    assert (two.pk, one.pk, two.pk, None) in seen
+
+
+KEYS = ("author", "editor")
+
+
+def drop_constraints_without_action(live):
+    """Django's own foreign keys would refuse the delete at the end of the transaction."""
+    for (statement,) in live.sql(
+        "SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname) FROM pg_constraint"
+        " WHERE conrelid = 'live_post'::regclass AND contype = 'f' AND confdeltype = 'a'"
+    ):
+        live.sql(statement)
