@@ -64,7 +64,12 @@ class History:
 
     def install(self, declared: list[Any], *, routines: bool = True) -> None:
         """Create the tables and triggers of models, and the functions that the triggers share."""
-        tables = [found for found in declared if found._meta.managed and not found._meta.proxy]
+        # A table between two models is made with the model that declares the relation.
+        tables = [
+            found
+            for found in declared
+            if found._meta.managed and not (found._meta.proxy or found._meta.auto_created)
+        ]
         statements: list[str] = []
         if not self.has_context:
             tables.insert(0, Context)

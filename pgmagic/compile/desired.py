@@ -60,10 +60,14 @@ class DesiredTrigger:
     # The schema of table and function; without one they are found along the search_path.
     schema: str | None = None
     with_model: bool = False
+    # What stands for it on a table with partitions or Postgres's own inheritance: there a trigger for statements sees
+    # what was asked of the table that it is on, and a trigger for rows what happens to it.
+    by_row: DesiredTrigger | None = None
 
     def declared_with_model(self) -> DesiredTrigger:
         """Return the same, noted as declared together with its model."""
-        return replace(self, with_model=True)
+        by_row = self.by_row.declared_with_model() if self.by_row else None
+        return replace(self, with_model=True, by_row=by_row)
 
     @property
     def install_sql(self) -> str:

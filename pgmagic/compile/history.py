@@ -15,13 +15,14 @@ from typing import Any, Final
 
 from django.db import models
 
-from pgmagic.compile import bodies, ddl
+from pgmagic.compile import ddl
 from pgmagic.compile.desired import DesiredRoutine
-from pgmagic.compile.predicate import column_of
-from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, join, literal, render, verbatim
+from pgmagic.compile.predicate import column_of, value_in
+from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, literal, render, verbatim
 from pgmagic.compile.triggers import Target
 from pgmagic.declare.event_fields import AnyField, setting
-from pgmagic.declare.trackers import EventTrigger, tracked_fields
+from pgmagic.declare.event_trigger import EventTrigger
+from pgmagic.declare.trackers import tracked_fields
 from pgmagic.errors import DeclarationError
 
 Model = type[models.Model]
@@ -32,18 +33,11 @@ CONTEXT_METADATA_SETTING: Final = "pgmagic.context_metadata"
 # Set for the transaction: the id and metadata that it has written already.
 CONTEXT_WRITTEN_SETTING: Final = "pgmagic.context_written"
 
+# The fields of an event that say in which context it was recorded.
+CONTEXT_FIELDS: Final = frozenset({"pgh_context", "pgh_context_id"})
+
 CONTEXT_TABLE: Final = "pghistory_context"
 ATTACH_FUNCTION: Final = "pgmagic_attach_context"
-
-
-@bodies.body.register
-def _(trigger: EventTrigger, model: Model, schema: str | None) -> Fragment:
-    columns = event_columns(trigger, schema)
-    return compose(
-        "INSERT INTO ", identifier(schema, trigger.event_model._meta.db_table), " (",
-        join(", ", [identifier(name) for name in columns]), ")\nVALUES (", join(", ", columns.values()),
-        ");\nRETURN NULL;",
-    )  # fmt: skip
 
 
 def event_columns(trigger: EventTrigger, schema: str | None) -> dict[str, Fragment]:
@@ -55,7 +49,7 @@ def event_columns(trigger: EventTrigger, schema: str | None) -> dict[str, Fragme
     event_model = trigger.event_model
     own = own_columns(event_model, schema, literal(trigger.label))
     mirrored = {
-        event.column: column_of(trigger.row, tracked) for event, tracked in tracked_fields(event_model)
+        event.column: value_in(trigger.row, tracked) for event, tracked in tracked_fields(event_model)
     }
     columns: dict[str, Fragment] = {}
     for field in event_model._meta.local_concrete_fields:

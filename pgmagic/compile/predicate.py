@@ -195,9 +195,22 @@ def _changed(field: Field[Any, Any], changed: bool) -> Fragment:
     cast = "::text" if field.db_type(offline_connection()) in _TYPES_WITHOUT_EQUALITY else ""
     operator = " IS DISTINCT FROM " if changed else " IS NOT DISTINCT FROM "
     return compose(
-        column_of("OLD", field), verbatim(cast), verbatim(operator),
-        column_of("NEW", field), verbatim(cast),
+        value_in("OLD", field), verbatim(cast), verbatim(operator),
+        value_in("NEW", field), verbatim(cast),
     )  # fmt: skip
+
+
+def value_in(row: Literal["OLD", "NEW"], field: Field[Any, Any]) -> Fragment:
+    """Return the field's value in a row: the column, or what a column that is computed when it is read stands for.
+
+    Source: https://www.postgresql.org/docs/current/ddl-generated-columns.html (a trigger does not see virtual ones)
+    """
+    generated: Any = field
+    if not field.generated or generated.db_persist:
+        return column_of(row, field)
+    kind = field.db_type(offline_connection()) or "text"
+    alias: Literal["old", "new"] = "old" if row == "OLD" else "new"
+    return compose("(", expression_sql(generated.expression, field.model, alias), verbatim(f")::{kind}"))
 
 
 def expression_sql(expression: Any, model: Model, row: Literal["old", "new"]) -> Fragment:

@@ -19,7 +19,8 @@ from pgmagic.compile.history import CONTEXT_TABLE, has_shared_context
 from pgmagic.compile.offline import offline_connection
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, verbatim
 from pgmagic.declare.event_fields import AnyField
-from pgmagic.declare.trackers import Old, tracked_fields
+from pgmagic.declare.event_trigger import Old
+from pgmagic.declare.trackers import tracked_fields
 
 EventModel = type[Any]
 

@@ -27,7 +27,7 @@ Model = type[models.Model]
 PREFER_COLUMNS = "#variable_conflict use_column"
 
 _TABLES = {"old": OLD_VALUES, "new": NEW_VALUES}
-_POSITION = "pgmagic_position"
+POSITION = "pgmagic_position"
 _ROW = "pgmagic_row"
 
 
@@ -43,17 +43,18 @@ def touched_rows(operation: Operation, model: Model, schema: str | None) -> Frag
     if operation == Truncate:
         return compose(identifier(schema, model._meta.db_table), " AS old, (SELECT) AS new")
     return compose(
-        _numbered(OLD_VALUES),
+        numbered(OLD_VALUES),
         " AS old JOIN ",
-        _numbered(NEW_VALUES),
+        numbered(NEW_VALUES),
         " AS new USING (",
-        identifier(_POSITION),
+        identifier(POSITION),
         ")",
     )
 
 
-def _numbered(table: str) -> Fragment:
-    number = identifier(_POSITION)
+def numbered(table: str) -> Fragment:
+    """Return a transition table with the position of each row in it."""
+    number = identifier(POSITION)
     return compose("(SELECT row_number() OVER () AS ", number, ", * FROM ", identifier(table), ")")
 
 
@@ -112,7 +113,7 @@ def _rows(needed: frozenset[str]) -> Fragment:
     if len(needed) == 1:
         return identifier(*(_TABLES[row] for row in needed))
     before, after = (
-        compose("(SELECT row_number() OVER () AS ", identifier(_POSITION), ", a AS ", identifier(_ROW), " FROM ",
+        compose("(SELECT row_number() OVER () AS ", identifier(POSITION), ", a AS ", identifier(_ROW), " FROM ",
                 identifier(table), " AS a) AS ", identifier(f"pgmagic_{row}"))
         for row, table in _TABLES.items()
     )  # fmt: skip
@@ -120,4 +121,4 @@ def _rows(needed: frozenset[str]) -> Fragment:
         compose(" CROSS JOIN LATERAL (SELECT (", identifier(f"pgmagic_{row}", _ROW), ").*) AS ", identifier(table))
         for row, table in _TABLES.items()
     ]  # fmt: skip
-    return compose(before, " JOIN ", after, " USING (", identifier(_POSITION), ")", *columns)
+    return compose(before, " JOIN ", after, " USING (", identifier(POSITION), ")", *columns)

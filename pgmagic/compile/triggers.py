@@ -16,14 +16,15 @@ from django.db import models
 from pgmagic.compile import bodies, ddl, states
 from pgmagic.compile.desired import DesiredFunction, DesiredPgTrigger, DesiredTrigger
 from pgmagic.compile.ignoring import not_ignored
+from pgmagic.compile.operators import has_only_built_in_operators
 from pgmagic.compile.predicate import condition_sql, named_rows
 from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, join, render, verbatim
 from pgmagic.compile.transitions import PREFER_COLUMNS
 from pgmagic.declare.composer import Composer
 from pgmagic.declare.conditions import Condition, concrete_field, table_fields
+from pgmagic.declare.event_trigger import EventTrigger
 from pgmagic.declare.fsm import FSM
 from pgmagic.declare.ready_made import Protect
-from pgmagic.declare.trackers import EventTrigger
 from pgmagic.declare.trigger import Trigger
 from pgmagic.declare.vocabulary import (
     Before,
@@ -77,7 +78,15 @@ def compile_trigger(trigger: Trigger, model: Model, target: Target) -> DesiredTr
         triggers=tuple(_pg_trigger(trigger, model, target, part) for part in _parts(trigger)),
         condition=render(condition_sql(condition, model)) if condition is not None else "",
         schema=target.schema,
+        by_row=_by_row(trigger, model, target),
     )
+
+
+def _by_row(trigger: Trigger, model: Model, target: Target) -> DesiredTrigger | None:
+    """Return what records events where a statement's rows may be another table's, too: see `DesiredTrigger`."""
+    if not isinstance(trigger, EventTrigger) or trigger.level != Statement:
+        return None
+    return compile_trigger(trigger.for_each_row(), model, target)
 
 
 def check_table_name(model: Model) -> None:
@@ -130,16 +139,21 @@ def _resolves_names(trigger: Trigger, model: Model, target: Target) -> bool:
     """Return whether the function resolves its names as it does now, whatever a session's `search_path` will be.
 
     Qualified tables are not enough: a path that ends in `pg_catalog` finds somebody else's functions and operators
-    first. Only events are spared what a SET costs a call, where the schema is known: these are recorded row by row.
+    first. Only events are spared what a SET costs a call, where the schema is known and all that their condition does
+    is to compare columns of built-in types.
     """
-    is_event = isinstance(trigger, EventTrigger) and isinstance(trigger.get_func(model), Body)
-    return target.schema is None or not is_event
+    if target.schema is None or not isinstance(trigger, EventTrigger):
+        return True
+    return not (isinstance(trigger.get_func(model), Body) and has_only_built_in_operators(trigger, model))
 
 
 def _with_frame(trigger: Trigger, model: Model, body: str) -> str:
     declare = trigger.render_declare(model)
     # Where rows come out of tables called old and new, these are meant, not PL/pgSQL's own rows.
-    lines = [PREFER_COLUMNS] if _is_judged_in_body(trigger, trigger.operations) else []
+    asks_tables = _is_judged_in_body(trigger, trigger.operations) or (
+        isinstance(trigger, EventTrigger) and trigger.asks_tables
+    )
+    lines = [PREFER_COLUMNS] if asks_tables else []
     lines += [declare, "BEGIN"] if declare else ["BEGIN"]
     if _checks_in_body(trigger):
         # WHEN of a deferred trigger is evaluated at the statement, long before COMMIT; INSTEAD OF takes none.
@@ -180,9 +194,10 @@ def _parts(trigger: Trigger) -> list[_Part]:
         _Part(f"_{kind[0].name[0].lower()}" if len(kinds) > 1 else "", _when_of(trigger), trigger.level, kind)
         for kind in kinds
     ]
-    if Truncate in trigger.operations:
-        # A protection looks at the rows that TRUNCATE is about to remove.
-        when = Before if isinstance(trigger, Protect) else _when_of(trigger)
+    records_truncate = isinstance(trigger, EventTrigger) and trigger.records_truncate
+    if Truncate in trigger.operations or records_truncate:
+        # A protection, and a history, look at the rows that TRUNCATE is about to remove.
+        when = Before if isinstance(trigger, Protect | EventTrigger) else _when_of(trigger)
         parts.append(_Part("_t" if parts else "", when, Statement, (Truncate,)))
     return parts
 
@@ -292,6 +307,8 @@ def _is_judged_in_body(trigger: Trigger, operations: tuple[Operation, ...]) -> b
     """Return whether the function asks tables called old and new about the condition."""
     if isinstance(trigger, Protect):
         return any(bodies.is_judged_in_body(trigger, operation) for operation in operations)
+    if isinstance(trigger, EventTrigger):
+        return trigger.level == Statement or Truncate in operations
     return isinstance(trigger, Composer) and trigger.referencing is not None
 
 

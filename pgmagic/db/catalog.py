@@ -57,7 +57,9 @@ SELECT jsonb_build_array(
   current_setting('pgmagic.path')::name[],
   (SELECT jsonb_agg(jsonb_build_array(nspname, relname,
             (SELECT coalesce(jsonb_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_attribute AS a
-             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped))) FROM tables AS c),
+             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+            c.relkind = 'p' OR c.oid IN (SELECT unnest(ARRAY[inhrelid, inhparent]) FROM pg_inherits)))
+   FROM tables AS c),
   (SELECT jsonb_object_agg(proname, description) FROM ours
    WHERE prorettype <> 'trigger'::regtype AND nspname = (current_setting('pgmagic.path')::name[])[1]),
   (SELECT jsonb_agg(jsonb_build_array(p.oid::int8, n.nspname, p.proname, obj_description(p.oid, 'pg_proc'),
@@ -106,7 +108,7 @@ def _read(connection: BaseDatabaseWrapper, pin_path: LiteralString) -> Installed
         )
         here = path[0] if path else None
         remembered: dict[str, tuple[str, str]] = {}
-        if any((schema, name) == (here, STATE_TABLE) for schema, name, _ in tables):
+        if any((schema, name) == (here, STATE_TABLE) for schema, name, *_ in tables):
             cursor.execute(_STATE)
             remembered = {name: (declared, state) for name, declared, state in cursor.fetchall()}
     own = getattr(connection, "own_schema", None)
@@ -115,8 +117,8 @@ def _read(connection: BaseDatabaseWrapper, pin_path: LiteralString) -> Installed
         search_path=tuple(path),
         home=(own,) if own else tuple(path),
         tables=tuple(
-            _installed_table(name, columns, schema, remembered if schema == here else {})
-            for schema, name, columns in tables
+            _installed_table(name, columns, schema, in_tree, remembered if schema == here else {})
+            for schema, name, columns, in_tree in tables
         ),
         routines={name: Mark.from_comment(comment) for name, comment in dict(routines).items()},
         triggers=tuple(_installed_trigger(known, *row) for row in triggers),
@@ -125,10 +127,10 @@ def _read(connection: BaseDatabaseWrapper, pin_path: LiteralString) -> Installed
 
 
 def _installed_table(
-    name: str, columns: list[str], schema: str, remembered: dict[str, tuple[str, str]]
+    name: str, columns: list[str], schema: str, in_tree: bool, remembered: dict[str, tuple[str, str]]
 ) -> InstalledTable:
     declared, state = remembered.get(name, (None, None))
-    return InstalledTable(name, tuple(columns), declared, schema, state)
+    return InstalledTable(name, tuple(columns), declared, schema, state, in_tree)
 
 
 def _installed_trigger(

@@ -33,7 +33,8 @@ from pgmagic.declare.event_fields import (
     mirror,
     setting,
 )
-from pgmagic.declare.trackers import OLDER, InsertEvent, Tracker, UpdateEvent, check_labels, check_level
+from pgmagic.declare.event_trigger import check_level
+from pgmagic.declare.trackers import OLDER, InsertEvent, Tracker, UpdateEvent, check_labels
 from pgmagic.declare.vocabulary import Level
 from pgmagic.errors import DeclarationError
 
@@ -123,7 +124,10 @@ def create_event_model(
     fields unless given. obj_field, context_field, context_id_field: how the event's own fields are made, None for
     going without. append_only: whether events may neither be changed nor removed. model_name: `PostEvent` for all
     fields of `Post`, `PostTitleEvent` for its field `title`, unless given. app_label: the tracked model's unless
-    given. attrs, meta: more attributes of the model, and of its `Meta`. level: row level only, for now.
+    given. attrs, meta: more attributes of the model, and of its `Meta`. level: `Statement`
+    (one INSERT for all rows of a statement) unless `Row` is given, here, to a tracker, or as `PGHISTORY_LEVEL`; `Row`
+    always where Postgres needs it: partitioned and inherited tables, `UpdateOf`; and, unless `Statement` is given,
+    where a condition is in SQL. Migrations cannot know of partitions: there, give `Row` yourself.
 
     Raises:
         DeclarationError: the arguments contradict each other, two trackers have one label, or a field cannot be

@@ -9,52 +9,18 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from django.db import models
 
 from pgmagic.declare.conditions import AnyChange, Condition, table_fields
-from pgmagic.declare.delegates import delegates
 from pgmagic.declare.event_fields import UNSET, AnyField, Unset, setting
-from pgmagic.declare.templates import Func
-from pgmagic.declare.trigger import Trigger
-from pgmagic.declare.vocabulary import After, Delete, Insert, Level, Operation, Row, Update, UpdateOf
+from pgmagic.declare.event_trigger import EventTrigger, New, Old, Side, check_level, recording_level
+from pgmagic.declare.vocabulary import Delete, Insert, Level, Operation, Update, UpdateOf
 from pgmagic.errors import DeclarationError
 
 Model = type[models.Model]
 EventModel = type[Any]
-Side = Literal["OLD", "NEW"]
-
-Old: Final = "OLD"
-New: Final = "NEW"
-
-
-class EventTrigger(Trigger):
-    """Records one side of each changed row as an event.
-
-    event_model: where the events go. label: what they are called. row: `Old` or `New`.
-    """
-
-    when = After
-
-    def __init__(
-        self,
-        *,
-        event_model: EventModel,
-        label: str,
-        row: Side,
-        name: str,
-        operation: Operation,
-        condition: Condition | models.Q | None = None,
-    ) -> None:
-        self.event_model = event_model
-        self.label = label
-        self.row = row
-        super().__init__(name=name, operation=operation, condition=condition)
-
-    def get_func(self, model: Model) -> Func | str:
-        """Return the body, as written by the compiler."""
-        return delegates.compiler.body(self, model)
 
 
 class Tracker:
@@ -101,7 +67,7 @@ class RowEvent(Tracker):
 
     label: what the events are called. condition: only changes for which it is true; without one, an update is
     recorded only if a tracked field really changed; `None` records every one. operation: which changes. row: `Old`
-    or `New`. trigger_name: derived from label and operation unless given. level: row level only, for now.
+    or `New`. trigger_name: derived from label and operation unless given. level: see `track`.
 
     Raises:
         DeclarationError: the arguments contradict each other.
@@ -154,8 +120,12 @@ class RowEvent(Tracker):
 
     def setup(self, event_model: EventModel) -> None:
         """Register the trigger that records the events."""
-        check_level(self.level or event_model.pgh_level or setting("PGHISTORY_LEVEL"), repr(self))
+        check_level(self._level(event_model), repr(self))
         self.add_event_trigger(event_model)
+
+    def _level(self, event_model: EventModel) -> Level | None:
+        """Return the level that was asked for, closest to the tracker first."""
+        return self.level or event_model.pgh_level or setting("PGHISTORY_LEVEL")
 
     def add_event_trigger(self, event_model: EventModel) -> None:
         """Register the trigger on the tracked model."""
@@ -177,6 +147,7 @@ class RowEvent(Tracker):
             name=self.trigger_name or trigger_name(str(self.label), operation),
             operation=operation,
             condition=condition,
+            level=recording_level(self._level(event_model), operation, condition),
         )
         trigger.register(event_model.pgh_tracked_model)
 
@@ -280,6 +251,7 @@ class Snapshot(RowEvent):
                 row=New,
                 condition=condition,
                 trigger_name=self._part_name(operation),
+                level=self.level,
             )
             part.add_event_trigger(event_model)
 
@@ -334,20 +306,6 @@ def check_labels(tracked: Model, event_label: str, trackers: Iterable[Tracker]) 
                 f"give one of them another label, as its first argument."
             )
         taken[label] = event_label.rpartition(".")[2]
-
-
-def check_level(level: Any, what: str) -> None:
-    """Check that events are recorded for each row.
-
-    Raises:
-        DeclarationError: another level was asked for, or none that exists.
-    """
-    if level is None or level == Row:
-        return
-    raise DeclarationError(
-        f"{what}: history is recorded at row level, and level={level!r} is not available; leave it out, or use "
-        f"level=pghistory.Row."
-    )
 
 
 def trigger_name(label: str, operation: Operation) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from pgmagic import __version__
-from pgmagic.compile import history as _compiled  # noqa: F401 - registers the body of event triggers
+from pgmagic.compile import capture as _compiled  # noqa: F401 - registers the body of event triggers
 from pgmagic.db.history import create_event
 from pgmagic.db.prepare import prepare_every_connection
 from pgmagic.db.runtime.context import context
@@ -26,6 +26,7 @@ from pgmagic.declare.event_fields import (
     RelatedField,
 )
 from pgmagic.declare.event_models import create_event_model, track
+from pgmagic.declare.event_trigger import New, Old
 from pgmagic.declare.proxy_fields import ProxyField
 from pgmagic.declare.trackers import (
     AfterInsert,
@@ -37,8 +38,6 @@ from pgmagic.declare.trackers import (
     DeleteEvent,
     InsertEvent,
     ManualEvent,
-    New,
-    Old,
     RowEvent,
     Snapshot,
     Tracker,

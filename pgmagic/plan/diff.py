@@ -26,6 +26,7 @@ def plan_changes(
     Raises:
         InstallationError: a table that pgmagic did not create lacks columns of its model.
     """
+    desired = replace(desired, triggers=[installed.suited(trigger) for trigger in desired.triggers])
     stale = _stale_triggers(desired, installed)
     moved = _moved_triggers(desired, installed, evolutions, stale)
     return Plan(

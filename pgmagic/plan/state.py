@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from pgmagic.compile.desired import DesiredTrigger
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -101,6 +103,8 @@ class InstalledTable:
     declared: str | None = None
     schema: str | None = None
     state: str | None = None
+    # Whether it has, or is, a partition or a child of Postgres's own inheritance.
+    in_tree: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,11 @@ class Installed:
     def schema(self) -> str | None:
         """The schema in which unqualified names are created."""
         return self.search_path[0] if self.search_path else None
+
+    def suited(self, trigger: DesiredTrigger) -> DesiredTrigger:
+        """Return what stands for a trigger on the table that it is for."""
+        table = self.table(trigger.table, trigger.schema)
+        return trigger.by_row if trigger.by_row and table and table.in_tree else trigger
 
     def table(self, name: str, schema: str | None = None) -> InstalledTable | None:
         """Return the table that a name means."""

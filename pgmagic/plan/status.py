@@ -28,6 +28,7 @@ def trigger_status(desired: DesiredTrigger, installed: Installed) -> tuple[str, 
 
 def drift(desired: DesiredTrigger, installed: Installed) -> list[str]:
     """Return in what the installed parts of a declared trigger differ from it, and from what pgmagic left."""
+    desired = installed.suited(desired)
     by_name = {part.name: part for part in parts_of(desired, installed)}
     found = [(part, by_name.pop(part.name, None)) for part in desired.triggers]
     existing = [(part, present) for part, present in found if present is not None]

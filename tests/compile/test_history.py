@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib.postgres.fields import ArrayField, HStoreField
 from django.db import models
 
 from pgmagic import pghistory
@@ -17,9 +18,13 @@ from tests.history_support import declared_here, declaring, model  # noqa: F401
 pytestmark = pytest.mark.usefixtures("declared_here")
 
 
-def compiled(schema: str | None, *trackers: Any, **kwargs: Any) -> str:
+def compiled(schema: str | None, *trackers: Any, columns: dict[str, Any] | None = None, **kwargs: Any) -> str:
     """Return the SQL of the only trigger of a tracked model."""
-    fields = {"n": models.IntegerField(db_column="N n"), "key": models.UUIDField(primary_key=True)}
+    fields = {
+        "n": models.IntegerField(db_column="N n"),
+        "key": models.UUIDField(primary_key=True),
+        **(columns or {}),
+    }
     with declaring():
         thing = pghistory.track(*trackers or [pghistory.InsertEvent()], **kwargs)(model("Thing", **fields))
     [trigger] = [trigger for owner, trigger in registry.registered() if owner is thing]
@@ -37,10 +42,43 @@ def test_body_is_one_insert_into_the_qualified_event_table() -> None:
     assert "search_path" not in sql
     assert (
         'INSERT INTO "s ""x"""."hist_thingevent" ("pgh_created_at", "pgh_label", "pgh_obj_id", "N n", "key")\n'
-        'VALUES (NOW(), \'insert\', NEW."key", NEW."N n", NEW."key");\nRETURN NULL;\n'
+        'SELECT NOW(), \'insert\', NEW."key", NEW."N n", NEW."key"\nFROM "new_values" AS new;\nRETURN NULL;\n'
     ) in sql
     assert "AFTER INSERT ON" in sql
+    assert 'REFERENCING NEW TABLE AS "new_values"\n  FOR EACH STATEMENT' in sql
+
+
+def test_body_at_row_level_is_one_insert_of_values() -> None:
+    sql = compiled("s", context_field=None, level=pghistory.Row)
+    assert 'VALUES (NOW(), \'insert\', NEW."key", NEW."N n", NEW."key");\nRETURN NULL;\n' in sql
     assert "FOR EACH ROW" in sql
+    assert "#variable_conflict" not in sql
+
+
+@pytest.mark.parametrize(
+    ("field", "is_resolved"),
+    [
+        (models.CharField(max_length=3), False),
+        (models.DecimalField(max_digits=4, decimal_places=2), False),
+        (models.DateTimeField(), False),
+        (ArrayField(models.CharField(max_length=3), size=2), False),
+        (HStoreField(), True),
+    ],
+    ids=repr,
+)
+def test_comparisons_of_types_of_extensions_resolve_as_they_were_installed(
+    field: Any, is_resolved: bool
+) -> None:
+    sql = compiled("s", pghistory.UpdateEvent(), fields=["f"], columns={"f": field})
+    assert ("SET search_path FROM CURRENT" in sql) == is_resolved
+    own_sql = compiled("s", pghistory.UpdateEvent(condition=pghistory.Q(new__n=1)))
+    assert "SET search_path FROM CURRENT" in own_sql
+
+
+def test_condition_on_a_row_that_an_operation_does_not_have_is_refused() -> None:
+    condition = pghistory.Q(old__n=1)
+    with pytest.raises(DeclarationError, match='"a" speaks of the old row, and INSERT has none'):
+        compiled("s", pghistory.AfterInsertOrUpdate("a", condition=condition))
 
 
 def test_body_without_a_schema_keeps_the_path_of_its_installation() -> None:
@@ -52,15 +90,21 @@ def test_body_without_a_schema_keeps_the_path_of_its_installation() -> None:
 
 def test_deleted_rows_are_read_from_old() -> None:
     sql = compiled(None, pghistory.DeleteEvent(), context_field=None)
-    assert 'VALUES (NOW(), \'delete\', OLD."key", OLD."N n", OLD."key")' in sql
+    values = 'SELECT NOW(), \'delete\', OLD."key", OLD."N n", OLD."key"\nFROM '
+    assert values + '"old_values" AS old;' in sql
+    # TRUNCATE is asked before the rows are gone.
+    assert values + '"hist_thing" AS old\nWHERE (old.tableoid = TG_RELID' in sql
+    assert "BEFORE TRUNCATE ON" in sql
 
 
 @pytest.mark.parametrize(
     ("kwargs", "expected"),
     [
-        ({}, "CASE WHEN nullif(current_setting('pgmagic.context_id', true), '') IS NOT NULL "
+        ({"level": pghistory.Row}, "CASE WHEN nullif(current_setting('pgmagic.context_id', true), '') IS NOT NULL "
              'THEN "s"."pgmagic_attach_context"() END'),
-        ({"context_field": pghistory.ContextJSONField()},
+        ({}, "(SELECT CASE WHEN nullif(current_setting('pgmagic.context_id', true), '') IS NOT NULL "
+             'THEN "s"."pgmagic_attach_context"() END)'),
+        ({"context_field": pghistory.ContextJSONField(), "level": pghistory.Row},
          "coalesce(nullif(current_setting('pgmagic.context_metadata', true), ''), '{}')::jsonb END, "
          "nullif(current_setting('pgmagic.context_id', true), '')::uuid"),
     ],

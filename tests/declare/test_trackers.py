@@ -44,8 +44,8 @@ def triggers(owner: Any) -> Iterator[Any]:
         (lambda: pghistory.RowEvent("x", operation=pghistory.Update), "needs row="),
         (lambda: pghistory.InsertEvent(row=pghistory.Old), 'there is no "OLD" row on insert events'),
         (lambda: pghistory.DeleteEvent(row=pghistory.New), 'there is no "NEW" row on delete events'),
-        (lambda: pghistory.UpdateEvent(level=pghistory.Statement), "recorded at row level"),
-        (lambda: tracked(level=pghistory.Statement), "tracking of Thing: history is recorded at row level"),
+        (lambda: pghistory.UpdateEvent(level="ROW"), "recorded at level=.*'ROW' was given"),  # type: ignore[arg-type]
+        (lambda: tracked(level="row"), "tracking of Thing: history is recorded at level="),
         (lambda: tracked(pghistory.InsertEvent("x"), pghistory.UpdateEvent("x")), 'Thing has two trackers.*"x"'),
         (lambda: tracked(pghistory.InsertEvent), "Thing is tracked by trackers"),
         (lambda: tracked(pghistory.UpdateEvent(condition="n > 1")), 'Invalid "condition" attribute'),  # type: ignore[arg-type]
@@ -56,12 +56,43 @@ def test_contradictions_fail_at_declaration(make: Any, message: str) -> None:
         make()
 
 
+def levels(*trackers: Any, **kwargs: Any) -> list[Any]:
+    """Return the level of each trigger of a tracked model."""
+    thing = tracked(*trackers, **kwargs)
+    return [trigger.level for owner, trigger in registry.registered() if owner is thing]
+
+
+RAW = pghistory.Condition("OLD.n < NEW.n")
+
+
+@pytest.mark.parametrize(
+    ("trackers", "level", "expected"),
+    [
+        ([], None, [pghistory.Statement, pghistory.Statement]),
+        ([], pghistory.Row, [pghistory.Row, pghistory.Row]),
+        ([pghistory.InsertEvent(level=pghistory.Row)], pghistory.Statement, [pghistory.Row]),
+        ([pghistory.Snapshot(level=pghistory.Row)], None, [pghistory.Row, pghistory.Row]),
+        ([pghistory.UpdateEvent(condition=pghistory.Q(new__n=1))], None, [pghistory.Statement]),
+        ([pghistory.UpdateEvent(condition=~(pghistory.AnyChange("n") | pghistory.Q(new__n=1)))], None,
+         [pghistory.Statement]),
+        # What SQL of somebody's own asks for is not known.
+        ([pghistory.UpdateEvent(condition=RAW)], None, [pghistory.Row]),
+        ([pghistory.UpdateEvent(condition=pghistory.AnyChange("n") & ~RAW)], None, [pghistory.Row]),
+        ([pghistory.UpdateEvent(condition=RAW)], pghistory.Statement, [pghistory.Statement]),
+        ([pghistory.UpdateEvent(operation=pgtrigger.UpdateOf("n"))], pghistory.Statement, [pghistory.Row]),
+    ],
+)  # fmt: skip
+def test_level_is_the_statement_unless_only_rows_are_right(
+    trackers: list[Any], level: Any, expected: list[Any]
+) -> None:
+    assert levels(*trackers, level=level) == expected
+
+
 def test_level_setting_is_read_when_a_model_is_tracked(settings_with: Any) -> None:  # noqa: F811
-    with (
-        settings_with(PGHISTORY_LEVEL=pghistory.Statement),
-        pytest.raises(DeclarationError, match="row level"),
-    ):
-        tracked()
+    with settings_with(PGHISTORY_LEVEL=pghistory.Row):
+        assert levels() == [pghistory.Row, pghistory.Row]
+    with settings_with(PGHISTORY_LEVEL=pghistory.Row):
+        assert levels(level=pghistory.Statement) == [pghistory.Statement, pghistory.Statement]
 
 
 def test_two_event_models_of_one_model_share_no_label() -> None:
