@@ -9,6 +9,7 @@ INSTALLED_APPS = [
     "pgmagic.pghistory",
 ]
 PGMAGIC_NOTEBOOK = True
+PGTRIGGER_PRUNE_ON_INSTALL = False
 SECRET_KEY = "only for tests"
 TIME_ZONE = "UTC"
 USE_TZ = True

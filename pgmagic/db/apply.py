@@ -58,6 +58,29 @@ def plan_only(connection: BaseDatabaseWrapper, plan: Callable[[Installed], Plan]
     return plan(read_catalog(connection))
 
 
+def try_out(
+    connection: BaseDatabaseWrapper, plan: Callable[[Installed], Plan]
+) -> tuple[Installed, Installed]:
+    """Return the catalog as it is, and as the plan would leave it: it is carried out and taken back.
+
+    For that moment it holds the locks that carrying it out takes.
+
+    Raises:
+        InstallationError: the database refuses the plan.
+    """
+    try:
+        with transaction.atomic(using=connection.alias):
+            _lock(connection)
+            before = read_catalog(connection)
+            steps = plan(before).steps
+            _execute(connection, steps)
+            after = read_catalog(connection)
+            transaction.set_rollback(True, using=connection.alias)
+    except _StepError as error:
+        raise error.sentence from None
+    return before, after
+
+
 class _StepError(Exception):
     """The step that the database refused; it leaves the transaction's block, which rolls back."""
 

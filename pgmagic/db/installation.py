@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -17,12 +17,13 @@ from pgmagic.db.apply import plan_and_apply
 from pgmagic.db.catalog import read_catalog
 from pgmagic.declare import registry
 from pgmagic.declare.trigger import Trigger
+from pgmagic.errors import UnknownTriggerError
 from pgmagic.plan.diff import plan_changes
-from pgmagic.plan.drops import plan_pruning, plan_uninstalling, prunable_triggers
+from pgmagic.plan.drops import plan_pruning, plan_uninstalling, prunable_triggers, prunable_uris
 from pgmagic.plan.restoring import plan_restoring
 from pgmagic.plan.state import Installed
 from pgmagic.plan.status import UNALLOWED, trigger_status
-from pgmagic.plan.steps import Plan
+from pgmagic.plan.steps import Outcome, Plan
 from pgmagic.plan.switching import plan_disabling, plan_enabling
 
 Model = type[models.Model]
@@ -64,9 +65,28 @@ def disable(*uris: str, database: str | None = None) -> Restoration:
 
 def prune(database: str | None = None) -> None:
     """Drop the triggers that pgmagic installed and that are not registered, and functions left without a trigger."""
-    _apply_to_each(
-        _aliases(database), lambda _alias: lambda installed: plan_pruning(installed, _registered_uris())
-    )
+    prune_only((), database)
+
+
+def prune_only(uris: Collection[str], database: str | None) -> list[Outcome]:
+    """Drop those with the given URIs, or all without one, of what `prune` drops; return what was done.
+
+    Raises:
+        UnknownTriggerError: there is nothing to prune under a URI.
+    """
+
+    def plan(installed: Installed) -> Plan:
+        registered = registered_uris()
+        prunable = prunable_uris(installed, registered)
+        for uri in uris:
+            if uri not in prunable:
+                known = ", ".join(sorted(prunable)) or "nothing"
+                raise UnknownTriggerError(
+                    f"There is nothing to prune under {uri!r}; what can be pruned: {known}."
+                )
+        return plan_pruning(installed, registered | (prunable - {*uris} if uris else set()))
+
+    return _apply_to_each(_aliases(database), lambda _alias: plan)
 
 
 def prunable(database: str | None = None) -> list[tuple[str, str, bool, str]]:
@@ -74,7 +94,7 @@ def prunable(database: str | None = None) -> list[tuple[str, str, bool, str]]:
     return [
         (found.table, found.name, found.is_enabled, alias)
         for alias in _aliases(database)
-        for found in prunable_triggers(read_catalog(connections[alias]), _registered_uris())
+        for found in prunable_triggers(read_catalog(connections[alias]), registered_uris())
     ]
 
 
@@ -96,8 +116,10 @@ class _Before:
 class Restoration(AbstractContextManager[None]):
     """What a change returns: at the end of a `with` block, triggers are what they were before it, come what may."""
 
-    def __init__(self, before: Sequence[_Before]) -> None:
+    def __init__(self, before: Sequence[_Before], outcomes: Sequence[Outcome]) -> None:
         self._before = before
+        # What was done, step by step.
+        self.outcomes = outcomes
 
     def __repr__(self) -> str:
         uris = {trigger.uri: None for before in self._before for trigger in before.triggers}
@@ -170,13 +192,14 @@ def _with_pruning(planner: Planner, uris: Sequence[str]) -> Planner:
         return planner
 
     def plan(triggers: Sequence[DesiredTrigger], installed: Installed) -> Plan:
-        pruning = plan_pruning(installed, _registered_uris())
+        pruning = plan_pruning(installed, registered_uris())
         return Plan([*pruning.steps, *planner(triggers, installed).steps])
 
     return plan
 
 
-def _registered_uris() -> set[str]:
+def registered_uris() -> set[str]:
+    """Return the URIs of all registered triggers."""
     return {trigger.get_uri(model) for model, trigger in registry.registered()}
 
 
@@ -205,21 +228,26 @@ def _change(declared: Sequence[Declared], aliases: Sequence[str], planner: Plann
 
         return plan
 
-    _apply_to_each(aliases, plan_for)
-    return Restoration(before)
+    outcomes = _apply_to_each(aliases, plan_for)
+    return Restoration(before, outcomes)
 
 
-def _apply_to_each(aliases: Sequence[str], plan_for: Callable[[str], Callable[[Installed], Plan]]) -> None:
-    """Carry out a plan on each database, or on none.
+def _apply_to_each(
+    aliases: Sequence[str], plan_for: Callable[[str], Callable[[Installed], Plan]]
+) -> list[Outcome]:
+    """Carry out a plan on each database, or on none; return what became of all steps.
 
     Raises:
         InstallationError: a database refused.
     """
+    outcomes: list[Outcome] = []
     with _in_one_transaction(aliases):
         for alias in aliases:
             applied = plan_and_apply(connections[alias], plan_for(alias))
             if applied.error is not None:
                 raise applied.error
+            outcomes += applied.outcomes
+    return outcomes
 
 
 @contextmanager

@@ -11,6 +11,14 @@ from pgmagic.frames.installation import Action, InstallationFrame, InstallationR
 from pgmagic.frames.outcomes import OutcomeFrame, OutcomeRow, Verdict, outcome_frame
 from pgmagic.frames.sql import CommandFrame, CommandRow, SqlFrame, command_frame, sql_frame
 from pgmagic.frames.trace import TraceFrame, TraceRow, trace_frame
+from pgmagic.frames.triggers import (
+    DifferenceFrame,
+    DifferenceRow,
+    TriggerFrame,
+    TriggerRow,
+    difference_frame,
+    trigger_frame,
+)
 
 __all__ = [
     "EVENT_KINDS",
@@ -20,6 +28,8 @@ __all__ = [
     "CommandFrame",
     "CommandRow",
     "DiffFrame",
+    "DifferenceFrame",
+    "DifferenceRow",
     "HistoryAccessor",
     "HistoryFrame",
     "InstallationFrame",
@@ -35,15 +45,19 @@ __all__ = [
     "Status",
     "TraceFrame",
     "TraceRow",
+    "TriggerFrame",
+    "TriggerRow",
     "Verdict",
     "WideDiffFrame",
     "command_frame",
     "diff_frame",
+    "difference_frame",
     "faithful",
     "history_frame",
     "installation_frame",
     "outcome_frame",
     "sql_frame",
     "trace_frame",
+    "trigger_frame",
     "wide_diff_frame",
 ]

@@ -58,7 +58,7 @@ def install_cell(shell: InteractiveShell, source: str, app_label: str, wishes: W
     try:
         with _declared(shell, source, app_label) as (declaration, desired):
             applied = plan_and_apply(connection, plan_with_evolutions(connection, desired, wishes))
-            result = CellResult(_frame(applied.outcomes), _full_sql(desired), applied.error)
+            result = CellResult(outcomes_frame(applied.outcomes), _full_sql(desired), applied.error)
             if applied.error is not None:
                 raise _NotKept(result)
             _rebind(shell, declaration)
@@ -72,7 +72,7 @@ def plan_cell(shell: InteractiveShell, source: str, app_label: str, wishes: Wish
     try:
         with _declared(shell, source, app_label) as (_, desired):
             plan = plan_only(connection, plan_with_evolutions(connection, desired, wishes))
-            frame = _frame([Outcome(step, "planned") for step in plan.steps])
+            frame = outcomes_frame([Outcome(step, "planned") for step in plan.steps])
             raise _NotKept(CellResult(frame, _full_sql(desired)))
     except _NotKept as unkept:
         return unkept.result
@@ -167,7 +167,8 @@ def _rebind(shell: InteractiveShell, declaration: Redeclaration) -> None:
             shell.user_ns[name] = declaration.replaced[value]
 
 
-def _frame(outcomes: Iterable[Outcome]) -> InstallationFrame:
+def outcomes_frame(outcomes: Iterable[Outcome]) -> InstallationFrame:
+    """Return what became of the steps of a plan as a frame."""
     return installation_frame(
         InstallationRow(
             object=outcome.step.object,

@@ -42,18 +42,19 @@ def load(shell: InteractiveShell) -> None:
     from django.db import models
 
     from pgmagic import pghistory, pgtrigger
-    from pgmagic.notebook import display, tracebacks
-    from pgmagic.notebook.magics import PgMagics, TracingMagics
+    from pgmagic.notebook import completion, display, tracebacks
+    from pgmagic.notebook.magics import PgMagics, TracingMagics, TriggerMagics
     from pgmagic.notebook.session import Session
 
     session = Session(shell, own)
     session.start()
-    magics = [PgMagics(shell, session), TracingMagics(shell)]
+    magics = [PgMagics(shell, session), TracingMagics(shell), TriggerMagics(shell)]
     names = {"models": models, "pgtrigger": pgtrigger, "pghistory": pghistory}
     shell.push(names)
     shell.register_magics(*magics)
     shell.events.register("pre_run_cell", session.reopen_lost_connection)
     display.register(shell)
+    completion.register(shell)
     tracebacks.show_short_tracebacks(shell)
     _loaded[id(shell)] = _Loaded(session, magics, names, async_unsafe)
 
@@ -63,10 +64,11 @@ def unload(shell: InteractiveShell) -> None:
     loaded = _loaded.pop(id(shell), None)
     if loaded is None:
         return
-    from pgmagic.notebook import display, tracebacks
+    from pgmagic.notebook import completion, display, tracebacks
 
     shell.events.unregister("pre_run_cell", loaded.session.reopen_lost_connection)
     display.unregister(shell)
+    completion.unregister(shell)
     tracebacks.show_full_tracebacks(shell)
     for magics in loaded.magics:
         for kind, names in magics.magics.items():

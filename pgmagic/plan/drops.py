@@ -25,6 +25,13 @@ def prunable_triggers(installed: Installed, registered: Collection[str]) -> list
     return [found for found in installed.own_triggers if found.mark and found.mark.uri not in registered]
 
 
+def prunable_uris(installed: Installed, registered: Collection[str]) -> set[str]:
+    """Return the URIs under which there is something to prune: triggers, or functions left without one."""
+    marks = [trigger.mark for trigger in installed.own_triggers]
+    marks += [function.mark for function in _left_behind(installed)]
+    return {mark.uri for mark in marks if mark} - {*registered}
+
+
 def plan_uninstalling(desired: Sequence[DesiredTrigger], installed: Installed) -> Plan:
     """Return the steps that drop declared triggers and their functions; nothing for what is not installed."""
     found = [part for trigger in desired for part in parts_of(trigger, installed)]
@@ -35,7 +42,7 @@ def plan_uninstalling(desired: Sequence[DesiredTrigger], installed: Installed) -
 
 def plan_pruning(installed: Installed, registered: Collection[str]) -> Plan:
     """Return the steps that drop the triggers of ours that are not registered, and functions left without one."""
-    uris = {function.mark.uri for function in installed.functions if function.mark} - {*registered}
+    uris = prunable_uris(installed, registered)
     return Plan(
         [
             *drop_steps(prunable_triggers(installed, registered), installed),
@@ -68,17 +75,20 @@ def drop_steps(
 
 
 def _drop_left_behind(installed: Installed, uris: Collection[str]) -> Iterator[Step]:
-    """Return the steps that drop the functions of URIs whose triggers somebody dropped by hand."""
-    called = {_key(trigger.function) for trigger in installed.triggers}
-    for function in installed.functions:
-        if (
-            function.mark is not None
-            and function.mark.uri in uris
-            and function.schema in installed.home
-            and _key(function) not in called
-        ):
+    for function in _left_behind(installed):
+        if function.mark is not None and function.mark.uri in uris:
             sql = ddl.drop_function(function.schema, function.name)
             yield Step(function.mark.uri, "function", "drop", (sql,))
+
+
+def _left_behind(installed: Installed) -> list[InstalledFunction]:
+    """Return the functions of ours at home whose triggers somebody dropped by hand."""
+    called = {_key(trigger.function) for trigger in installed.triggers}
+    return [
+        function
+        for function in installed.functions
+        if function.schema in installed.home and _key(function) not in called
+    ]
 
 
 def _key(function: InstalledFunction) -> tuple[str, str]:

@@ -6,13 +6,15 @@ from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.plan.drops import parts_of
 from pgmagic.plan.state import Installed, Mark
 
-INSTALLED, OUTDATED, UNINSTALLED, PRUNE, UNALLOWED = (
-    "INSTALLED",
-    "OUTDATED",
-    "UNINSTALLED",
-    "PRUNE",
-    "UNALLOWED",
-)
+INSTALLED = "INSTALLED"
+OUTDATED = "OUTDATED"
+UNINSTALLED = "UNINSTALLED"
+# Installed by pgmagic, and not registered.
+PRUNE = "PRUNE"
+# A router forbids its model on the database.
+UNALLOWED = "UNALLOWED"
+# Somebody else's, or another notebook's.
+FOREIGN = "FOREIGN"
 
 
 def trigger_status(desired: DesiredTrigger, installed: Installed) -> tuple[str, bool | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from pgmagic.compile import ddl
@@ -19,7 +20,7 @@ def plan_enabling(desired: Sequence[DesiredTrigger], installed: Installed) -> Pl
     Raises:
         NotInstalledError: one of them is not there.
     """
-    return Plan([_switch(uri, part, "O") for uri, part in _installed_parts(desired, installed)])
+    return Plan([_switch(trigger, part, "O") for trigger, part in _installed_parts(desired, installed)])
 
 
 def plan_disabling(desired: Sequence[DesiredTrigger], installed: Installed) -> Plan:
@@ -28,26 +29,26 @@ def plan_disabling(desired: Sequence[DesiredTrigger], installed: Installed) -> P
     Raises:
         NotInstalledError: one of them is not there.
     """
-    return Plan([_switch(uri, part, "D") for uri, part in _installed_parts(desired, installed)])
+    return Plan([_switch(trigger, part, "D") for trigger, part in _installed_parts(desired, installed)])
 
 
 def _installed_parts(
     desired: Sequence[DesiredTrigger], installed: Installed
-) -> list[tuple[str, InstalledTrigger]]:
-    found = {trigger.uri: parts_of(trigger, installed) for trigger in desired}
-    missing = [uri for uri, parts in found.items() if not parts]
+) -> list[tuple[DesiredTrigger, InstalledTrigger]]:
+    found = [(trigger, parts_of(trigger, installed)) for trigger in desired]
+    missing = [trigger.uri for trigger, parts in found if not parts]
     if missing:
-        verb = "is" if len(missing) == 1 else "are"
+        are, they = ("is", "it") if len(missing) == 1 else ("are", "they")
         raise NotInstalledError(
-            f"{', '.join(missing)} {verb} not installed, so it cannot be enabled or disabled: install it first."
+            f"{', '.join(missing)} {are} not installed, so {they} cannot be enabled or disabled: install first."
         )
-    return [(uri, part) for uri, parts in found.items() for part in parts]
+    return [(trigger, part) for trigger, parts in found for part in parts]
 
 
-def _switch(uri: str, part: InstalledTrigger, state: Literal["O", "D"]) -> Step:
+def _switch(trigger: DesiredTrigger, part: InstalledTrigger, state: Literal["O", "D"]) -> Step:
     # One that fires always fires in ordinary sessions, too.
     is_so = part.enabled == state or (state == "O" and part.is_enabled)
+    step = Step(trigger.uri, "trigger", "unchanged", fires=part.fires, condition=trigger.condition)
     if is_so and not part.apart:
-        return Step(uri, "trigger", "unchanged", fires=part.fires)
-    sql = ddl.set_enabled(part.schema, part.table, part.name, state)
-    return Step(uri, "trigger", "replace", (sql,), fires=part.fires)
+        return step
+    return replace(step, action="alter", sql=(ddl.set_enabled(part.schema, part.table, part.name, state),))

@@ -31,6 +31,18 @@ _PARTS: dict[Any, Part] = {
 _COLOURS: dict[Part, str] = {"keyword": "34", "type": "35", "string": "32", "number": "33", "comment": "2"}
 
 
+class SqlText(str):
+    """SQL that a notebook shows highlighted."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return sql_html(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(sql_text(self))
+
+
 def sql_html(sql: str) -> str:
     """Return SQL as highlighted HTML with its style; every character of it is there."""
     spans = [_span(part, written) for part, written in parts(sql)]

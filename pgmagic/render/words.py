@@ -36,6 +36,7 @@ WORDS: Mapping[str, tuple[str, Tone]] = MappingProxyType(
         "UNINSTALLED": ("○", "info"),
         "PRUNE": ("\N{MINUS SIGN}", "warn"),
         "UNALLOWED": ("⊘", "bad"),
+        "FOREIGN": ("·", "quiet"),
         "ENABLED": ("✓", "quiet"),
         "DISABLED": ("○", "warn"),
         # plain yes and no

@@ -9,6 +9,8 @@ import pytest
 from pgmagic.frames import (
     CommandFrame,
     CommandRow,
+    DifferenceFrame,
+    DifferenceRow,
     DiffFrame,
     HistoryFrame,
     InstallationFrame,
@@ -18,14 +20,18 @@ from pgmagic.frames import (
     SqlFrame,
     TraceFrame,
     TraceRow,
+    TriggerFrame,
+    TriggerRow,
     WideDiffFrame,
     command_frame,
     diff_frame,
+    difference_frame,
     history_frame,
     installation_frame,
     outcome_frame,
     sql_frame,
     trace_frame,
+    trigger_frame,
     wide_diff_frame,
 )
 
@@ -83,6 +89,22 @@ FRAMES = {
         ),
         TraceFrame,
     ),
+    "triggers, empty": (trigger_frame([]), TriggerFrame),
+    "triggers, all missing": (
+        trigger_frame([TriggerRow(table="t", name="n", fires="f", state="FOREIGN")]),
+        TriggerFrame,
+    ),
+    "triggers, full": (
+        trigger_frame(
+            [TriggerRow(table="t", name="n", fires="f", state="s", condition="c", enabled=True, drift="d")]
+        ),
+        TriggerFrame,
+    ),
+    "differences, empty": (difference_frame([]), DifferenceFrame),
+    "differences, full": (
+        difference_frame([DifferenceRow(trigger="t", kind="function", line=1, live="a", declared="b")]),
+        DifferenceFrame,
+    ),
     "history, empty": (history_frame({}, {}), HistoryFrame),
     "history, full": (history_frame(EVENT, {}), HistoryFrame),
     "diff, empty": (diff_frame(history_frame({}, {})), DiffFrame),
@@ -123,8 +145,10 @@ def test_roles_are_those_of_columns_in_the_contract(expected):
         (InstallationRow, InstallationFrame),
         (CommandRow, CommandFrame),
         (TraceRow, TraceFrame),
+        (TriggerRow, TriggerFrame),
+        (DifferenceRow, DifferenceFrame),
     ],
-    ids=["outcome", "inst", "command", "trace"],
+    ids=["outcome", "inst", "command", "trace", "trigger", "difference"],
 )
 def test_row_has_a_field_for_every_column(row, kind):
     assert [field.name for field in fields(row)] == [*kind.columns_contract, "lines"]

@@ -2,5 +2,6 @@
 
 from pgmagic.notebook.magics.magics import PgMagics
 from pgmagic.notebook.magics.tracing import TracingMagics
+from pgmagic.notebook.magics.triggers import TriggerMagics
 
-__all__ = ["PgMagics", "TracingMagics"]
+__all__ = ["PgMagics", "TracingMagics", "TriggerMagics"]

@@ -7,6 +7,7 @@ from argparse import ArgumentTypeError
 from datetime import datetime
 from typing import Any
 
+from django.db import connections
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
@@ -55,3 +56,14 @@ def key_and_value(text: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except ValueError:
         return key, value
+
+
+def database_alias(text: str) -> str:
+    """Return the name of one of Django's databases.
+
+    Raises:
+        ArgumentTypeError: there is none of that name.
+    """
+    if text not in connections:
+        raise ArgumentTypeError(f"there is no database {text!r}; there are {', '.join(connections)}")
+    return text

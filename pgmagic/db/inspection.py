@@ -1,0 +1,50 @@
+"""What a database holds of triggers, seen beside what is declared; nothing is changed."""
+
+from __future__ import annotations
+
+from django.db import connections, router
+
+from pgmagic.compile.desired import Desired
+from pgmagic.db.apply import try_out
+from pgmagic.db.catalog import read_whole_catalog
+from pgmagic.db.installation import compiled, registered_uris
+from pgmagic.declare import registry
+from pgmagic.plan.diff import plan_changes
+from pgmagic.plan.drops import prunable_triggers
+from pgmagic.plan.listing import Difference, Listed, differences, list_triggers
+from pgmagic.plan.state import Installed
+from pgmagic.plan.steps import Plan
+
+
+def list_database(database: str | None = None) -> list[Listed]:
+    """Return every trigger of a database, ours or not, and those that are registered and not installed."""
+    alias = database or "default"
+    declared = registry.registered()
+    unallowed = {
+        trigger.get_uri(model) for model, trigger in declared if not router.allow_migrate_model(alias, model)
+    }
+    desired = [compiled(model, trigger) for model, trigger in declared]
+    return list_triggers(desired, unallowed, read_whole_catalog(connections[alias]))
+
+
+def compare(*uris: str, database: str | None = None) -> list[Difference]:
+    """Return where the registered triggers, all of them without a URI, differ from what is installed.
+
+    What Postgres would make of a declaration is found out by installing it and taking that back, which holds the
+    locks of an installation for that moment. Without a URI, what can be pruned differs, too.
+
+    Raises:
+        UnknownTriggerError: nothing is registered under a URI.
+        InstallationError: the database refuses a declaration, or somebody holds a lock.
+    """
+    alias = database or "default"
+    allowed = [pair for pair in registry.registered(*uris) if router.allow_migrate_model(alias, pair[0])]
+    desired = [compiled(model, trigger) for model, trigger in allowed]
+
+    def plan(installed: Installed) -> Plan:
+        possible = [trigger for trigger in desired if installed.table(trigger.table, trigger.schema)]
+        return plan_changes(Desired(triggers=possible), installed)
+
+    live, declared = try_out(connections[alias], plan)
+    prunable = [] if uris else prunable_triggers(live, registered_uris())
+    return differences(desired, live, declared, prunable)

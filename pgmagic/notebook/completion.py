@@ -1,0 +1,141 @@
+"""Tab completion on the lines of pgmagic's magics: sub-commands, options, URIs and what can be tracked.
+
+Nothing here connects: the names come from this process's registries.
+"""
+
+from __future__ import annotations
+
+import re
+from argparse import Action, ArgumentParser, _SubParsersAction
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.apps import apps
+from django.db import connections, models
+from IPython.core.completer import (
+    CompletionContext,
+    SimpleCompletion,
+    SimpleMatcherResult,
+    context_matcher,
+)
+from IPython.core.interactiveshell import InteractiveShell
+
+from pgmagic.declare import registry
+from pgmagic.declare.model_registry import cell_labels
+
+Namespace = dict[str, Any]
+
+# A magic's line from its sign on, also where its result is given a name: `found = %pgtrigger ls`.
+_CALL = re.compile(r"\s*(?:[\w, ]+=\s*)?(?P<kind>%%?)(?P<name>\w+) (?P<words>.*)")
+
+
+def register(shell: InteractiveShell) -> None:
+    """Complete the lines of pgmagic's magics."""
+    shell.Completer.custom_matchers.append(_matcher(shell))
+
+
+def unregister(shell: InteractiveShell) -> None:
+    """Complete no more."""
+    matchers = shell.Completer.custom_matchers
+    matchers[:] = [matcher for matcher in matchers if not hasattr(matcher, "completes_pgmagic")]
+
+
+def _matcher(shell: InteractiveShell) -> Any:
+    @context_matcher()
+    def match(context: CompletionContext) -> SimpleMatcherResult:
+        line = context.line_with_cursor[: context.cursor_position]
+        is_first = not "".join(context.full_text.splitlines()[: context.cursor_line]).strip()
+        found = suggestions(shell, line, is_first=is_first)
+        return {
+            "completions": [SimpleCompletion(text, type="magic") for text in found],
+            # What Python would take for several words: `blog.Post:keep`, `--since`.
+            "matched_fragment": line.rpartition(" ")[2],
+            "suppress": bool(found),
+            "ordered": True,
+        }
+
+    match.completes_pgmagic = True
+    return match
+
+
+def suggestions(shell: InteractiveShell, line: str, *, is_first: bool = True) -> list[str]:
+    """Return what the last word on a magic's line can become; nothing for a line of another kind.
+
+    is_first: whether it is the cell's first line, where alone a cell magic can stand.
+    """
+    called = _CALL.fullmatch(line)
+    if called is None or (called["kind"] == "%%" and not is_first):
+        return []
+    function = shell.magics_manager.magics["cell" if called["kind"] == "%%" else "line"].get(called["name"])
+    if not getattr(function, "__module__", "").startswith("pgmagic."):
+        return []
+    *before, last = called["words"].split(" ")
+    return _fitting(function.parser, [word for word in before if word], last, shell.user_ns)
+
+
+def _fitting(parser: ArgumentParser, before: list[str], last: str, namespace: Namespace) -> list[str]:
+    """Return what fits in the place of the last word, behind those before it."""
+    for action in parser._actions:
+        if isinstance(action, _SubParsersAction):
+            chosen = next((word for word in before if word in action.choices), None)
+            if chosen is None:
+                return _starting_with(last, action.choices)
+            others = [word for word in before if word != chosen]
+            return _fitting(action.choices[chosen], others, last, namespace)
+    return _starting_with(last, _candidates(parser, before, last, namespace))
+
+
+def _candidates(parser: ArgumentParser, before: list[str], last: str, namespace: Namespace) -> list[str]:
+    """Return what may stand in the place of the last word: a value of the option before it, an option, an argument."""
+    options = parser._option_string_actions
+    if before and before[-1] in options and options[before[-1]].nargs != 0:
+        return _values(options[before[-1]], namespace)
+    if last.startswith("-"):
+        used = {options[word].dest for word in before if word in options}
+        return sorted(text for text in options if text.startswith("--") and options[text].dest not in used)
+    arguments = [action for action in parser._actions if not action.option_strings]
+    return [value for action in arguments for value in _values(action, namespace) if value not in before]
+
+
+def _values(action: Action, namespace: Namespace) -> list[str]:
+    values = _VALUES.get(str(action.metavar or action.dest))
+    return values(namespace) if values else [str(choice) for choice in action.choices or ()]
+
+
+def _uris(_namespace: Namespace) -> list[str]:
+    return sorted(trigger.get_uri(model) for model, trigger in registry.registered())
+
+
+def _tracked(namespace: Namespace) -> list[str]:
+    """Return the names of models that are tracked, and of the user's objects of them."""
+    tracked = {model.pgh_tracked_model for model in apps.get_models() if hasattr(model, "pgh_tracked_model")}
+    names = {model._meta.object_name for model in tracked}
+    objects = {
+        name for name, value in namespace.items() if not name.startswith("_") and type(value) in tracked
+    }
+    return sorted(names | objects)
+
+
+def _fields(_namespace: Namespace) -> list[str]:
+    """Return MODEL.FIELD of the models that cells declared."""
+    return sorted(
+        f"{model._meta.object_name}.{field.name}="
+        for label in cell_labels()
+        for model in apps.get_app_config(label).get_models()
+        for field in model._meta.local_fields
+        if isinstance(field, models.Field)
+    )
+
+
+# By the word that stands for the value in the manual.
+_VALUES: dict[str, Callable[[Namespace], list[str]]] = {
+    "URI": _uris,
+    "target": _tracked,
+    "MODEL.FIELD=NEW": _fields,
+    "ALIAS": lambda _namespace: list(connections),
+    "LABEL": lambda _namespace: sorted(cell_labels()),
+}
+
+
+def _starting_with(word: str, candidates: Iterable[str]) -> list[str]:
+    return [candidate for candidate in candidates if candidate.startswith(word)]
