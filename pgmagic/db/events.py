@@ -3,44 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
-from operator import itemgetter
+from datetime import date, datetime
 from typing import Any, Literal
 from uuid import UUID
 
-import psycopg
 from django.core.exceptions import ValidationError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connections, models
-from django.utils import timezone
 
 from pgmagic.compile.reading import context_expressions, event_source, object_fields, old_labels
-from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, render
+from pgmagic.compile.sql import Fragment, compose, identifier, join, literal
+from pgmagic.db.columns import (
+    Column,
+    Kind,
+    Once,
+    column_of,
+    fetch,
+    in_utc,
+    instant,
+    object_column,
+    parsed,
+    values_of,
+)
 from pgmagic.declare.event_fields import AnyField
 from pgmagic.declare.trackers import tracked_fields
 from pgmagic.errors import HistoryError
 
 EventModel = type[Any]
-Kind = Literal["integer", "boolean", "timestamp", "date", "text", "decimal", "float", "json", "uuid", "other"]
 Side = Literal["OLD", "NEW", "MIXED"]
-
-# The first that a field is an instance of counts: a date-time is a date, too.
-_KINDS: tuple[tuple[type[AnyField], Kind], ...] = (
-    (models.BooleanField, "boolean"),
-    (models.IntegerField, "integer"),
-    (models.DateTimeField, "timestamp"),
-    (models.DateField, "date"),
-    (models.DecimalField, "decimal"),
-    (models.FloatField, "float"),
-    (models.JSONField, "json"),
-    (models.UUIDField, "uuid"),
-    (models.GenericIPAddressField, "text"),
-    (models.CharField, "text"),
-    (models.TextField, "text"),
-    (models.FileField, "text"),
-)
 
 
 @dataclass(frozen=True)
@@ -57,16 +49,6 @@ class EventColumns:
     kinds: dict[str, Kind]
     sides: dict[str, Side]
     total: int
-
-
-@dataclass(frozen=True)
-class _Column:
-    """A column to read: its name, kind and SQL, and what a value still has to go through."""
-
-    name: str
-    kind: Kind
-    sql: Fragment
-    convert: Callable[[Any], Any] | None = None
 
 
 def read_events(
@@ -100,29 +82,18 @@ def read_events(
     query = compose(
         "SELECT ", join(", ", [column.sql for column in columns]), " ", source, " ORDER BY event.pgh_id", tail
     )
-    rows = _fetch(query, using)
+    rows = fetch(query, using)
     total = len(rows)
     if limit is not None:
         rows.reverse()
         if total == limit:
-            total = _fetch(compose("SELECT count(*) ", source), using)[0][0]
+            total = fetch(compose("SELECT count(*) ", source), using)[0][0]
     return EventColumns(
-        columns={column.name: _values(column, position, rows) for position, column in enumerate(columns)},
+        columns={column.name: values_of(column, position, rows) for position, column in enumerate(columns)},
         kinds={column.name: column.kind for column in columns},
         sides=_sides(event_model),
         total=total,
     )
-
-
-def _fetch(query: Fragment, using: str) -> list[tuple[Any, ...]]:
-    """Return the rows of a query, read in the binary format over Django's own connection."""
-    connection = connections[using]
-    connection.ensure_connection()
-    raw: Any = connection.connection
-    # Django's own cursors bind parameters on the client, and take results as text.
-    with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:
-        cursor.execute(render(query).encode(), binary=True)
-        return cursor.fetchall()
 
 
 def _sides(event_model: EventModel) -> dict[str, Side]:
@@ -132,81 +103,23 @@ def _sides(event_model: EventModel) -> dict[str, Side]:
     }
 
 
-def _columns(event_model: EventModel) -> list[_Column]:
+def _columns(event_model: EventModel) -> list[Column]:
     context = context_expressions(event_model)
     columns = [
-        _Column("pgh_id", "integer", compose("event.pgh_id")),
-        _Column("pgh_created_at", "timestamp", compose("event.pgh_created_at"), _in_utc),
-        _Column("pgh_label", "text", compose("event.pgh_label")),
-        _object_column(event_model),
+        Column("pgh_id", "integer", compose("event.pgh_id")),
+        Column("pgh_created_at", "timestamp", compose("event.pgh_created_at"), in_utc),
+        Column("pgh_label", "text", compose("event.pgh_label")),
+        object_column(event_model),
         # As texts: what all events of one context share is made once. Making UUIDs takes longer than all the rest.
-        _Column(
-            "pgh_context_id", "uuid", compose(context["pgh_context_id"], "::text"), _Once(UUID).__getitem__
+        Column(
+            "pgh_context_id", "uuid", compose(context["pgh_context_id"], "::text"), Once(UUID).__getitem__
         ),
-        _Column("context", "json", compose(context["pgh_context"], "::text"), _parsed()),
+        Column("context", "json", compose(context["pgh_context"], "::text"), parsed()),
     ]
     taken = {column.name for column in columns}
     for event, _ in tracked_fields(event_model):
-        columns.append(_column(event, f"{event.name}_" if event.name in taken else event.name))
+        columns.append(column_of(event, f"{event.name}_" if event.name in taken else event.name))
     return columns
-
-
-def _object_column(event_model: EventModel) -> _Column:
-    fields = object_fields(event_model)
-    if len(fields) == 1:
-        return _column(fields[0], "pgh_obj_id")
-    # Of a composite key, or of no object that the events tell: a tuple, or nothing.
-    columns = [_column(field, field.name).sql for field in fields]
-    sql = compose("jsonb_build_array(", join(", ", columns), ")") if columns else compose("NULL::jsonb")
-    return _Column("pgh_obj_id", "other", sql, tuple)
-
-
-def _column(field: AnyField, name: str) -> _Column:
-    sql = compose("event.", identifier(field.column))
-    source: Any = field
-    while isinstance(source, models.ForeignKey):
-        source = source.target_field
-    kind: Kind = next((kind for fields, kind in _KINDS if isinstance(source, fields)), "other")
-    if hasattr(source, "from_db_value") and not isinstance(source, models.JSONField):
-        # A field of somebody's own: what it makes of a value is known to nobody else.
-        return _Column(name, "other", sql, _from_db(source))
-    if isinstance(source, models.GenericIPAddressField):
-        return _Column(name, kind, compose("host(", sql, ")"))
-    if isinstance(source, models.JSONField) and source.decoder is not None:
-        return _Column(name, kind, compose(sql, "::text"), _parsed(source.decoder))
-    return _Column(name, kind, sql, _in_utc if kind == "timestamp" else None)
-
-
-def _from_db(field: Any) -> Callable[[Any], Any]:
-    return lambda value: field.from_db_value(value, None, None)
-
-
-def _in_utc(value: datetime) -> datetime:
-    return value if value.tzinfo is None or value.tzinfo is UTC else value.astimezone(UTC)
-
-
-class _Once(dict[str, Any]):
-    """What texts stand for; a text that occurs in many rows is read once."""
-
-    def __init__(self, read: Callable[[str], Any]) -> None:
-        super().__init__()
-        self.read = read
-
-    def __missing__(self, text: str) -> Any:
-        self[text] = found = self.read(text)
-        return found
-
-
-def _parsed(decoder: Any = None) -> Callable[[Any], Any]:
-    return _Once(lambda text: json.loads(text, cls=decoder)).__getitem__
-
-
-def _values(column: _Column, position: int, rows: list[tuple[Any, ...]]) -> list[Any]:
-    values = map(itemgetter(position), rows)
-    convert = column.convert
-    if convert is None:
-        return list(values)
-    return [None if value is None else convert(value) for value in values]
 
 
 def _conditions(
@@ -221,19 +134,13 @@ def _conditions(
         labels = [label] if isinstance(label, str) else list(label)
         yield compose("event.pgh_label = ANY (", literal(labels), "::text[])")
     if since is not None:
-        yield compose("event.pgh_created_at >= ", literal(_instant(since)))
+        yield compose("event.pgh_created_at >= ", literal(instant(since)))
     if until is not None:
-        yield compose("event.pgh_created_at < ", literal(_instant(until)))
+        yield compose("event.pgh_created_at < ", literal(instant(until)))
     if context:
         yield _in_context(event_model, context)
     if obj_ids is not None:
-        yield _of_objects(event_model, obj_ids)
-
-
-def _instant(moment: datetime | date) -> datetime:
-    if not isinstance(moment, datetime):
-        moment = datetime.combine(moment, time())
-    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+        yield of_objects(event_model, obj_ids)
 
 
 def _in_context(event_model: EventModel, context: Mapping[str, Any]) -> Fragment:
@@ -245,7 +152,12 @@ def _in_context(event_model: EventModel, context: Mapping[str, Any]) -> Fragment
     return compose(context_expressions(event_model)["pgh_context"], " @> ", wanted, "::jsonb")
 
 
-def _of_objects(event_model: EventModel, obj_ids: Iterable[Any]) -> Fragment:
+def of_objects(event_model: EventModel, obj_ids: Iterable[Any]) -> Fragment:
+    """Return a condition on events, over `event`, that they are of objects with these primary keys.
+
+    Raises:
+        HistoryError: the events do not tell by one key which object they are of, or something is no such key.
+    """
     fields = object_fields(event_model)
     if len(fields) != 1:
         raise HistoryError(

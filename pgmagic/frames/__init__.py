@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pgmagic.frames.accessor import HistoryAccessor
+from pgmagic.frames.as_of import AsOfFrame, as_of_frame, with_related
 from pgmagic.frames.base import LINE, ResultFrame, ResultRow, Role
 from pgmagic.frames.diff import DiffFrame, WideDiffFrame, diff_frame, wide_diff_frame
 from pgmagic.frames.faithful import KINDS, Kind, faithful
@@ -10,6 +11,7 @@ from pgmagic.frames.history import EVENT_KINDS, HistoryFrame, Side, history_fram
 from pgmagic.frames.installation import Action, InstallationFrame, InstallationRow, Status, installation_frame
 from pgmagic.frames.outcomes import OutcomeFrame, OutcomeRow, Verdict, outcome_frame
 from pgmagic.frames.sql import CommandFrame, CommandRow, SqlFrame, command_frame, sql_frame
+from pgmagic.frames.timeline import TimelineFrame, timeline_frame
 from pgmagic.frames.trace import TraceFrame, TraceRow, trace_frame
 from pgmagic.frames.triggers import (
     DifferenceFrame,
@@ -25,6 +27,7 @@ __all__ = [
     "KINDS",
     "LINE",
     "Action",
+    "AsOfFrame",
     "CommandFrame",
     "CommandRow",
     "DiffFrame",
@@ -43,12 +46,14 @@ __all__ = [
     "Side",
     "SqlFrame",
     "Status",
+    "TimelineFrame",
     "TraceFrame",
     "TraceRow",
     "TriggerFrame",
     "TriggerRow",
     "Verdict",
     "WideDiffFrame",
+    "as_of_frame",
     "command_frame",
     "diff_frame",
     "difference_frame",
@@ -57,7 +62,9 @@ __all__ = [
     "installation_frame",
     "outcome_frame",
     "sql_frame",
+    "timeline_frame",
     "trace_frame",
     "trigger_frame",
     "wide_diff_frame",
+    "with_related",
 ]

@@ -147,9 +147,9 @@ class _Changes:
 def _pairs(history: HistoryFrame) -> _Pairs:
     if gone := [name for name in _NEEDED if name not in history.columns]:
         raise ValueError(f"A diff needs the column {', '.join(gone)}, which this history no longer has.")
-    order = _ranks(history["pgh_id"])
+    order = ranks(history["pgh_id"])
     objects, _ = pd.factorize(history["pgh_obj_id"])
-    sides = _old_sides(history)
+    sides = old_sides(history)
     # Sorted by object, then side, then time, every event stands right after the one to compare it with.
     sorted_ = np.lexsort((order, sides, objects))
     following, previous = sorted_[1:], sorted_[:-1]
@@ -164,12 +164,13 @@ def _pairs(history: HistoryFrame) -> _Pairs:
     return _Pairs(events, rank[following[paired]], previous[paired])
 
 
-def _ranks(ids: pd.Series[Any]) -> Positions:
+def ranks(ids: pd.Series[Any]) -> Positions:
+    """Return where each id stands among them in their order."""
     codes, _ = pd.factorize(ids, sort=True)
     return codes
 
 
-def _old_sides(history: HistoryFrame) -> NDArray[np.bool_]:
+def old_sides(history: HistoryFrame) -> NDArray[np.bool_]:
     """Return whether each event holds the OLD row."""
     if history.sides is None:
         raise ValueError(
@@ -204,6 +205,13 @@ def _changes(history: HistoryFrame, pairs: _Pairs) -> _Changes:
         np.concatenate([part.before for part in parts])[order],
         np.concatenate([part.after for part in parts])[order],
     )
+
+
+def differing(values: pd.Series[Any], first: Positions, second: Positions) -> NDArray[np.bool_]:
+    """Return where a field's values at two positions differ, as `diff_frame` sees it."""
+    found = np.zeros(len(first), dtype=bool)
+    found[_field_changes("", values, second, first, np.arange(len(first))).event] = True
+    return found
 
 
 def _field_changes(

@@ -122,3 +122,16 @@ with transaction.atomic():
 """)
     assert post["seen"] == 6
     assert len(post.run("pgmagic.history(Post)")) == 5
+
+
+def test_pghistory_shows_the_table_as_it_stood(post):
+    post.run("moment = PostEvent.objects.order_by('pgh_id').first().pgh_created_at.isoformat()")
+    frame = post.run(f"%pghistory Post --as-of {post['moment']} -o then")
+    assert list(frame.index.names) == ["id"]
+    assert len(frame) == 1
+    assert frame.caption.startswith("Post as of ")
+    assert post["then"] is frame
+    assert post.run("%pghistory Post --as-of 2001-01-01").empty
+    assert "--as-of stands alone: leave out --label, --diff" in str(
+        post.error("%pghistory Post --as-of 2001-01-01 --label a --diff")
+    )

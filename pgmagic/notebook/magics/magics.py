@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+from collections.abc import Iterable
+
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
@@ -110,15 +113,25 @@ class PgMagics(Magics):
     )
     @argument("--limit", type=int, metavar="N", help="only the latest N events")
     @argument("--diff", action="store_true", help="show what changed, one row for each field")
+    @argument(
+        "--as-of",
+        type=instant,
+        metavar="TIME",
+        help="show the table as it stood at this time, instead of its events",
+    )
     @_output
     @line_magic
     @in_one_line
     def pghistory(self, line: str) -> ResultFrame:
-        """Show the events of a model or of one object, or what each of them changed."""
+        """Show the events of a model or of one object, what each of them changed, or the table as it stood."""
         arguments = parsed(self.pghistory, line)
+        target = self.kernel.user_ns.get(arguments.target, arguments.target)
+        if arguments.as_of is not None:
+            _check_alone(arguments, "as_of", ("label", "since", "until", "context", "limit", "diff"))
+            return keep(self.kernel, arguments.output, reading.as_of(target, arguments.as_of))
         read = reading.diff if arguments.diff else reading.history
         frame = read(
-            self.kernel.user_ns.get(arguments.target, arguments.target),
+            target,
             label=arguments.label,
             since=arguments.since,
             until=arguments.until,
@@ -126,6 +139,17 @@ class PgMagics(Magics):
             limit=arguments.limit,
         )
         return keep(self.kernel, arguments.output, frame)
+
+
+def _check_alone(arguments: Namespace, option: str, others: Iterable[str]) -> None:
+    """Check that an option is not combined with options that mean nothing beside it.
+
+    Raises:
+        UsageError: it is.
+    """
+    given = [f"--{name}" for name in others if getattr(arguments, name) not in (None, False)]
+    if given:
+        raise UsageError(f"--{option.replace('_', '-')} stands alone: leave out {', '.join(given)}.")
 
 
 def _show_sql(sql: str) -> None:
