@@ -24,6 +24,7 @@ SERIES = [
     "07_state_machines",
     "08_tracking_history",
     "09_context_and_audit",
+    "10_cookbook",
 ]
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
