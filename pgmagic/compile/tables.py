@@ -10,7 +10,7 @@ from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 from pgmagic.compile.desired import DesiredTable
 from pgmagic.compile.model_state import dump_state
 from pgmagic.compile.offline import offline_connection
-from pgmagic.compile.triggers import check_table_name
+from pgmagic.compile.table_names import check_table_name
 from pgmagic.declare.conditions import table_fields
 
 Model = type[models.Model]

@@ -19,9 +19,10 @@ from pgmagic.compile.ignoring import not_ignored
 from pgmagic.compile.operators import has_only_built_in_operators
 from pgmagic.compile.predicate import condition_sql, named_rows
 from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, join, render, verbatim
+from pgmagic.compile.table_names import check_table_name
 from pgmagic.compile.transitions import PREFER_COLUMNS
 from pgmagic.declare.composer import Composer
-from pgmagic.declare.conditions import Condition, concrete_field, table_fields
+from pgmagic.declare.conditions import Condition, concrete_field
 from pgmagic.declare.event_trigger import EventTrigger
 from pgmagic.declare.fsm import FSM
 from pgmagic.declare.ready_made import Protect
@@ -87,22 +88,6 @@ def _by_row(trigger: Trigger, model: Model, target: Target) -> DesiredTrigger | 
     if not isinstance(trigger, EventTrigger) or trigger.level != Statement:
         return None
     return compile_trigger(trigger.for_each_row(), model, target)
-
-
-def check_table_name(model: Model) -> None:
-    """Refuse what Django itself cannot quote.
-
-    Raises:
-        DeclarationError: the table or a column has a quote, a percent sign or a NUL in its name.
-    """
-    names = {"db_table": model._meta.db_table}
-    names |= {f"db_column of {field.name}": str(field.column) for field in table_fields(model)}
-    for what, name in names.items():
-        if any(character in name for character in '"%\x00'):
-            raise DeclarationError(
-                f"The {what} of {model._meta.object_name} is {name!r}: Django cannot quote a name with a quote, "
-                f"a percent sign or a NUL in it, so choose another."
-            )
 
 
 def template_kwargs(model: Model) -> dict[str, Any]:

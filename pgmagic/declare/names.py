@@ -57,13 +57,14 @@ def validate_name(name: object, what: str) -> None:
     """
     if not isinstance(name, str) or not name:
         raise DeclarationError(f'{what} must have "name" attribute: a text that is not empty, got {name!r}.')
-    if "\x00" in name or not _is_storable(name):
+    if "\x00" in name or not is_storable(name):
         raise DeclarationError(
             f"{what} has a NUL character or half a character in its name {name!r}, which Postgres cannot store."
         )
 
 
-def _is_storable(name: str) -> bool:
+def is_storable(name: str) -> bool:
+    """Return whether a text has no half of a surrogate pair in it, which UTF-8 does not have."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -437,13 +437,13 @@ def test_hostile_tables_and_columns(live):
         pgtrigger.ReadOnly(name="fixed", fields=["order"]),
         pgtrigger.Protect(name="keep", operation=pgtrigger.Delete | pgtrigger.Truncate),
         pgtrigger.FSM(name="life", field="state", transitions=[("a", "b")]),
-    ], meta={"db_table": "My o'k; {table} $$"}, order=models.IntegerField(db_column="select"),
+    ], meta={"db_table": "My o'k; {table} --"}, order=models.IntegerField(db_column="select"),
         state=models.TextField(db_column="It's {x}; --"))  # fmt: skip
     model.objects.create(order=1, state="a")
     error = rejection(lambda: model.objects.all().delete())
     assert (
         error.diag.message_primary
-        == "pgtrigger: Cannot delete or truncate rows from My o'k; {table} $$ table"
+        == "pgtrigger: Cannot delete or truncate rows from My o'k; {table} -- table"
     )
     assert rejection(lambda: model.objects.update(order=2)).diag.column_name == "select"
     assert rejection(lambda: model.objects.update(state="c")).diag.column_name == "It's {x}; --"

@@ -1,0 +1,50 @@
+"""What a table and its columns may be called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.db import models
+
+from pgmagic.declare.conditions import table_fields
+from pgmagic.declare.names import MAX_NAME_BYTES, is_storable
+from pgmagic.errors import DeclarationError
+
+Model = type[models.Model]
+
+
+def check_table_name(model: Model) -> None:
+    """Refuse what Django itself cannot quote, and what Postgres would cut or cannot store.
+
+    Raises:
+        DeclarationError: the name of the table, of a column, or of the table of a many-to-many field is such.
+    """
+    for what, name in _names(model):
+        reason = _reason_against(name)
+        if reason:
+            raise DeclarationError(
+                f"The {what} of {model._meta.object_name} is {name!r}: {reason}, so choose another."
+            )
+
+
+def _names(model: Model) -> Iterator[tuple[str, str]]:
+    yield "db_table", model._meta.db_table
+    for field in table_fields(model):
+        yield f"db_column of {field.name}", str(field.column)
+    for relation in model._meta.local_many_to_many:
+        through = relation.remote_field.through
+        if isinstance(through, type) and through._meta.auto_created:
+            yield f"db_table of {relation.name}", through._meta.db_table
+
+
+def _reason_against(name: str) -> str | None:
+    if any(character in name for character in '"%$\x00'):
+        return "Django cannot quote a name with a quote, a percent sign, a dollar sign or a NUL in it"
+    if name == "*":
+        return "Django takes it for all columns"
+    if not is_storable(name):
+        return "Postgres cannot store half a character"
+    size = len(name.encode())
+    if size > MAX_NAME_BYTES:
+        return f"Postgres keeps {MAX_NAME_BYTES} bytes of a name, and this one has {size}"
+    return None
