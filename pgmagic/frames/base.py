@@ -97,6 +97,10 @@ class ResultFrame(pd.DataFrame):
             attached={label: row.lines for label, row in enumerate(listed) if row.lines},
         )
 
+    def role_of(self, column: Hashable) -> Role:
+        """Return what the values of a column are."""
+        return self.columns_roles.get(str(column), "text")
+
     @property
     def _constructor(self) -> type[Self]:
         return type(self)

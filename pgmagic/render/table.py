@@ -106,7 +106,7 @@ def _rows(part: pd.DataFrame, columns: list[list[Cell]]) -> tuple[Row, ...]:
 
 
 def _value_columns(part: pd.DataFrame) -> list[tuple[Column, list[Cell]]]:
-    roles = part.columns_roles if isinstance(part, ResultFrame) else {}
+    roles = {name: part.role_of(name) for name in part.columns} if isinstance(part, ResultFrame) else {}
     # By position, since nothing keeps two columns of a DataFrame from having one name.
     return [
         _column(_heading(name), part.iloc[:, position], roles.get(name, "text"))

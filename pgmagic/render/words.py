@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
+
+# What stands between a word and what it is about.
+_ABOUT = re.compile(r" by | to | · |: ")
 
 Tone = Literal["good", "bad", "warn", "info", "quiet"]
 """How a word is meant: `good` went as asked, `bad` did not, `warn` went otherwise, `info` is news, `quiet` is not."""
@@ -19,6 +23,12 @@ WORDS: Mapping[str, tuple[str, Tone]] = MappingProxyType(
         "no rows": ("∅", "quiet"),
         "read": ("→", "quiet"),
         "rolled back": ("↶", "bad"),
+        # what became of a transition, or of a way around a rule
+        "allowed": ("✓", "good"),
+        "unknown": ("?", "quiet"),
+        "held": ("✓", "good"),
+        "got through": ("✗", "bad"),
+        "not applicable": ("»", "quiet"),
         # actions of a plan
         "create": ("+", "info"),
         "alter": ("~", "info"),
@@ -47,5 +57,8 @@ WORDS: Mapping[str, tuple[str, Tone]] = MappingProxyType(
 
 
 def sign_and_tone(word: str) -> tuple[str, Tone]:
-    """Return the sign and the tone of a word; no sign and a quiet tone for a word outside the vocabulary."""
-    return WORDS.get(word, ("", "quiet"))
+    """Return the sign and the tone of a word; no sign and a quiet tone for a word outside the vocabulary.
+
+    What the word is about may stand behind it, as in `rejected by notebook.Post:cycle`.
+    """
+    return WORDS.get(_ABOUT.split(word, maxsplit=1)[0], ("", "quiet"))

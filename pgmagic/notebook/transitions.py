@@ -1,0 +1,118 @@
+"""`%pgtrigger fsm Model.field`: the states of a field as a matrix and as a diagram."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.apps import apps
+
+from pgmagic.db.trying.transitions import Transitions, Tried, try_transitions
+from pgmagic.errors import CellError
+from pgmagic.frames.transitions import TransitionFrame, transition_frame
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """The transitions that are allowed, as Mermaid and as text."""
+
+    mermaid: str
+    text: str
+
+    def bundle(self) -> dict[str, str]:
+        """Return both by their media types, of which a front end takes the best that it knows."""
+        return {"text/vnd.mermaid": self.mermaid, "text/plain": self.text}
+
+
+def try_field(target: str, using: str = "default") -> tuple[TransitionFrame, Diagram]:
+    """Try every pair of states of `Model.field`, or of `app_label.Model.field`; nothing is kept.
+
+    Raises:
+        CellError: there is no such model, or nothing to try.
+        UnknownFieldError: the model has no such field.
+    """
+    label, _, field = target.rpartition(".")
+    model = _model(label, target)
+    found = try_transitions(model, field, using)
+    names = [state_name(state) for state in found.states]
+    verdicts = [
+        [_verdict(tried, found, row, column) for column, tried in enumerate(line)]
+        for row, line in enumerate(found.tried)
+    ]
+    frame = transition_frame(
+        names, verdicts, caption=f"Transitions of {model._meta.label}.{found.field}", notes=_notes(found)
+    )
+    return frame, _diagram(found, names)
+
+
+def _model(label: str, target: str) -> Any:
+    wanted = label.lower()
+    known = [
+        model
+        for model in apps.get_models(include_auto_created=True)
+        if wanted in (model._meta.label_lower, str(model._meta.model_name))
+    ]
+    if not label or not known:
+        raise CellError(f'"{target}" is no field of a model that is declared here: expected Model.field.')
+    if len(known) > 1:
+        labels = " or ".join(model._meta.label for model in known)
+        raise CellError(f'There are several models named "{label}": say which of {labels}.')
+    return known[0]
+
+
+def state_name(state: Any) -> str:
+    """Return a state as text, such that NULL and any text are told apart."""
+    if state is None:
+        return "NULL"
+    text = str(state)
+    return f"'{text}'" if text != text.strip() or text in ("", "NULL") else text
+
+
+def _verdict(tried: Tried, found: Transitions, row: int, column: int) -> str:
+    words: str = tried.verdict
+    if tried.verdict == "rejected":
+        words += f" by {tried.trigger}" if tried.trigger else f": {tried.reason}"
+    elif tried.verdict == "rewritten":
+        words += f" to {state_name(tried.stored)}"
+    elif tried.verdict == "unknown":
+        words += f": {tried.reason}"
+    taken = found.taken[row][column] if found.taken else 0
+    return f"{words} · {taken:,} times" if taken > 1 else f"{words} · once" if taken else words
+
+
+def _notes(found: Transitions) -> Iterator[str]:
+    on = "a row that was made up for it" if found.row is None else f"row {found.row}, or on one in the state"
+    yield f"Tried on {on}; nothing was kept."
+    if found.taken is not None:
+        total = sum(map(sum, found.taken))
+        yield f"How often a transition was taken is told by {total:,} change{'' if total == 1 else 's'} in its events."
+
+
+def _diagram(found: Transitions, names: list[str]) -> Diagram:
+    """Return what is allowed between different states as a state diagram."""
+    steps = [
+        (row, column, found.taken[row][column] if found.taken else 0)
+        for row, line in enumerate(found.tried)
+        for column, tried in enumerate(line)
+        if tried.verdict == "allowed" and row != column
+    ]
+    mermaid = ["stateDiagram-v2", "    direction LR"]
+    mermaid += [f'    state "{_escaped(name)}" as s{number}' for number, name in enumerate(names)]
+    mermaid += [
+        f"    s{row} --> s{column}{f' : {taken:,} times' if taken else ''}" for row, column, taken in steps
+    ]
+    text = [
+        f"{names[row]} → {names[column]}{f'  ({taken:,} times)' if taken else ''}"
+        for row, column, taken in steps
+    ]
+    return Diagram("\n".join(mermaid), "\n".join(text) or "No transition is allowed.")
+
+
+def _escaped(name: str) -> str:
+    """Return a name as Mermaid shows it, whatever is in it."""
+    plain = " ".join(name.split()) or " "
+    return "".join(
+        character if character.isalnum() or character in " _-.'" else f"#{ord(character)};"
+        for character in plain
+    )
