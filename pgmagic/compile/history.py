@@ -60,7 +60,7 @@ def event_columns(trigger: EventTrigger, schema: str | None) -> dict[str, Fragme
         elif field.column in mirrored:
             columns[field.column] = mirrored[field.column]
         else:
-            _check_optional(field, event_model)
+            check_optional(field, event_model)
     return columns
 
 
@@ -92,7 +92,12 @@ def _metadata() -> Fragment:
     )
 
 
-def _check_optional(field: AnyField, event_model: EventModel) -> None:
+def check_optional(field: AnyField, event_model: EventModel) -> None:
+    """Check that an event can do without a value for a field of its own.
+
+    Raises:
+        DeclarationError: it cannot.
+    """
     if field.null or field.has_db_default() or field.primary_key:
         return
     raise DeclarationError(

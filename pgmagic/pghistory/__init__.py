@@ -10,6 +10,7 @@ from typing import Any
 
 from pgmagic import __version__
 from pgmagic.compile import capture as _compiled  # noqa: F401 - registers the body of event triggers
+from pgmagic.db.backfill import backfill
 from pgmagic.db.history import create_event
 from pgmagic.db.prepare import prepare_every_connection
 from pgmagic.db.runtime.context import context
@@ -98,6 +99,8 @@ __all__ = [
     "Update",
     "UpdateEvent",
     "__version__",
+    # Beyond upstream.
+    "backfill",
     "context",
     "create_event",
     "create_event_model",

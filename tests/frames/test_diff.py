@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgmagic.frames import DiffFrame, HistoryFrame, WideDiffFrame, diff_frame, history_frame, wide_diff_frame
@@ -214,6 +214,8 @@ def naive(events: list[dict]) -> list[tuple]:
     return found
 
 
+# Without a deadline: what else runs on the machine says nothing about the code.
+@settings(deadline=None)
 @given(EVENTS, st.randoms(use_true_random=False))
 def test_diff_agrees_with_a_naive_one(events, random):
     for number, event in enumerate(events, start=1):
@@ -224,6 +226,7 @@ def test_diff_agrees_with_a_naive_one(events, random):
     assert [repr(row) for row in listed(diff_frame(history))] == [repr(row) for row in naive(events)]
 
 
+@settings(deadline=None)
 @given(EVENTS)
 def test_wide_diff_holds_what_the_long_one_does(events):
     for number, event in enumerate(events, start=1):
