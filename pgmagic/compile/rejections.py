@@ -16,9 +16,12 @@ from django.db.models.fields import Field
 
 from pgmagic.compile.sql import Fragment, compose, join, literal, verbatim
 from pgmagic.declare.trigger import Trigger
-from pgmagic.declare.vocabulary import Operation
+from pgmagic.declare.vocabulary import Insert, Operation, Update
 
 Model = type[models.Model]
+
+_BEFORE = verbatim("jsonb_object_agg(key, before.value)")
+_AFTER = verbatim("jsonb_object_agg(key, after.value)")
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Rejection:
 
 def reject_row(rejection: Rejection) -> Fragment:
     """Return the statement that rejects the row which the trigger fires for."""
-    return _raise(rejection, _detail(rejection, verbatim("TG_OP")))
+    return _raise(rejection, _row_detail(rejection))
 
 
 def reject_touched_rows(
@@ -46,7 +49,7 @@ def reject_touched_rows(
     rows: what stands behind FROM, with the rows `old` and `new`.
     """
     return compose(
-        "DECLARE rejected text;\nBEGIN\nSELECT ", _detail(rejection, literal(operation.name)),
+        "DECLARE rejected text;\nBEGIN\nSELECT ", _touched_detail(rejection, operation),
         " INTO rejected\n  FROM ", rows, "\n  WHERE ", condition, " LIMIT 1;\nIF FOUND THEN\n",
         _raise(rejection, verbatim("rejected")), "\nEND IF;\nEND;",
     )  # fmt: skip
@@ -72,11 +75,38 @@ def _raise(rejection: Rejection, detail: Fragment) -> Fragment:
     return compose("RAISE EXCEPTION USING\n  ", join(",\n  ", options), ";")
 
 
-def _detail(rejection: Rejection, operation: Fragment) -> Fragment:
+def _row_detail(rejection: Rejection) -> Fragment:
+    """Return the detail on the row that the trigger fires for, whatever the operation is."""
+    is_changed = "TG_OP <> 'UPDATE' OR before.value IS DISTINCT FROM after.value"
+    return _detail(
+        rejection,
+        verbatim("TG_OP"),
+        compose(_BEFORE, " FILTER (WHERE shown AND TG_OP <> 'INSERT')"),
+        compose(_AFTER, " FILTER (WHERE shown AND TG_OP <> 'DELETE')"),
+        verbatim(f"\n        AND ({is_changed})"),
+    )
+
+
+def _touched_detail(rejection: Rejection, operation: Operation) -> Fragment:
+    """Return the detail on one of the rows that an operation touched."""
+    is_update = operation == Update
+    return _detail(
+        rejection,
+        literal(operation.name),
+        verbatim("NULL") if operation == Insert else compose(_BEFORE, " FILTER (WHERE shown)"),
+        compose(_AFTER, " FILTER (WHERE shown)") if is_update or operation == Insert else verbatim("NULL"),
+        verbatim("\n        AND before.value IS DISTINCT FROM after.value" if is_update else ""),
+    )
+
+
+def _detail(
+    rejection: Rejection, operation: Fragment, old: Fragment, new: Fragment, changed: Fragment
+) -> Fragment:
     """Return JSON as text: the operation, the row's key, and the columns before and after, by column name.
 
     An UPDATE shows only the columns that it changes; a DELETE has nothing after, an INSERT nothing before, and a
-    TRUNCATE neither, unless a row was found that forbids it.
+    TRUNCATE neither, unless a row was found that forbids it. old, new: the values before and after; changed: what makes
+    a column worth showing.
     """
     key_columns = [literal(key.column) for key in primary_key(rejection.model)]
     columns = [literal(field.column) for field in rejection.changes]
@@ -85,9 +115,8 @@ def _detail(rejection: Rejection, operation: Fragment) -> Fragment:
         "      'operation', lower(", operation, "),\n"
         "      'key', jsonb_object_agg(key, coalesce(before.value, after.value)) FILTER (WHERE key IN (",
         join(", ", key_columns), ")),\n"
-        "      'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown AND ", operation, " <> 'INSERT'),\n"
-        "      'new', jsonb_object_agg(key, after.value) FILTER (WHERE shown AND ", operation, " <> 'DELETE'))::text\n"
+        "      'old', ", old, ",\n"
+        "      'new', ", new, ")::text\n"
         "    FROM jsonb_each(to_jsonb(OLD)) AS before FULL JOIN jsonb_each(to_jsonb(NEW)) AS after USING (key),\n"
-        "      LATERAL (SELECT key IN (", join(", ", columns), ")\n"
-        "        AND (", operation, " <> 'UPDATE' OR before.value IS DISTINCT FROM after.value)) AS filter(shown))",
+        "      LATERAL (SELECT key IN (", join(", ", columns), ")", changed, ") AS filter(shown))",
     )  # fmt: skip

@@ -62,7 +62,7 @@ def _list_declared(
         enabled = part.is_enabled if part else None
         here = state if part or is_unallowed else UNINSTALLED
         more = [*words, *_apart(part)] if part else []
-        yield Listed(trigger.table, trigger.uri, declared.fires, trigger.condition, here, enabled, more)
+        yield Listed(trigger.table, trigger.uri, declared.fires, declared.condition, here, enabled, more)
     for part in by_name.values():
         yield Listed(
             _name_of_table(part, installed), trigger.uri, part.fires, "", state, part.is_enabled, words

@@ -7,11 +7,11 @@ BEGIN
 SELECT (SELECT jsonb_build_object(
       'operation', lower('UPDATE'),
       'key', jsonb_object_agg(key, coalesce(before.value, after.value)) FILTER (WHERE key IN ('id')),
-      'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown AND 'UPDATE' <> 'INSERT'),
-      'new', jsonb_object_agg(key, after.value) FILTER (WHERE shown AND 'UPDATE' <> 'DELETE'))::text
+      'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown),
+      'new', jsonb_object_agg(key, after.value) FILTER (WHERE shown))::text
     FROM jsonb_each(to_jsonb(OLD)) AS before FULL JOIN jsonb_each(to_jsonb(NEW)) AS after USING (key),
       LATERAL (SELECT key IN ('id', 'title', 'Isbn No', 'pages', 'price', 'printed', 'day', 'length', 'code', 'data', 'raw', 'good', 'ratio', 'order', 'shelf_id', 'created', 'updated', 'doubled')
-        AND ('UPDATE' <> 'UPDATE' OR before.value IS DISTINCT FROM after.value)) AS filter(shown)) INTO rejected
+        AND before.value IS DISTINCT FROM after.value) AS filter(shown)) INTO rejected
   FROM (SELECT row_number() OVER () AS "pgmagic_position", * FROM "old_values") AS old JOIN (SELECT row_number() OVER () AS "pgmagic_position", * FROM "new_values") AS new USING ("pgmagic_position")
   WHERE (OLD.good OR false) LIMIT 1;
 IF FOUND THEN
@@ -31,11 +31,10 @@ BEGIN
 SELECT (SELECT jsonb_build_object(
       'operation', lower('DELETE'),
       'key', jsonb_object_agg(key, coalesce(before.value, after.value)) FILTER (WHERE key IN ('id')),
-      'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown AND 'DELETE' <> 'INSERT'),
-      'new', jsonb_object_agg(key, after.value) FILTER (WHERE shown AND 'DELETE' <> 'DELETE'))::text
+      'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown),
+      'new', NULL)::text
     FROM jsonb_each(to_jsonb(OLD)) AS before FULL JOIN jsonb_each(to_jsonb(NEW)) AS after USING (key),
-      LATERAL (SELECT key IN ('id', 'title', 'Isbn No', 'pages', 'price', 'printed', 'day', 'length', 'code', 'data', 'raw', 'good', 'ratio', 'order', 'shelf_id', 'created', 'updated', 'doubled')
-        AND ('DELETE' <> 'UPDATE' OR before.value IS DISTINCT FROM after.value)) AS filter(shown)) INTO rejected
+      LATERAL (SELECT key IN ('id', 'title', 'Isbn No', 'pages', 'price', 'printed', 'day', 'length', 'code', 'data', 'raw', 'good', 'ratio', 'order', 'shelf_id', 'created', 'updated', 'doubled')) AS filter(shown)) INTO rejected
   FROM "old_values" AS old, (SELECT) AS new
   WHERE (OLD.good OR false) LIMIT 1;
 IF FOUND THEN
@@ -55,11 +54,10 @@ BEGIN
 SELECT (SELECT jsonb_build_object(
       'operation', lower('TRUNCATE'),
       'key', jsonb_object_agg(key, coalesce(before.value, after.value)) FILTER (WHERE key IN ('id')),
-      'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown AND 'TRUNCATE' <> 'INSERT'),
-      'new', jsonb_object_agg(key, after.value) FILTER (WHERE shown AND 'TRUNCATE' <> 'DELETE'))::text
+      'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown),
+      'new', NULL)::text
     FROM jsonb_each(to_jsonb(OLD)) AS before FULL JOIN jsonb_each(to_jsonb(NEW)) AS after USING (key),
-      LATERAL (SELECT key IN ('id', 'title', 'Isbn No', 'pages', 'price', 'printed', 'day', 'length', 'code', 'data', 'raw', 'good', 'ratio', 'order', 'shelf_id', 'created', 'updated', 'doubled')
-        AND ('TRUNCATE' <> 'UPDATE' OR before.value IS DISTINCT FROM after.value)) AS filter(shown)) INTO rejected
+      LATERAL (SELECT key IN ('id', 'title', 'Isbn No', 'pages', 'price', 'printed', 'day', 'length', 'code', 'data', 'raw', 'good', 'ratio', 'order', 'shelf_id', 'created', 'updated', 'doubled')) AS filter(shown)) INTO rejected
   FROM "my Schema"."rooms_book" AS old, (SELECT) AS new
   WHERE (OLD.good OR false) LIMIT 1;
 IF FOUND THEN

@@ -7,11 +7,10 @@ BEGIN
 SELECT (SELECT jsonb_build_object(
       'operation', lower('TRUNCATE'),
       'key', jsonb_object_agg(key, coalesce(before.value, after.value)) FILTER (WHERE key IN ('id')),
-      'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown AND 'TRUNCATE' <> 'INSERT'),
-      'new', jsonb_object_agg(key, after.value) FILTER (WHERE shown AND 'TRUNCATE' <> 'DELETE'))::text
+      'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown),
+      'new', NULL)::text
     FROM jsonb_each(to_jsonb(OLD)) AS before FULL JOIN jsonb_each(to_jsonb(NEW)) AS after USING (key),
-      LATERAL (SELECT key IN ('id', 'title', 'Isbn No', 'pages', 'price', 'printed', 'day', 'length', 'code', 'data', 'raw', 'good', 'ratio', 'order', 'shelf_id', 'created', 'updated', 'doubled')
-        AND ('TRUNCATE' <> 'UPDATE' OR before.value IS DISTINCT FROM after.value)) AS filter(shown)) INTO rejected
+      LATERAL (SELECT key IN ('id', 'title', 'Isbn No', 'pages', 'price', 'printed', 'day', 'length', 'code', 'data', 'raw', 'good', 'ratio', 'order', 'shelf_id', 'created', 'updated', 'doubled')) AS filter(shown)) INTO rejected
   FROM "my Schema"."rooms_book" AS old, (SELECT) AS new
   WHERE (OLD."good") LIMIT 1;
 IF FOUND THEN
