@@ -192,14 +192,15 @@ def _execute_alone(connection: BaseDatabaseWrapper, step: Step, statements: Sequ
 
 
 def _primary_message(error: BaseException) -> str:
-    """Return what Postgres said, with its hint, in one line."""
+    """Return what Postgres said, with its reason and its hint, in one line."""
     cause = error.__cause__
     if isinstance(cause, psycopg.errors.LockNotAvailable):
         return f"another session holds a lock and did not release it within {LOCK_TIMEOUT}; end its transaction first"
     if isinstance(cause, psycopg.Error) and cause.diag.message_primary:
+        reason = f": {cause.diag.message_detail}" if cause.diag.message_detail else ""
         hint = f" ({cause.diag.message_hint})" if cause.diag.message_hint else ""
         line = f", {cause.diag.context.splitlines()[0]}" if cause.diag.context else ""
-        return f"{cause.diag.message_primary}{line}{hint}"
+        return f"{cause.diag.message_primary}{line}{reason}{hint}"
     return str(error).strip().partition("\n")[0]
 
 
