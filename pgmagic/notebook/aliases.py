@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -31,13 +31,16 @@ class _AliasLoader(Loader):
 
 
 class AliasFinder(MetaPathFinder):
-    """Finds `pgtrigger` and `pghistory`, with their submodules, in pgmagic."""
+    """Finds some of `pgtrigger` and `pghistory`, with their submodules, in pgmagic."""
+
+    def __init__(self, names: Collection[str] = _ALIASES) -> None:
+        self.names = names
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return a spec for one of our aliases, None for every other name."""
-        if fullname.partition(".")[0] not in _ALIASES:
+        if fullname.partition(".")[0] not in self.names:
             return None
         try:
             importlib.import_module(f"pgmagic.{fullname}")
@@ -49,10 +52,11 @@ class AliasFinder(MetaPathFinder):
 def add_aliases() -> list[str]:
     """Lead the imports to pgmagic; return the names of the real packages that are in use already, and stay."""
     real = [name for name in _ALIASES if name in sys.modules and not _is_ours(name)]
-    if not real and not any(isinstance(finder, AliasFinder) for finder in sys.meta_path):
+    free = [name for name in _ALIASES if name not in real]
+    if free and not any(isinstance(finder, AliasFinder) for finder in sys.meta_path):
         # In front: an installed upstream package is not what a cell means.
-        sys.meta_path.insert(0, AliasFinder())
-        for name in _ALIASES:
+        sys.meta_path.insert(0, AliasFinder(free))
+        for name in free:
             importlib.import_module(name)
     return real
 

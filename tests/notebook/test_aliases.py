@@ -74,13 +74,16 @@ def test_removing_forgets_the_names():
 
 
 @pytest.mark.parametrize("present", [["pgtrigger"], ["pghistory"], ["pgtrigger", "pghistory"]])
-def test_real_package_stays_and_is_not_mixed_with_ours(present):
+def test_real_package_stays_and_the_other_name_is_ours(present):
     real = {name: types.ModuleType(name) for name in present}
     sys.modules.update(real)
     assert add_aliases() == present
-    for name, module in real.items():
-        assert importlib.import_module(name) is module
-    assert not any(isinstance(finder, AliasFinder) for finder in sys.meta_path)
+    for name in ("pgtrigger", "pghistory"):
+        expected = real.get(name) or importlib.import_module(f"pgmagic.{name}")
+        assert importlib.import_module(name) is expected
+    for name in present:
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module(f"{name}.apps")
     remove_aliases()
     assert {name for name in ("pgtrigger", "pghistory") if name in sys.modules} == set(present)
 
