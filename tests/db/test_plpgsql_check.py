@@ -170,7 +170,8 @@ def test_triggers_of_other_keys_and_names_pass(live: Live, check_function: str) 
     "context",
     [pghistory.ContextForeignKey(), pghistory.ContextJSONField(), pghistory.ContextUUIDField(), None],
 )
-def test_events_and_contexts_pass(live: Live, check_function: str, context: Any) -> None:
+@pytest.mark.parametrize("level", [pghistory.Row, pghistory.Statement])
+def test_events_and_contexts_pass(live: Live, check_function: str, context: Any, level: Any) -> None:
     from pgmagic.pghistory.models import Context
 
     with redeclaring(LABEL, MODULE) as declaration:
@@ -181,7 +182,10 @@ def test_events_and_contexts_pass(live: Live, check_function: str, context: Any)
             pghistory.track(
                 pghistory.InsertEvent("it's new"), pghistory.UpdateEvent(), pghistory.DeleteEvent("gone 50%"),
                 pghistory.UpdateEvent("old", row=pghistory.Old, condition=pghistory.AnyChange("text")),
-                **arguments,
+                pghistory.RowEvent("new", operation=pghistory.Insert | pghistory.Update, row=pghistory.New,
+                                   condition=pghistory.Q(new__order__gt=3)),
+                pghistory.UpdateEvent("always", condition=None),
+                level=level, **arguments,
             )(thing)  # fmt: skip
         applied = live.apply(Context, *declaration.models)
     assert applied.error is None, applied.error
