@@ -5,15 +5,18 @@ from __future__ import annotations
 from IPython.core.interactiveshell import InteractiveShell
 
 from pgmagic.frames.base import ResultFrame
+from pgmagic.notebook.settings import PgMagic
 from pgmagic.render.html import html
 from pgmagic.render.text import text
 
 
-def register(shell: InteractiveShell) -> None:
-    """Show result frames by `render/`."""
+def register(shell: InteractiveShell, settings: PgMagic) -> None:
+    """Show result frames by `render/`, as many of their rows as the settings say."""
     formatters = shell.display_formatter.formatters  # type: ignore[union-attr]
-    formatters["text/html"].for_type(ResultFrame, html)
-    formatters["text/plain"].for_type(ResultFrame, lambda frame, printer, cycle: printer.text(text(frame)))
+    formatters["text/html"].for_type(ResultFrame, lambda frame: html(frame, settings.max_rows))
+    formatters["text/plain"].for_type(
+        ResultFrame, lambda frame, printer, cycle: printer.text(text(frame, settings.max_rows))
+    )
 
 
 def unregister(shell: InteractiveShell) -> None:

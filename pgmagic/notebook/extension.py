@@ -20,6 +20,7 @@ class _Loaded:
     """What loading changed, so that unloading can undo it."""
 
     session: Any
+    settings: Any
     magics: list[Any]
     names: dict[str, Any]
     async_unsafe: str | None
@@ -45,18 +46,20 @@ def load(shell: InteractiveShell) -> None:
     from pgmagic.notebook import completion, display, tracebacks
     from pgmagic.notebook.magics import PgMagics, TracingMagics, TriggerMagics
     from pgmagic.notebook.session import Session
+    from pgmagic.notebook.settings import add_settings
 
     session = Session(shell, own)
     session.start()
-    magics = [PgMagics(shell, session), TracingMagics(shell), TriggerMagics(shell)]
+    settings = add_settings(shell)
+    magics = [PgMagics(shell, session, settings), TracingMagics(shell), TriggerMagics(shell)]
     names = {"models": models, "pgtrigger": pgtrigger, "pghistory": pghistory}
     shell.push(names)
     shell.register_magics(*magics)
     shell.events.register("pre_run_cell", session.reopen_lost_connection)
-    display.register(shell)
+    display.register(shell, settings)
     completion.register(shell)
     tracebacks.show_short_tracebacks(shell)
-    _loaded[id(shell)] = _Loaded(session, magics, names, async_unsafe)
+    _loaded[id(shell)] = _Loaded(session, settings, magics, names, async_unsafe)
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -65,9 +68,11 @@ def unload(shell: InteractiveShell) -> None:
     if loaded is None:
         return
     from pgmagic.notebook import completion, display, tracebacks
+    from pgmagic.notebook.settings import remove_settings
 
     shell.events.unregister("pre_run_cell", loaded.session.reopen_lost_connection)
     display.unregister(shell)
+    remove_settings(shell, loaded.settings)
     completion.unregister(shell)
     tracebacks.show_full_tracebacks(shell)
     for magics in loaded.magics:

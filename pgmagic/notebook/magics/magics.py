@@ -19,6 +19,7 @@ from pgmagic.notebook.magics.arguments import instant, key_and_value, rename
 from pgmagic.notebook.magics.plumbing import in_one_line, keep, parsed
 from pgmagic.notebook.outcome import run_cell
 from pgmagic.notebook.session import Session
+from pgmagic.notebook.settings import PgMagic
 from pgmagic.render.sql import sql_html, sql_text
 
 _output = argument("-o", "--output", metavar="NAME", help="store the result under this name")
@@ -28,10 +29,11 @@ _output = argument("-o", "--output", metavar="NAME", help="store the result unde
 class PgMagics(Magics):
     """The magics of one kernel's session."""
 
-    def __init__(self, shell: InteractiveShell, session: Session) -> None:
+    def __init__(self, shell: InteractiveShell, session: Session, settings: PgMagic) -> None:
         super().__init__(shell)
         self.kernel = shell
         self.session = session
+        self.settings = settings
 
     @magic_arguments()
     @argument("url", nargs="?", help="postgresql://user:password@host:port/database; without it: where am I?")
@@ -53,7 +55,7 @@ class PgMagics(Magics):
 
     @magic_arguments()
     @argument(
-        "--app", default="notebook", metavar="LABEL", help="the app label of the models (default: notebook)"
+        "--app", metavar="LABEL", help="the app label of the models (default: notebook, see %%config PgMagic)"
     )
     @argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
     @argument("--sql", action="store_true", help="show the SQL, too")
@@ -72,10 +74,9 @@ class PgMagics(Magics):
         """Declare models and triggers in this cell, and install them in one transaction."""
         arguments = parsed(self.pgtrigger, line)
         run = plan_cell if arguments.dry_run else install_cell
-        renames = {
-            (f"{arguments.app}.{model}".lower(), old): new for model, old, new in arguments.rename or ()
-        }
-        result = run(self.kernel, cell, arguments.app, Wishes(renames, arguments.allow_data_loss))
+        app_label = arguments.app or self.settings.app_label
+        renames = {(f"{app_label}.{model}".lower(), old): new for model, old, new in arguments.rename or ()}
+        result = run(self.kernel, cell, app_label, Wishes(renames, arguments.allow_data_loss))
         if arguments.sql:
             _show_sql(result.sql)
         if result.error is not None:
