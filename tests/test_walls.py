@@ -24,10 +24,11 @@ ROOMS = {
     "frames": {"plan"},
     "render": {"frames"},
     "reading": {"db", "frames", "declare"},
-    "pgtrigger": {"declare", "compile", "plan", "db"},
+    "aliases": set(),
+    "pgtrigger": {"declare", "compile", "plan", "db", "aliases"},
     "pghistory": {"declare", "compile", "plan", "db"},
     "notebook": {
-        "declare", "compile", "plan", "db", "frames", "render", "reading", "pgtrigger", "pghistory"
+        "declare", "compile", "plan", "db", "frames", "render", "reading", "pgtrigger", "pghistory", "aliases"
     },
     "cli": {
         "declare", "compile", "plan", "db", "frames", "render", "reading", "pgtrigger", "pghistory", "notebook"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from django.db import connections, router
+from django.db import connections
 
 from pgmagic.compile.desired import Desired
 from pgmagic.db.apply import try_out
-from pgmagic.db.catalog import read_whole_catalog
-from pgmagic.db.installation import compiled, registered_uris
+from pgmagic.db.catalog import read_catalog, read_whole_catalog
+from pgmagic.db.installation import compiled, lives_on, registered_uris
 from pgmagic.declare import registry
 from pgmagic.plan.diff import plan_changes
 from pgmagic.plan.drops import prunable_triggers
 from pgmagic.plan.listing import Difference, Listed, differences, list_triggers
 from pgmagic.plan.state import Installed
+from pgmagic.plan.status import UNALLOWED, trigger_status
 from pgmagic.plan.steps import Plan
 
 
@@ -20,11 +21,25 @@ def list_database(database: str | None = None) -> list[Listed]:
     """Return every trigger of a database, ours or not, and those that are registered and not installed."""
     alias = database or "default"
     declared = registry.registered()
-    unallowed = {
-        trigger.get_uri(model) for model, trigger in declared if not router.allow_migrate_model(alias, model)
-    }
+    unallowed = {trigger.get_uri(model) for model, trigger in declared if not lives_on(alias, model)}
     desired = [compiled(model, trigger) for model, trigger in declared]
     return list_triggers(desired, unallowed, read_whole_catalog(connections[alias]))
+
+
+def list_declared(*uris: str, database: str) -> dict[str, tuple[str, bool | None]]:
+    """Return the state of registered triggers, all of them without a URI, and whether they are enabled, by URI.
+
+    Raises:
+        UnknownTriggerError: nothing is registered under a URI.
+    """
+    declared = registry.registered(*uris)
+    installed = read_catalog(connections[database])
+    return {
+        trigger.get_uri(model): trigger_status(compiled(model, trigger), installed)
+        if lives_on(database, model)
+        else (UNALLOWED, None)
+        for model, trigger in declared
+    }
 
 
 def compare(*uris: str, database: str | None = None) -> list[Difference]:
@@ -38,7 +53,7 @@ def compare(*uris: str, database: str | None = None) -> list[Difference]:
         InstallationError: the database refuses a declaration, or somebody holds a lock.
     """
     alias = database or "default"
-    allowed = [pair for pair in registry.registered(*uris) if router.allow_migrate_model(alias, pair[0])]
+    allowed = [pair for pair in registry.registered(*uris) if lives_on(alias, pair[0])]
     desired = [compiled(model, trigger) for model, trigger in allowed]
 
     def plan(installed: Installed) -> Plan:

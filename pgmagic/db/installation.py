@@ -16,6 +16,7 @@ from pgmagic.compile.desired import Desired, DesiredTrigger
 from pgmagic.db.apply import plan_and_apply
 from pgmagic.db.catalog import read_catalog
 from pgmagic.declare import registry
+from pgmagic.declare.conditions import table_fields
 from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import UnknownTriggerError
 from pgmagic.plan.diff import plan_changes
@@ -98,6 +99,34 @@ def prunable(database: str | None = None) -> list[tuple[str, str, bool, str]]:
     ]
 
 
+def install_where_possible(database: str) -> None:
+    """Install every registered trigger whose table is there with its columns; the last step of a migration.
+
+    A project that is migrated back to a former state lacks tables and columns that the code names already.
+    """
+
+    def plan(triggers: Sequence[DesiredTrigger], installed: Installed) -> Plan:
+        columns = {
+            trigger.get_uri(model): {field.column for field in table_fields(model)}
+            for model, trigger in registry.registered()
+        }
+        present = [
+            trigger
+            for trigger in triggers
+            if (table := installed.table(trigger.table, trigger.schema))
+            and columns[trigger.uri] <= {*table.columns}
+        ]
+        return _plan_installing(present, installed)
+
+    _change(registry.registered(), [database], _with_pruning(plan, ()))
+
+
+def lives_on(alias: str, model: Model) -> bool:
+    """Return whether a database has the table of a model: that of a proxy is the table of what it stands for."""
+    table_model: Any = model._meta.concrete_model
+    return not model._meta.swapped and bool(router.allow_migrate_model(alias, table_model))
+
+
 def compiled(model: Model, trigger: Trigger) -> DesiredTrigger:
     """Return a registered trigger as it is to be installed."""
     desired = cast("DesiredTrigger", trigger.compile(model))
@@ -171,7 +200,7 @@ class LiveDatabase:
     ) -> tuple[str, bool | None]:
         """Return INSTALLED, OUTDATED, UNINSTALLED or UNALLOWED, and whether it is enabled (None: not installed)."""
         alias = database or "default"
-        if not router.allow_migrate_model(alias, model):
+        if not lives_on(alias, model):
             return UNALLOWED, None
         return trigger_status(compiled(model, trigger), read_catalog(connections[alias]))
 
@@ -216,11 +245,7 @@ def _change(declared: Sequence[Declared], aliases: Sequence[str], planner: Plann
     before: list[_Before] = []
 
     def plan_for(alias: str) -> Callable[[Installed], Plan]:
-        triggers = [
-            desired[trigger.get_uri(model)]
-            for model, trigger in declared
-            if router.allow_migrate_model(alias, model)
-        ]
+        triggers = [desired[trigger.get_uri(model)] for model, trigger in declared if lives_on(alias, model)]
 
         def plan(installed: Installed) -> Plan:
             before.append(_Before(alias, triggers, installed))

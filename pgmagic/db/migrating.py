@@ -20,6 +20,8 @@ def install(editor: Any, table: str, desired: DesiredTrigger, former: DesiredTri
     Raises:
         InstallationError: Postgres refused.
     """
+    if desired.by_row is not None and not editor.collect_sql and _is_in_tree(editor.connection, table):
+        desired = desired.by_row
     names = [part.name for part in desired.triggers]
     states = {} if editor.collect_sql else _states(editor.connection, table, names)
     if former is not None:
@@ -39,19 +41,32 @@ def install(editor: Any, table: str, desired: DesiredTrigger, former: DesiredTri
         ) from error
 
 
+def _is_in_tree(connection: Any, table: str) -> bool:
+    """Return whether a table has partitions, is one, or inherits in Postgres's own way."""
+    with connection.cursor() as cursor:
+        cursor.execute(_IN_TREE, [table])
+        return bool(cursor.fetchone()[0])
+
+
 def uninstall(editor: Any, table: str, desired: DesiredTrigger) -> None:
     """Take a trigger off a table, with its function; nothing happens where it is not installed."""
-    for part in desired.triggers:
-        _execute(editor, ddl.drop_trigger_if_exists(table, part.name))
+    for name in _names(desired):
+        _execute(editor, ddl.drop_trigger_if_exists(table, name))
     _execute(editor, ddl.drop_function_if_exists(desired.function.name))
+
+
+def _names(desired: DesiredTrigger) -> list[str]:
+    """Return the names of a declaration's triggers in Postgres, whatever the table needed of them."""
+    by_row = desired.by_row.triggers if desired.by_row else ()
+    return list(dict.fromkeys(part.name for part in (*desired.triggers, *by_row)))
 
 
 def _drop_leftovers(editor: Any, table: str, former: DesiredTrigger, desired: DesiredTrigger) -> None:
     """Drop what a former declaration needed, and the present one does not."""
     kept = {part.name for part in desired.triggers}
-    for part in former.triggers:
-        if part.name not in kept:
-            _execute(editor, ddl.drop_trigger_if_exists(table, part.name))
+    for name in _names(former):
+        if name not in kept:
+            _execute(editor, ddl.drop_trigger_if_exists(table, name))
     if former.function.name != desired.function.name:
         _execute(editor, ddl.drop_function_if_exists(former.function.name))
 
@@ -77,6 +92,11 @@ def _states(connection: Any, table: str, names: Sequence[str]) -> dict[str, str]
             [table, list(names)],
         )
         return dict(cursor.fetchall())
+
+
+_IN_TREE = """
+SELECT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = to_regclass(quote_ident(%s)) AND (
+  c.relkind = 'p' OR EXISTS (SELECT FROM pg_inherits AS i WHERE c.oid IN (i.inhrelid, i.inhparent))))"""
 
 
 def own_functions(connection: Any, table: str) -> list[tuple[str, str]]:

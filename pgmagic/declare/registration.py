@@ -45,6 +45,8 @@ def _register_meta(sender: Model, **_kwargs: object) -> None:
     triggers = getattr(sender._meta, "triggers", None)
     if triggers is None or sender.__module__ == _MIGRATION_STATE:
         return
+    # Declarations are nothing that Django could write into a migration.
+    sender._meta.original_attrs.pop("triggers", None)
     if not setting("PGTRIGGER_MODEL_META", True):
         raise TypeError("'class Meta' got invalid attribute(s): triggers")
     _check(triggers, f"Meta.triggers of {sender.__name__}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from pgmagic.notebook.aliases import add_aliases, remove_aliases
+from pgmagic.aliases import add_aliases, remove_aliases
 from pgmagic.notebook.django_setup import configure_django
 
 _ASYNC_VARIABLE = "DJANGO_ALLOW_ASYNC_UNSAFE"

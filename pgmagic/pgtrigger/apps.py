@@ -6,9 +6,13 @@ from functools import cache
 from typing import Any
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.core.management.commands import makemigrations, migrate
+from django.db import connections
 from django.db.models.signals import post_migrate
 
+from pgmagic.aliases import add_aliases
+from pgmagic.db.installation import install_where_possible
 from pgmagic.db.schema_editor import take_triggers_along
 from pgmagic.pgtrigger import features
 
@@ -20,11 +24,20 @@ class PgTriggerConfig(AppConfig):
     label = "pgtrigger"
     verbose_name = "Postgres triggers"
 
+    def __init__(self, app_name: str, app_module: Any) -> None:
+        super().__init__(app_name, app_module)
+        # Before the project's models are imported. A notebook has names of its own, as long as pgmagic is loaded.
+        if not (
+            getattr(settings, "PGMAGIC_NOTEBOOK", False)
+            or {"pgtrigger", "pghistory"} & {*settings.INSTALLED_APPS}
+        ):
+            add_aliases()
+
     def ready(self) -> None:
         """Teach migrations about triggers."""
         _detect_triggers()
         take_triggers_along()
-        post_migrate.connect(_install, sender=self, dispatch_uid="pgmagic.install_on_migrate")
+        post_migrate.connect(_install, dispatch_uid="pgmagic.install_on_migrate")
 
 
 def _detect_triggers() -> None:
@@ -44,7 +57,11 @@ def _detecting_triggers(autodetector: Any) -> Any:
     return type(autodetector.__name__, (MigrationAutodetectorMixin, autodetector), {})
 
 
-def _install(using: str, **_kwargs: object) -> None:
-    """Install every registered trigger on a database that was just migrated, if the settings say so."""
-    if features.install_on_migrate():
-        pass
+def _install(sender: Any, using: str, **_kwargs: object) -> None:
+    """Install every registered trigger on a database that was just migrated, if the settings say so.
+
+    Django sends the signal for each app that has models, and not for this one, which has none: the last one counts.
+    """
+    last = [config for config in sender.apps.get_app_configs() if config.models_module][-1]
+    if sender is last and features.install_on_migrate() and connections[using].vendor == "postgresql":
+        install_where_possible(using)

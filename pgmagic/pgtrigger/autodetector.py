@@ -17,7 +17,7 @@ from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.declare import registry
 from pgmagic.pgtrigger import features
 from pgmagic.pgtrigger.compiler import Trigger, TriggerSql
-from pgmagic.pgtrigger.project_state import OPTION, Kept, Place, every_trigger
+from pgmagic.pgtrigger.project_state import OPTION, Kept, Place, every_trigger, find_place
 
 # A trigger's place and name.
 Key = tuple[Place, str]
@@ -55,6 +55,7 @@ class MigrationAutodetectorMixin:
                 yield (place, written.name), Kept(app_label, written, place.many_to_many)
 
     def _sort_migrations(self) -> None:
+        self._let_tables_be_there_first()
         if features.migrations():
             created = self._remove_first()
             super()._sort_migrations()  # type: ignore[misc]
@@ -62,6 +63,26 @@ class MigrationAutodetectorMixin:
                 self._add_last(key)
         else:
             super()._sort_migrations()  # type: ignore[misc]
+
+    def _let_tables_be_there_first(self) -> None:
+        """Let a proxy of a many-to-many field's own model wait for the field; Django does not know that it needs it."""
+        for app_label, operations in self.generated_operations.items():
+            for operation in operations:
+                bases: Any = operation.bases if isinstance(operation, ops.CreateModel) else ()
+                for base in bases:
+                    base_app, _, name = (
+                        base.lower().rpartition(".") if isinstance(base, str) else ("", "", "")
+                    )
+                    if base_app == app_label and (base_app, name) not in self.to_state.models:
+                        place = find_place(self.to_state, base_app, name)
+                        operation._auto_deps.append(
+                            OperationDependency(
+                                app_label,
+                                place.model_name,
+                                place.many_to_many,
+                                OperationDependency.Type.CREATE,
+                            )
+                        )
 
     def _remove_first(self) -> list[Key]:
         """Put removals in front of everything else; return what is to be created, or created anew."""

@@ -32,13 +32,15 @@ class _Written:
 class TriggerSql(_Written):
     """What stands in Postgres for one declared trigger.
 
-    table: its table. functions, triggers: the statement that creates each, by its name in Postgres.
+    table: its table. functions, triggers: the statement that creates each, by its name in Postgres. by_row: what
+    stands for it instead on a table with partitions, where statements are not what they seem.
     """
 
     uri: str
     table: str
     functions: Mapping[str, str]
     triggers: Mapping[str, str]
+    by_row: TriggerSql | None = None
 
     def __hash__(self) -> int:
         return hash((self.uri, *self.functions.values(), *self.triggers.values()))
@@ -51,6 +53,7 @@ class TriggerSql(_Written):
             table=desired.table,
             functions={desired.function.name: desired.function.create},
             triggers={part.name: part.create for part in desired.triggers},
+            by_row=cls.of(desired.by_row) if desired.by_row else None,
         )
 
     def desired(self, uri: str) -> DesiredTrigger:
@@ -62,6 +65,7 @@ class TriggerSql(_Written):
             function=DesiredFunction(name, create, ddl.drop_function(None, name), ""),
             triggers=tuple(_part(self.table, *entry) for entry in self.triggers.items()),
             condition="",
+            by_row=self.by_row.desired(uri) if self.by_row else None,
         )
 
 

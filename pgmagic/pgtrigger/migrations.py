@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import models, router
+from django.db import models
 from django.db.migrations.operations.models import DeleteModel, IndexOperation
 from django.db.migrations.state import ProjectState
 
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.db import migrating
+from pgmagic.db.installation import lives_on
 from pgmagic.db.schema_editor import DatabaseSchemaEditorMixin
 from pgmagic.declare.trigger import Trigger as DeclaredTrigger
 from pgmagic.errors import DeclarationError
@@ -25,12 +26,8 @@ class TriggerOperationMixin:
 
     def allow_migrate_model_trigger(self, schema_editor: Any, model: type[models.Model]) -> bool:
         """Return whether a database has the table of a model, also of a proxy and of one not managed by Django."""
-        table_model: Any = model._meta.concrete_model
-        return (
-            schema_editor.connection.vendor == "postgresql"
-            and not model._meta.swapped
-            and router.allow_migrate_model(schema_editor.connection.alias, table_model)
-        )
+        connection = schema_editor.connection
+        return connection.vendor == "postgresql" and lives_on(connection.alias, model)
 
     def references_model(self, name: str, app_label: str) -> bool:
         """Return whether it is about a model: what creates the model cannot be moved across it."""

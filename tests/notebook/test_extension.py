@@ -10,8 +10,8 @@ import textwrap
 import pytest
 from django.db import DatabaseError
 
+from pgmagic.aliases import AliasFinder
 from pgmagic.notebook import extension
-from pgmagic.notebook.aliases import AliasFinder
 
 NAMES = ("models", "pgtrigger", "pghistory")
 ASYNC = "DJANGO_ALLOW_ASYNC_UNSAFE"

@@ -1,3 +1,20 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pgmagic.compile.compiler import DeclarationCompiler
+from pgmagic.declare.delegates import delegates
+from tests.db.conftest import live
+from tests.pgtrigger.migrating import Migrating
 from tests.project_support import project
 
-__all__ = ["project"]
+__all__ = ["live", "project"]
+
+
+@pytest.fixture
+def migrating(connection: Any) -> Migrating:
+    """A project's state and tables; triggers are compiled as in a project, for whatever schema they come to."""
+    delegates.compiler = DeclarationCompiler()
+    return Migrating(connection)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.project_support import Project
+from tests.project_support import Project, database_settings
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +87,7 @@ def test_a_project_lives(project: Project, connection: Any) -> None:
             "SELECT tgname FROM pg_trigger WHERE tgrelid = 'shop_article'::regclass AND NOT tgisinternal"
         )
         names = [name for (name,) in cursor.fetchall()]
-        assert len(names) == 5
+        assert len(names) == 6
         [protection] = [name for name in names if "_ro_" in name]
         cursor.execute(f'ALTER TABLE shop_article DISABLE TRIGGER "{protection}"')
 
@@ -131,3 +131,174 @@ def leftovers(connection: Any) -> list[str]:
             "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relname LIKE 'shop%'"
         )
         return [name for (name,) in cursor.fetchall()]
+
+
+PROXIES = """
+from django.contrib.auth.models import User
+
+class Tag(models.Model):
+    name = models.TextField()
+
+class Post(models.Model):
+    tags = models.ManyToManyField(Tag)
+
+@pghistory.track(pghistory.InsertEvent())
+class Member(User):
+    class Meta:
+        proxy = True
+        triggers = [pgtrigger.Protect(name="stay", operation=pgtrigger.Delete)]
+
+class PostTag(Post.tags.through):
+    class Meta:
+        proxy = True
+        triggers = [pgtrigger.Protect(name="stay", operation=pgtrigger.Delete)]
+
+class Legacy(models.Model):
+    class Meta:
+        managed = False
+        db_table = "legacy"
+        triggers = [pgtrigger.Protect(name="stay", operation=pgtrigger.Delete)]
+"""
+
+
+def test_triggers_on_what_belongs_to_others(project: Project, connection: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE legacy (id bigint PRIMARY KEY)")
+    project.models(PROXIES)
+    said = project.python(
+        MIGRATE
+        + """
+from django.apps import apps
+from django.contrib.auth.models import User
+from django.db import InternalError, connection
+from shop.models import Legacy, Member, Post
+user = User.objects.create(username="a")
+print(list(Member.pgh_event_model.objects.values_list("pgh_label", "username")))
+post = Post.objects.create()
+tag = post.tags.create(name="x")
+Legacy.objects.create(id=1)
+for what in (user.delete, post.tags.clear, Legacy.objects.all().delete):
+    try:
+        what()
+    except InternalError as error:
+        print(str(error).splitlines()[0])
+"""
+    )
+    assert said.splitlines()[-4:] == [
+        "[('insert', 'a')]",
+        "pgtrigger: Cannot delete rows from auth_user table",
+        "pgtrigger: Cannot delete rows from shop_post_tags table",
+        "pgtrigger: Cannot delete rows from legacy table",
+    ]
+    assert "auth" not in said.partition("Migrations for 'shop'")[0]
+    project.run("migrate", "-v0", "shop", "zero")
+
+
+def test_installing_on_migrate_instead_of_migrations(project: Project) -> None:
+    project.settings(PGTRIGGER_MIGRATIONS=False, PGTRIGGER_INSTALL_ON_MIGRATE=True)
+    project.models(FIRST)
+    said = project.python(MIGRATE + USE.format(name="Item", price=3))
+    assert "trigger" not in said.splitlines()[:6]
+    assert said.splitlines()[-3:] == judged("shop_item", 3)
+    project.models(CHANGED.replace("class Article", "class Item"))
+    project.python(MIGRATE)
+    states = project.run("pgtrigger", "--no-color", "ls").splitlines()
+    assert {line.split()[0] for line in states} == {"INSTALLED"}
+    assert "shop.Item:stay" in states[0] + states[1] + states[2] + states[3] + states[4]
+    # Back to a state without the tables that the code names.
+    project.run("migrate", "-v0", "shop", "zero")
+
+
+def test_code_and_migrations_written_with_upstream_work(project: Project) -> None:
+    project.write(
+        "shop/migrations/0001_initial.py",
+        """
+        import pgtrigger.compiler
+        import pgtrigger.migrations
+        from django.db import migrations, models
+
+        class Migration(migrations.Migration):
+            initial = True
+            dependencies = [("pghistory", "0007_auto_20250421_0444")]
+            operations = [
+                migrations.CreateModel(name="Item", fields=[("id", models.BigAutoField(primary_key=True))]),
+                pgtrigger.migrations.AddTrigger(
+                    model_name="item",
+                    trigger=pgtrigger.compiler.Trigger(name="stay", sql=pgtrigger.compiler.UpsertTriggerSql(
+                        func="RAISE EXCEPTION 'no';", hash="d160", operation="DELETE", pgid="pgtrigger_stay_86668",
+                        table="shop_item", when="BEFORE")),
+                ),
+            ]
+        """,
+    )
+    project.models(
+        "import pgtrigger\nimport pghistory\n\n"
+        "class Item(models.Model):\n    class Meta:\n"
+        "        triggers = [pgtrigger.Protect(name='stay', operation=pgtrigger.Delete)]\n"
+    )
+    said = project.python(
+        """
+        from django.core.management import call_command
+        from django.db import InternalError
+        from shop.models import Item
+        call_command("migrate", verbosity=0)
+        item = Item.objects.create()
+        try:
+            item.delete()
+        except InternalError as error:
+            print(error)
+        """
+    )
+    assert said.startswith("no")
+    assert "+ Create trigger stay" in project.python(MIGRATE).replace("?", "+")
+    assert project.run("pgtrigger", "--no-color", "ls").split() == ["INSTALLED", "ENABLED", "shop.Item:stay"]
+
+
+def test_triggers_live_where_their_models_live(tmp_path: Any, schema: str, connection: Any) -> None:
+    other = f"{schema}_2"
+    with connection.cursor() as cursor:
+        cursor.execute(f'CREATE SCHEMA "{other}"')
+    try:
+        project = Project(
+            tmp_path,
+            {"default": database_settings(connection, schema), "other": database_settings(connection, other)},
+        )
+        project.settings(DATABASE_ROUTERS=["shop.routing.Router"])
+        project.write(
+            "shop/routing.py",
+            """
+            class Router:
+                def db_for_write(self, model, **hints):
+                    return "other" if model._meta.app_label == "shop" else None
+                db_for_read = db_for_write
+                def allow_migrate(self, db, app_label, **hints):
+                    return app_label == "pghistory" or (db == "other") == (app_label == "shop")
+            """,
+        )
+        project.models(
+            FIRST
+            + PROXIES.partition("class Tag")[0]
+            + """
+class Member(User):
+    class Meta:
+        proxy = True
+        triggers = [pgtrigger.Protect(name="stay", operation=pgtrigger.Delete)]
+"""
+        )
+        said = project.python(
+            MIGRATE
+            + 'call_command("migrate", database="other", verbosity=0)\n'
+            + USE.format(name="Item", price=3)
+        )
+        assert said.splitlines()[-3:] == judged("shop_item", 3)
+        listed = project.run("pgtrigger", "--no-color", "ls").splitlines()
+        assert "INSTALLED ENABLED shop.Member:stay on default" in listed
+        assert "INSTALLED ENABLED shop.Item:ro on other" in listed
+        # Both schemas are in one database here, and each sees the other's as somebody else's.
+        assert len([line for line in listed if "FOREIGN" not in line]) == 6
+        assert project.run("pgtrigger", "install") == ""
+        project.run("pgtrigger", "uninstall")
+        assert project.run("pgtrigger", "install").count("Installing") == 6
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f'DROP SCHEMA "{other}" CASCADE')

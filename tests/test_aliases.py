@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from pgmagic.notebook.aliases import AliasFinder, add_aliases, remove_aliases
+from pgmagic.aliases import AliasFinder, add_aliases, remove_aliases
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,7 @@
-"""`import pgtrigger` and `import pghistory` in cells, led to pgmagic's."""
+"""`import pgtrigger` and `import pghistory`, led to pgmagic's: in cells, and in projects that list its apps.
+
+So a project's code, and the migrations that it wrote with the upstream packages, work without a change.
+"""
 
 from __future__ import annotations
 

@@ -14,6 +14,6 @@ ROUTINE = attach_routine(Target())
 class Migration(migrations.Migration):
     """Creates `pgmagic_attach_context`."""
 
-    dependencies = [("pghistory", "0001_initial")]
+    dependencies = [("pghistory", "0007_auto_20250421_0444")]
 
     operations = [migrations.RunSQL(ROUTINE.create, ROUTINE.drop)]

@@ -1,0 +1,10 @@
+"""Nothing to do; migrations that a project wrote with django-pghistory depend on this name."""
+
+from django.db import migrations
+
+
+class Migration(migrations.Migration):
+    """Changes nothing."""
+
+    dependencies = [("pghistory", "0003_auto_20201023_1636")]
+    operations = []

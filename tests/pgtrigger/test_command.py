@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import models
+
+from pgmagic import pgtrigger
+
+
+@pytest.fixture
+def item(live):
+    return live.declare(
+        "Item",
+        [
+            pgtrigger.Protect(name="stay", operation=pgtrigger.Delete),
+            pgtrigger.ReadOnly(name="ro", fields=["name"]),
+        ],
+        name=models.TextField(),
+    )
+
+
+def said(*arguments, **options):
+    out = StringIO()
+    call_command("pgtrigger", *arguments, stdout=out, no_color=True, **options)
+    return out.getvalue().splitlines()
+
+
+def test_list_of_nothing_is_empty(schema, connection):
+    assert said("ls") == []
+
+
+def test_list_says_state_switch_and_uri(live, item):
+    assert said("ls") == ["INSTALLED ENABLED live.Item:stay", "INSTALLED ENABLED live.Item:ro"]
+    pgtrigger.disable("live.Item:stay")
+    pgtrigger.uninstall("live.Item:ro")
+    assert said("ls") == ["INSTALLED   DISABLED live.Item:stay", "UNINSTALLED N/A      live.Item:ro"]
+    assert said("ls", "live.Item:ro") == ["UNINSTALLED N/A live.Item:ro"]
+
+
+def test_list_shows_what_is_not_declared(live, item):
+    live.sql(
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; "
+        "CREATE TRIGGER pgtrigger_theirs_12345 BEFORE UPDATE ON live_item FOR EACH ROW EXECUTE FUNCTION f()"
+    )
+    [(model, ro)] = pgtrigger.registered("live.Item:ro")
+    name = ro.get_pgid(model)
+    ro.unregister(model)
+    assert sorted(said("ls")[1:]) == [
+        "FOREIGN   ENABLED live_item:pgtrigger_theirs_12345", "PRUNE     ENABLED live_item:live.Item:ro",
+    ]  # fmt: skip
+    assert said("prune") == [f"pgtrigger: Pruning trigger {name} for table live_item on default database."]
+    assert said("prune") == []
+    assert said("ls")[1:] == ["FOREIGN   ENABLED live_item:pgtrigger_theirs_12345"]
+
+
+def test_changes_are_said_where_something_changed(live, item):
+    on = "trigger for live_item table on default database."
+    assert said("install") == []
+    assert said("uninstall", "live.Item:ro") == [f"pgtrigger: Uninstalling ro {on}"]
+    assert said("install") == [f"pgtrigger: Installing ro {on}"]
+    assert said("disable") == [f"pgtrigger: Disabling stay {on}", f"pgtrigger: Disabling ro {on}"]
+    assert said("enable", "live.Item:stay", "--database", "default") == [f"pgtrigger: Enabling stay {on}"]
+    assert said("enable", verbosity=0) == []
+    assert said("ls") == ["INSTALLED ENABLED live.Item:stay", "INSTALLED ENABLED live.Item:ro"]
+
+
+def test_schema_says_where_to_look(live, item):
+    live.sql(f'CREATE SCHEMA "{live.schema} 2"')
+    try:
+        assert said("ls", "--schema", f"{live.schema} 2") == [
+            "UNINSTALLED N/A live.Item:stay", "UNINSTALLED N/A live.Item:ro",
+        ]  # fmt: skip
+        assert len(said("ls", "-s", f"{live.schema} 2", "-s", live.schema)) == 2
+    finally:
+        live.sql(f'DROP SCHEMA "{live.schema} 2"')
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["ls", "nonsense"], "must be in the format"),
+        (["install", "live.Item:nobody"], "not found in pgtrigger registry"),
+        (["ls", "--database", "nowhere"], "'nowhere' doesn't exist"),
+    ],
+)
+def test_mistake_is_one_line(live, item, arguments, sentence):
+    with pytest.raises(CommandError, match=sentence) as caught:
+        said(*arguments)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,165 @@
+"""Tables that change under their triggers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, models
+from django.db.migrations import operations as ops
+from django.test import override_settings
+
+from pgmagic import pgtrigger
+from pgmagic.db.catalog import read_catalog
+from pgmagic.errors import InstallationError
+from pgmagic.pgtrigger.migrations import AddTrigger
+from tests.pgtrigger.migrating import Migrating, create, item
+
+RETYPED = models.BigIntegerField(default=0)
+
+
+def read_only(model: str = "item", field: str = "price") -> AddTrigger:
+    return AddTrigger(model, pgtrigger.ReadOnly(name="ro", fields=[field]))
+
+
+def retype(
+    name: str = "price", model: str = "Item", field: models.Field[Any, Any] = RETYPED
+) -> ops.AlterField:
+    return ops.AlterField(model, name, field)
+
+
+def installed(migrating: Migrating, table: str = "shop_item") -> Any:
+    [found] = read_catalog(migrating.connection).triggers_on(table)
+    return found
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+@pytest.mark.parametrize(
+    ("state", "enabled"), [("ENABLE", "O"), ("DISABLE", "D"), ("ENABLE ALWAYS", "A"), ("ENABLE REPLICA", "R")]
+)
+def test_retyped_column_keeps_its_trigger(migrating, state, enabled, atomic):
+    migrating.forwards(item(), read_only())
+    before = installed(migrating)
+    migrating.sql(f'ALTER TABLE shop_item {state} TRIGGER "{before.name}"')
+    migrating.forwards(retype(), atomic=atomic)
+    after = installed(migrating)
+    assert (after.name, after.enabled) == (before.name, enabled)
+    assert after.mark.declared == before.mark.declared
+    assert not after.is_edited
+    migrating.backwards()
+    assert installed(migrating).enabled == after.enabled
+
+
+def test_mixed_case_table_keeps_its_trigger_and_a_foreign_comment(migrating):
+    table = "My Shop"
+    migrating.forwards(
+        create("Item", options={"db_table": table}, price=models.IntegerField(db_column="The Price")),
+        read_only(),
+    )
+    name = installed(migrating, table).name
+    migrating.sql(f"COMMENT ON TRIGGER \"{name}\" ON \"{table}\" IS 'somebody''s own'")
+    migrating.forwards(retype(field=models.BigIntegerField(db_column="The Price")))
+    assert (installed(migrating, table).name, installed(migrating, table).comment) == (name, "somebody's own")
+
+
+def test_edited_trigger_is_not_made_good_by_an_alteration(migrating):
+    migrating.forwards(item(), read_only())
+    [(name, definition)] = migrating.sql(
+        "SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'shop_item'::regclass"
+    )
+    comment = installed(migrating).comment
+    migrating.sql(
+        definition.replace("CREATE TRIGGER", "CREATE OR REPLACE TRIGGER").replace(
+            "BEFORE UPDATE", "AFTER UPDATE"
+        )
+    )
+    assert installed(migrating).is_edited
+    migrating.forwards(retype())
+    assert installed(migrating).is_edited
+    assert (installed(migrating).name, installed(migrating).comment) == (name, comment)
+
+
+def test_retyped_key_takes_the_triggers_of_other_tables_along(migrating):
+    migrating.forwards(
+        create("Item"),
+        create("Order", item=models.ForeignKey("shop.item", models.CASCADE)),
+        read_only("order", "item"),
+    )
+    migrating.forwards(retype("id", field=models.IntegerField(primary_key=True)))
+    assert not installed(migrating, "shop_order").is_edited
+    [(kind,)] = migrating.sql(
+        "SELECT atttypid::regtype::text FROM pg_attribute "
+        "WHERE attrelid = 'shop_order'::regclass AND attname = 'item_id'"
+    )
+    assert kind == "integer"
+
+
+def test_renamed_and_retyped_column_keeps_its_trigger(migrating):
+    migrating.forwards(item(), read_only(), ops.RenameField("Item", "price", "cost"), retype("cost"))
+    assert "cost" in installed(migrating).definition
+    migrating.sql("INSERT INTO shop_item (name, cost) VALUES ('a', 1)")
+
+
+def test_trigger_that_does_not_fit_stops_the_migration(migrating):
+    migrating.forwards(
+        create("Item", name=models.TextField()),
+        AddTrigger(
+            "item",
+            pgtrigger.Protect(
+                name="dear", operation=pgtrigger.Delete, condition=pgtrigger.Condition("OLD.name LIKE 'x%'")
+            ),
+        ),
+    )
+    before = installed(migrating)
+    with pytest.raises(InstallationError, match=r"shop\.Item:dear does not hold for the column's new type"):
+        migrating.forwards(retype("name", field=models.IntegerField(default=0)))
+    assert installed(migrating) == before
+
+
+def test_triggers_of_others_are_left_to_postgres(migrating):
+    migrating.forwards(item())
+    migrating.sql(
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; "
+        "CREATE TRIGGER theirs BEFORE UPDATE ON shop_item FOR EACH ROW WHEN (OLD.price > 3) EXECUTE FUNCTION f()"
+    )
+    with pytest.raises(DatabaseError, match="used in a trigger definition"):
+        migrating.forwards(retype())
+    assert installed(migrating).name == "theirs"
+
+
+def test_setting_leaves_it_to_django(migrating):
+    migrating.forwards(item(), read_only())
+    with (
+        override_settings(PGTRIGGER_SCHEMA_EDITOR=False),
+        pytest.raises(DatabaseError, match="used in a trigger definition"),
+    ):
+        migrating.forwards(retype())
+
+
+def test_sqlmigrate_shows_what_happens_to_triggers(migrating):
+    migrating.forwards(item(), read_only())
+    before = installed(migrating)
+    script = migrating.sql_of(retype())
+    assert installed(migrating) == before
+    migrating.connection.connection.execute(script)
+    assert not installed(migrating).is_edited
+
+
+def test_tables_without_migrations_have_their_triggers(migrating):
+    class Thing(models.Model):
+        class Meta:
+            app_label = "shop"
+            db_table = "shop_thing"
+            triggers = [pgtrigger.Protect(name="stay", operation=pgtrigger.Delete)]
+
+    try:
+        with migrating.connection.schema_editor() as editor:
+            editor.create_model(Thing)
+        assert not installed(migrating, "shop_thing").is_edited
+        with migrating.connection.schema_editor() as editor:
+            editor.delete_model(Thing)
+        assert migrating.functions() == []
+    finally:
+        from pgmagic.declare import model_registry
+
+        model_registry.forget_label("shop")
