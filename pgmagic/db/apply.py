@@ -33,7 +33,11 @@ class Applied:
     error: InstallationError | None = None
 
 
-def plan_and_apply(connection: BaseDatabaseWrapper, plan: Callable[[Installed], Plan]) -> Applied:
+def plan_and_apply(
+    connection: BaseDatabaseWrapper,
+    plan: Callable[[Installed], Plan],
+    before_commit: Callable[[], object] = lambda: None,
+) -> Applied:
     """Read the catalog, plan, and carry the plan out, in one transaction under a lock of the schema's own.
 
     An error of a statement is returned with the outcomes; everything else (an interrupt, a lost connection) is
@@ -48,6 +52,7 @@ def plan_and_apply(connection: BaseDatabaseWrapper, plan: Callable[[Installed], 
             if is_inside:
                 # The rest of the transaction is the user's.
                 _set_lock_timeout(connection, former_timeout)
+            before_commit()
     except _StepError as error:
         return Applied(list(_failed(steps, error)), error.sentence)
     return Applied(outcomes)

@@ -120,8 +120,9 @@ class Redeclaration:
             for relation in _relations(model):
                 former = getattr(relation.remote_field, "model", None)
                 if isinstance(former, type) and former in self.replaced:
-                    _lead(relation, self.replaced[former])
+                    # Noted before it is done: an interrupt may come in between, and leading back does no harm.
                     self._undo.append(partial(_lead, relation, former))
+                    _lead(relation, self.replaced[former])
             bases = {base: self.replaced[base] for base in model.__bases__ if base in self.replaced}
             if bases:
                 _rebase(model, bases)

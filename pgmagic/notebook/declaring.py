@@ -24,6 +24,7 @@ from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import DeclarationError, InstallationError
 from pgmagic.frames.installation import InstallationFrame, InstallationRow, installation_frame
 from pgmagic.notebook.cells import execute, namespace_restored_on_error, parse_cell, pending_note
+from pgmagic.notebook.interrupts import Shield
 from pgmagic.plan.steps import Outcome
 
 Model = type[models.Model]
@@ -56,8 +57,9 @@ def install_cell(shell: InteractiveShell, source: str, app_label: str, wishes: W
     user's names are as before.
     """
     try:
-        with _declared(shell, source, app_label) as (declaration, desired):
-            applied = plan_and_apply(connection, plan_with_evolutions(connection, desired, wishes))
+        with Shield() as shield, _declared(shell, source, app_label, shield) as (declaration, desired):
+            planner = plan_with_evolutions(connection, desired, wishes)
+            applied = plan_and_apply(connection, planner, before_commit=shield.begin)
             result = CellResult(outcomes_frame(applied.outcomes), _full_sql(desired), applied.error)
             if applied.error is not None:
                 raise _NotKept(result)
@@ -70,7 +72,7 @@ def install_cell(shell: InteractiveShell, source: str, app_label: str, wishes: W
 def plan_cell(shell: InteractiveShell, source: str, app_label: str, wishes: Wishes) -> CellResult:
     """Run a cell of declarations and plan their installation; nothing is kept."""
     try:
-        with _declared(shell, source, app_label) as (_, desired):
+        with Shield() as shield, _declared(shell, source, app_label, shield) as (_, desired):
             plan = plan_only(connection, plan_with_evolutions(connection, desired, wishes))
             frame = outcomes_frame([Outcome(step, "planned") for step in plan.steps])
             raise _NotKept(CellResult(frame, _full_sql(desired)))
@@ -80,18 +82,23 @@ def plan_cell(shell: InteractiveShell, source: str, app_label: str, wishes: Wish
 
 @contextmanager
 def _declared(
-    shell: InteractiveShell, source: str, app_label: str
+    shell: InteractiveShell, source: str, app_label: str, shield: Shield
 ) -> Iterator[tuple[Redeclaration, Desired]]:
     """Run the cell; what it declares holds only if the block ends without an exception."""
     tree, filename = parse_cell(shell, source)
     with namespace_restored_on_error(shell), redeclaring(app_label, _CELL_MODULE) as declaration:
-        with declaration.collecting():
-            pending = execute(shell, tree.body, filename)
-        for sentence in pending_note(pending):
-            print(sentence, file=sys.stderr)
-        for model in declaration.models:
-            _check_fields(model)
-        yield declaration, _desired(declaration.models)
+        try:
+            with declaration.collecting():
+                pending = execute(shell, tree.body, filename)
+            for sentence in pending_note(pending):
+                print(sentence, file=sys.stderr)
+            for model in declaration.models:
+                _check_fields(model)
+            yield declaration, _desired(declaration.models)
+        except BaseException:
+            # What is taken back now is taken back as a whole.
+            shield.begin()
+            raise
 
 
 def _check_fields(model: Model) -> None:
