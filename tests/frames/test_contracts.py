@@ -36,6 +36,7 @@ from pgmagic.frames import (
     trigger_frame,
     wide_diff_frame,
 )
+from pgmagic.frames.bypasses import BypassFrame, BypassRow, bypass_frame
 
 FULL_OUTCOME = OutcomeRow(
     step=1,
@@ -107,6 +108,14 @@ FRAMES = {
         difference_frame([DifferenceRow(trigger="t", kind="function", line=1, live="a", declared="b")]),
         DifferenceFrame,
     ),
+    "bypass, empty": (bypass_frame([]), BypassFrame),
+    "bypass, full": (
+        bypass_frame(
+            [BypassRow(way="raw SQL", operation="DELETE", result="held", takes="DELETE", row=1, reason="no")]
+        ),
+        BypassFrame,
+    ),
+    "bypass, all missing": (bypass_frame([BypassRow(way="a", operation="b", result="held")]), BypassFrame),
     "history, empty": (history_frame({}, {}), HistoryFrame),
     "history, full": (history_frame(EVENT, {}), HistoryFrame),
     "diff, empty": (diff_frame(history_frame({}, {})), DiffFrame),
@@ -149,10 +158,11 @@ def test_roles_are_those_of_columns_in_the_contract(expected):
         (InstallationRow, InstallationFrame),
         (CommandRow, CommandFrame),
         (TraceRow, TraceFrame),
+        (BypassRow, BypassFrame),
         (TriggerRow, TriggerFrame),
         (DifferenceRow, DifferenceFrame),
     ],
-    ids=["outcome", "inst", "command", "trace", "trigger", "difference"],
+    ids=lambda kind: kind.__name__,
 )
 def test_row_has_a_field_for_every_column(row, kind):
     assert [field.name for field in fields(row)] == [*kind.columns_contract, "lines"]

@@ -71,6 +71,15 @@ class Instrumented(Protocol):
 T = TypeVar("T", bound=Instrumented)
 
 
+@dataclass(frozen=True)
+class _Dropped(Generic[T]):
+    """What was on the tables when all of it was taken off, and the clock of that moment."""
+
+    clock: int
+    probed: dict[int, tuple[T, int]]
+    functions_since: int | None
+
+
 class Instruments(ABC, Generic[T]):
     """What watches the tables of one cell: put there before a statement that may write to them, gone before COMMIT.
 
@@ -87,6 +96,7 @@ class Instruments(ABC, Generic[T]):
         # Tables that have probes, and the clock of the moment in which they got them.
         self._probed: dict[int, tuple[T, int]] = {}
         self._functions_since: int | None = None
+        self._dropped: list[_Dropped[T]] = []
         self._unobserved: dict[int, str] = {}
         self._prepared: set[str] = set()
 
@@ -112,7 +122,7 @@ class Instruments(ABC, Generic[T]):
         if not writes and "(" not in statement:
             # No function is called either.
             return
-        self._renew_changed()
+        self._renew_changed(clock)
         for oid in sorted(self._reached(statement, writes)):
             if oid not in self._probed and oid not in self._unobserved:
                 self._probe(oid, self._tables[oid], clock)
@@ -124,6 +134,12 @@ class Instruments(ABC, Generic[T]):
 
     def undone(self, since: int, clock: int) -> None:
         """Put back the probes that a rollback to a savepoint of the moment `since` has taken away."""
+        dropped = next((dropped for dropped in self._dropped if dropped.clock > since), None)
+        if dropped is not None:
+            # What was taken off meanwhile is there again.
+            self._probed, self._functions_since = dict(dropped.probed), dropped.functions_since
+            self._dropped = [dropped for dropped in self._dropped if dropped.clock <= since]
+            self.forget_catalog()
         if self._functions_since is not None and self._functions_since > since:
             self._functions_since = None
         lost = {oid: table for oid, (table, made) in self._probed.items() if made > since}
@@ -131,9 +147,10 @@ class Instruments(ABC, Generic[T]):
             return
         # What was dropped or renamed meanwhile has come back, too.
         self.forget_catalog()
-        for oid, table in lost.items():
+        for oid in lost:
             del self._probed[oid]
-            self._probe(oid, table, clock)
+        for oid, table in lost.items():
+            self._probe(oid, self._tables.get(oid, table), clock)
 
     @abstractmethod
     def read(self) -> list[Observed]:
@@ -146,9 +163,10 @@ class Instruments(ABC, Generic[T]):
             CellError: another session holds a table for too long.
         """
         if self._functions_since is not None:
-            self._drop()
+            # Nothing is rolled back to a moment before this one: the cell is over.
+            self._drop(0)
 
-    def _drop(self) -> None:
+    def _drop(self, clock: int) -> None:
         try:
             self._execute_guarded(self._drop_sql() + ";")
         except errors.LockNotAvailable:
@@ -157,16 +175,17 @@ class Instruments(ABC, Generic[T]):
                 f"Another session held {tables} for more than {LOCK_TIMEOUT}, so that the probes of {self.magic} could "
                 f"not be taken off before COMMIT: nothing of the cell was kept. Run it again when that session is done."
             ) from None
+        self._dropped.append(_Dropped(clock, dict(self._probed), self._functions_since))
         self._probed.clear()
         self._functions_since = None
 
-    def _renew_changed(self) -> None:
+    def _renew_changed(self, clock: int) -> None:
         """Take all probes off if the cell changed the triggers of a table that has some."""
         tables = self._tables
         if all(tables.get(oid, table) == table for oid, (table, _) in self._probed.items()):
             return
         try:
-            self._drop()
+            self._drop(clock)
         except psycopg.Error:
             for oid, (table, _) in self._probed.items():
                 self._unobserved[oid] = (
@@ -178,7 +197,7 @@ class Instruments(ABC, Generic[T]):
         if reason is None:
             functions = "" if self._functions_since else self._functions_sql()
             try:
-                self._execute_guarded(f"{functions} {self._create_sql(table)}")
+                self._execute_guarded(f"{functions} {self._create_sql(oid, table)}")
             except psycopg.Error as error:
                 reason = error.diag.message_primary or str(error)
             else:
@@ -212,7 +231,7 @@ class Instruments(ABC, Generic[T]):
         """Return the statements that make what the instruments of all tables share."""
 
     @abstractmethod
-    def _create_sql(self, table: T) -> str:
+    def _create_sql(self, oid: int, table: T) -> str:
         """Return the statements that put the instruments on a table."""
 
     @abstractmethod
@@ -261,7 +280,7 @@ class Probing(Instruments[ProbedTable]):
     def _functions_sql(self) -> str:
         return create_functions()
 
-    def _create_sql(self, table: ProbedTable) -> str:
+    def _create_sql(self, oid: int, table: ProbedTable) -> str:
         return create_probes(table)
 
     def _drop_sql(self) -> str:

@@ -148,8 +148,7 @@ class Tracing(Instruments[TracedTable]):
     def _functions_sql(self) -> str:
         return f"{create_functions()} {begin_step()};"
 
-    def _create_sql(self, table: TracedTable) -> str:
-        oid = next(oid for oid, known in self._tables.items() if known is table or known == table)
+    def _create_sql(self, oid: int, table: TracedTable) -> str:
         numbers = [
             self.timeline.add(table.name, self._live[oid, trigger.name], trigger)
             for trigger in table.triggers

@@ -47,14 +47,20 @@ def make_row(model: Model, using: str, depth: int = 0) -> models.Model:
     Raises:
         Exception: a field, a constraint, or somebody else's trigger does not accept what was made up.
     """
+    instance = made_up(model, using, depth)
+    with ignore():
+        instance.save(force_insert=True, using=using)
+    return instance
+
+
+def made_up(model: Model, using: str, depth: int = 0) -> models.Model:
+    """Return an object with made-up values, which is not saved; rows that it has to refer to are."""
     instance = model()
     for field in model._meta.concrete_fields:
         if not isinstance(field, models.AutoField) and not field.generated and field.model is not None:
             value = _value(field, using, depth)
             if value is not None:
                 setattr(instance, field.attname, value)
-    with ignore():
-        instance.save(force_insert=True, using=using)
     return instance
 
 
@@ -68,8 +74,11 @@ def _value(field: Any, using: str, depth: int) -> Any:
         if row is None and depth < _DEEPEST:
             row = make_row(target, using, depth + 1)
         return None if row is None else getattr(row, field.target_field.attname)
-    if field.flatchoices:
-        return field.flatchoices[0][0]
+    return field.flatchoices[0][0] if field.flatchoices else example_of(field)
+
+
+def example_of(field: Any) -> Any:
+    """Return an example of a field's type, one of its own if it is unique; None where none is known."""
     for kind, value in _VALUES:
         if isinstance(field, kind):
             return value() if callable(value) else value

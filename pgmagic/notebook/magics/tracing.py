@@ -1,12 +1,13 @@
-"""`%%pgsql` and `%%pgtrace`: what the database did, and why."""
+"""`%%pgsql`, `%%pgtrace` and `%pgbypass`: what the database did, and why."""
 
 from __future__ import annotations
 
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.core.magic import Magics, cell_magic, magics_class
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from pgmagic.frames.base import ResultFrame
+from pgmagic.notebook.bypasses import try_rule
 from pgmagic.notebook.magics.plumbing import in_one_line, keep, parsed
 from pgmagic.notebook.sql import run_sql
 from pgmagic.notebook.tracing import trace_cell
@@ -47,3 +48,16 @@ class TracingMagics(Magics):
         """
         arguments = parsed(self.pgtrace, line)
         return keep(self.kernel, arguments.output, trace_cell(self.kernel, cell))
+
+    @magic_arguments()
+    @argument("uri", metavar="URI", help="app_label.Model:trigger_name")
+    @_output
+    @line_magic
+    @in_one_line
+    def pgbypass(self, line: str) -> ResultFrame:
+        """Try every way around a rule, each in a savepoint, and show which of them it held against.
+
+        What gets through names what it takes: a privilege, the table's owner, a superuser. Nothing is kept.
+        """
+        arguments = parsed(self.pgbypass, line)
+        return keep(self.kernel, arguments.output, try_rule(arguments.uri))

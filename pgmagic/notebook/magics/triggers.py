@@ -6,14 +6,17 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from django.db import DEFAULT_DB_ALIAS
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
+from IPython.display import display
 
 from pgmagic.notebook import triggers
 from pgmagic.notebook.magics.arguments import database_alias
 from pgmagic.notebook.magics.plumbing import in_one_line, keep, parsed
 from pgmagic.notebook.magics.subcommands import SubCommand, sub_commands
+from pgmagic.notebook.transitions import try_field
 
 _OUTPUT = argument("-o", "--output", metavar="NAME", help="store the result under this name")
 _DATABASE = argument(
@@ -36,6 +39,12 @@ def _list(_shell: InteractiveShell, arguments: Namespace) -> Any:
 
 def _show_sql(_shell: InteractiveShell, arguments: Namespace) -> Any:
     return triggers.sql_of(arguments.uri)
+
+
+def _try_transitions(_shell: InteractiveShell, arguments: Namespace) -> Any:
+    frame, diagram = try_field(arguments.field, arguments.database or DEFAULT_DB_ALIAS)
+    display(diagram.bundle(), raw=True)
+    return frame
 
 
 COMMANDS = {
@@ -61,6 +70,11 @@ COMMANDS = {
     "enable": _about_uris(triggers.enable, "let declared triggers fire"),
     "disable": _about_uris(
         triggers.disable, "keep declared triggers installed, but let them fire for nobody"
+    ),
+    "fsm": SubCommand(
+        _try_transitions,
+        "the states of a field as a diagram and a matrix: every pair is tried, and nothing kept",
+        (argument("field", metavar="MODEL.FIELD", help="such as Post.status"), _DATABASE, _OUTPUT),
     ),
     "prune": _about_uris(triggers.prune, "drop what pgmagic installed here and nothing declares any more"),
 }
