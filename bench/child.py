@@ -51,10 +51,16 @@ def case(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def configure(*apps: str, **settings: Any) -> None:
     """Configure Django for this side's database; `apps` are named as upstream names them."""
+    configure_apps(
+        *(app if SIDE == "upstream" else f"pgmagic.{app}" for app in apps if SIDE != "plain"), **settings
+    )
+
+
+def configure_apps(*apps: str, **settings: Any) -> None:
+    """Configure Django for this side's database, with these apps beside Django's own."""
     from django.conf import settings as django_settings
 
     database = json.loads(os.environ["BENCH_DATABASE"])
-    own = [app if SIDE == "upstream" else f"pgmagic.{app}" for app in apps if SIDE != "plain"]
     django_settings.configure(
         DATABASES={
             "default": {
@@ -67,7 +73,7 @@ def configure(*apps: str, **settings: Any) -> None:
             }
         },
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-        INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", *own],
+        INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", *apps],
         USE_TZ=True,
         **settings,
     )

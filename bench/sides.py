@@ -130,16 +130,21 @@ class Arena:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def side(self, name: str) -> Side:
-        """Start a side: `upstream` has the upstream packages, every other name pgmagic's environment."""
-        python = upstream_python() if name == "upstream" else Path(sys.executable)
+    def side(self, name: str, **variables: str) -> Side:
+        """Start a side: `upstream` and `simple` have the upstream packages, every other name pgmagic's environment.
+
+        variables: more environment variables for it.
+        """
+        is_other = name in ("upstream", "simple")
+        python = upstream_python() if is_other else Path(sys.executable)
         database = self._stack.enter_context(self._database(name))
         environment = {
             **os.environ,
+            **variables,
             "BENCH_SIDE": name,
             "BENCH_DATABASE": json.dumps(database),
             "PYTHONPATH": os.pathsep.join(
-                [str(HERE), str(HERE.parent)] if name != "upstream" else [str(HERE)]
+                [str(HERE)] if is_other else [str(HERE), str(HERE.parent)]
             ),
         }
         process = subprocess.Popen(

@@ -100,7 +100,7 @@ class _Insert:
     def _of_pairs(self, condition: Fragment) -> Fragment:
         new_values, position = identifier(NEW_VALUES), identifier(POSITION)
         one = compose(_first(OLD_VALUES), " AS old, ", _first(NEW_VALUES), " AS new")
-        is_one = compose("(SELECT count(*) FROM (SELECT FROM ", new_values, " LIMIT 2) AS few) = 1")
+        several = compose("EXISTS (SELECT FROM ", new_values, " OFFSET 1)")
         pairs = compose(
             numbered(OLD_VALUES), " AS old\n  FULL JOIN ", numbered(NEW_VALUES), " AS new ON old.", position, " = new.",
             position,
@@ -109,9 +109,9 @@ class _Insert:
         where = compose("coalesce(", condition, ", FALSE)")
         in_order = compose("\nORDER BY new.", position)
         return compose(
-            self._select(one, compose(condition, "\n  AND ", is_one)),
+            self._select(one, compose(condition, "\n  AND NOT ", several)),
             "\nIF FOUND THEN RETURN NULL; END IF;\n",
-            "IF NOT EXISTS (SELECT FROM ", new_values, " OFFSET 1) THEN RETURN NULL; END IF;\n",
+            "IF NOT ", several, " THEN RETURN NULL; END IF;\n",
             # Hashing keeps the order as long as it fits into memory; it matters where a row is there several times.
             "IF ", _HAS_ACTIONS, " THEN\n",
             self._select(pairs, where, in_order),

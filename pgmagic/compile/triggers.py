@@ -147,7 +147,10 @@ def _with_frame(trigger: Trigger, model: Model, body: str) -> str:
 
 
 def _checks_in_body(trigger: Trigger) -> bool:
-    return trigger.timing == Deferred or trigger.when == InsteadOf
+    # Postgres reads a WHEN clause from its stored text at each statement. A trigger for rows is worth that; to one that
+    # fires once, for a statement that changes one row, it is as much as everything else together.
+    records_statements = isinstance(trigger, EventTrigger) and trigger.level == Statement
+    return trigger.timing == Deferred or trigger.when == InsteadOf or records_statements
 
 
 def _not_ignored(trigger: Trigger, model: Model) -> Fragment:
