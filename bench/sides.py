@@ -143,9 +143,7 @@ class Arena:
             **variables,
             "BENCH_SIDE": name,
             "BENCH_DATABASE": json.dumps(database),
-            "PYTHONPATH": os.pathsep.join(
-                [str(HERE)] if is_other else [str(HERE), str(HERE.parent)]
-            ),
+            "PYTHONPATH": os.pathsep.join([str(HERE)] if is_other else [str(HERE), str(HERE.parent)]),
         }
         process = subprocess.Popen(
             [str(python), str(HERE / self.script)],
