@@ -9,6 +9,7 @@ from django.db import models
 
 from pgmagic.compile import bodies, predicate, transitions, triggers
 from pgmagic.compile.desired import DesiredTrigger
+from pgmagic.compile.remembering import remembered
 from pgmagic.compile.sql import render
 from pgmagic.compile.triggers import Body, Target
 from pgmagic.declare.composer import Composer
@@ -30,7 +31,8 @@ class DeclarationCompiler:
 
     def trigger(self, trigger: Trigger, model: Model) -> DesiredTrigger:
         """Return the function and the triggers that stand for a declaration."""
-        return triggers.compile_trigger(trigger, model, self._target_of(model))
+        target = self._target_of(model)
+        return remembered(trigger, model, target, lambda: triggers.compile_trigger(trigger, model, target))
 
     def body(self, trigger: Trigger, model: Model) -> Body:
         """Return the body of a ready-made trigger."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 
@@ -24,7 +25,7 @@ class DesiredFunction:
     # The text between the quotes; the arguments are those of every trigger function: none.
     body: str
 
-    @property
+    @cached_property
     def declared(self) -> str:
         """The digest of the declaration."""
         return digest(self.create)
@@ -42,7 +43,7 @@ class DesiredPgTrigger:
     # For which rows or statements it is, as it was declared; empty: for all.
     condition: str = ""
 
-    @property
+    @cached_property
     def declared(self) -> str:
         """The digest of the declaration."""
         return digest(self.create)
@@ -95,7 +96,7 @@ class DesiredTable:
     # The schema in which it is looked for; without one it is found along the search_path.
     schema: str | None = None
 
-    @property
+    @cached_property
     def declared(self) -> str:
         """The digest of the declaration."""
         return digest(self.state)
@@ -109,7 +110,7 @@ class DesiredRoutine:
     create: str
     drop: str
 
-    @property
+    @cached_property
     def declared(self) -> str:
         """The digest of the declaration."""
         return digest(self.create)

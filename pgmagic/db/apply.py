@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 import psycopg.errors
@@ -144,10 +146,10 @@ def _execute_batch(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> di
 
     The server's clock is read behind each step's statements: 200 triggers one by one take eight times as long.
     """
-    pieces = [(step, list(step.sql)) for step in steps] + [
+    pieces = [(step, list(step.sql)) for step in _functions_first(steps)] + [
         (step, list(step.deferred)) for step in steps if step.deferred
     ]
-    clock = "SELECT extract(epoch FROM clock_timestamp())::float8;"
+    clock = "SELECT clock_timestamp();"
     script = "\n".join([clock, *("\n".join([*statements, clock]) for _, statements in pieces)])
     raw: Any = connection.connection
     with connection.wrap_database_errors, raw.cursor() as cursor:
@@ -155,11 +157,26 @@ def _execute_batch(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> di
         instants = list(_rows_of_all_results(cursor))
     elapsed: dict[int, float] = {}
     for (step, _), start, end in zip(pieces, instants, instants[1:], strict=False):
-        elapsed[id(step)] = elapsed.get(id(step), 0.0) + (end - start) * 1000
+        elapsed[id(step)] = elapsed.get(id(step), 0.0) + (end - start) / timedelta(milliseconds=1)
     return elapsed
 
 
-def _rows_of_all_results(cursor: Any) -> Iterator[float]:
+def _functions_first(steps: Sequence[Step]) -> Iterator[Step]:
+    """Put the functions of triggers that are made one behind the other before these triggers.
+
+    Each CREATE FUNCTION behind a CREATE TRIGGER lets the server look up anew what it knows of the table: with 200
+    triggers a third of its time.
+    """
+    for making, run in groupby(steps, _makes_function_or_trigger):
+        found = list(run)
+        yield from sorted(found, key=lambda step: step.kind != "function") if making else found
+
+
+def _makes_function_or_trigger(step: Step) -> bool:
+    return step.kind in ("function", "trigger") and step.action in ("create", "replace")
+
+
+def _rows_of_all_results(cursor: Any) -> Iterator[datetime]:
     more = True
     while more:
         if cursor.description:
@@ -259,33 +276,41 @@ _REMEMBER = (
     "state = EXCLUDED.state"
 )
 
-# Names resolve by the session's search_path; definitions are read under an empty one, as in the catalog query.
+# Names resolve by the session's search_path; definitions are read under an empty one, as in the catalog query. The path
+# changes once and not with each mark, since every query of the block would be planned anew.
 _MARK = """
 DECLARE
-  marking record;
   path text := current_setting('search_path');
-  place text;
-  relation regclass;
-  function regprocedure;
-  note json;
+  wanted jsonb := {markings};
+  relations regclass[];
+  functions regprocedure[];
+  comments text;
+  found int;
 BEGIN
-  FOR marking IN SELECT * FROM jsonb_to_recordset({markings}::jsonb)
-      AS m(name text, "table" text, schema text, uri text, declared text, with_model boolean) LOOP
-    place := coalesce(quote_ident(marking.schema) || '.', '');
-    relation := to_regclass(place || quote_ident(marking."table"));
-    function := to_regprocedure(place || quote_ident(marking.name) || '()');
-    PERFORM set_config('search_path', '', true);
-    IF marking."table" IS NULL THEN
-      SELECT json_build_object('pgmagic', marking.uri, 'declared', marking.declared, 'stored', {stored_function},
-                               'with_model', marking.with_model)
-        INTO STRICT note FROM pg_proc AS p WHERE p.oid = function;
-      EXECUTE format('COMMENT ON FUNCTION %s IS %L', function, note);
-    ELSE
-      SELECT json_build_object('pgmagic', marking.uri, 'declared', marking.declared, 'stored', {stored_trigger},
-                               'with_model', marking.with_model)
-        INTO STRICT note FROM pg_trigger AS t WHERE t.tgname = marking.name AND t.tgrelid = relation;
-      EXECUTE format('COMMENT ON TRIGGER %I ON %s IS %L', marking.name, relation, note);
-    END IF;
-    PERFORM set_config('search_path', path, true);
-  END LOOP;
+  SELECT array_agg(to_regclass(m.place || quote_ident(m."table")) ORDER BY m.number),
+         array_agg(to_regprocedure(m.place || quote_ident(m.name) || '()') ORDER BY m.number)
+    INTO relations, functions
+    FROM (SELECT number, w->>'name' AS name, w->>'table' AS "table",
+                 coalesce(quote_ident(w->>'schema') || '.', '') AS place
+          FROM jsonb_array_elements(wanted) WITH ORDINALITY AS w(w, number)) AS m;
+  PERFORM set_config('search_path', '', true);
+  -- All in one text: executed one by one, they would take twice the time.
+  SELECT string_agg(CASE WHEN w->>'table' IS NULL
+      THEN 'COMMENT ON FUNCTION ' || p.oid::regprocedure || ' IS ' || quote_literal(json_build_object(
+        'pgmagic', w->>'uri', 'declared', w->>'declared', 'stored', {stored_function},
+        'with_model', w->'with_model')::text)
+      ELSE 'COMMENT ON TRIGGER ' || quote_ident(t.tgname) || ' ON ' || t.tgrelid::regclass || ' IS '
+        || quote_literal(json_build_object(
+        'pgmagic', w->>'uri', 'declared', w->>'declared', 'stored', {stored_trigger},
+        'with_model', w->'with_model')::text) END, '; '),
+      count(t.oid) + count(p.oid)
+    INTO comments, found
+    FROM ROWS FROM (jsonb_array_elements(wanted), unnest(relations), unnest(functions)) AS m(w, relation, function)
+    LEFT JOIN pg_trigger AS t ON t.tgrelid = m.relation AND t.tgname = m.w->>'name' AND NOT t.tgisinternal
+    LEFT JOIN pg_proc AS p ON p.oid = m.function AND m.w->>'table' IS NULL;
+  IF found <> jsonb_array_length(wanted) THEN
+    RAISE no_data_found USING MESSAGE = 'what was just installed is not there any more';
+  END IF;
+  EXECUTE comments;
+  PERFORM set_config('search_path', path, true);
 END"""

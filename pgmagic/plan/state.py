@@ -47,7 +47,7 @@ class InstalledFunction:
     stored: str
     definition: str = ""
 
-    @property
+    @cached_property
     def mark(self) -> Mark | None:
         """The mark that pgmagic left on it."""
         return Mark.from_comment(self.comment)
@@ -78,7 +78,7 @@ class InstalledTrigger:
     function: InstalledFunction
     apart: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def mark(self) -> Mark | None:
         """The mark that pgmagic left on the trigger."""
         return Mark.from_comment(self.comment)

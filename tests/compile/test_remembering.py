@@ -1,0 +1,155 @@
+"""What was compiled is compiled again exactly when something that it was made from has changed."""
+
+from __future__ import annotations
+
+import gc
+from weakref import ref
+
+import pytest
+from django.db import models
+from django.test import override_settings
+from django.test.utils import isolate_apps
+
+from pgmagic import pgtrigger
+from pgmagic.compile import triggers
+from pgmagic.compile.compiler import DeclarationCompiler
+from pgmagic.compile.triggers import Target
+
+compiler = DeclarationCompiler()
+
+
+@pytest.fixture
+def compilations(monkeypatch):
+    """The triggers that were really compiled."""
+    found = []
+    original = triggers.compile_trigger
+
+    def compile_trigger(trigger, *rest):
+        found.append(trigger)
+        return original(trigger, *rest)
+
+    monkeypatch.setattr(triggers, "compile_trigger", compile_trigger)
+    return found
+
+
+@pytest.fixture
+def model():
+    with isolate_apps("tests"):
+
+        class Post(models.Model):
+            title = models.TextField()
+            n = models.IntegerField()
+
+            class Meta:
+                app_label = "tests"
+
+        yield Post
+
+
+def fixed(**changes):
+    return pgtrigger.ReadOnly(name="fixed", **({"fields": ["title"]} | changes))
+
+
+def test_same_declaration_is_compiled_once(model, compilations):
+    trigger = fixed()
+    first = compiler.trigger(trigger, model)
+    assert compiler.trigger(trigger, model) is first
+    assert DeclarationCompiler().trigger(trigger, model) is first
+    assert compilations == [trigger]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda trigger, _: trigger.fields.append("n"),
+        lambda trigger, _: setattr(trigger, "name", "other"),
+        lambda trigger, _: setattr(trigger, "fields", ["n"]),
+        lambda _, model: setattr(model._meta.get_field("title"), "column", "heading"),
+        lambda _, model: setattr(model._meta, "db_table", "elsewhere"),
+        lambda _, model: models.IntegerField(default=0).contribute_to_class(model, "more"),
+    ],
+    ids=["list", "name", "attribute", "column", "table", "field"],
+)
+def test_change_in_place_is_noticed(model, compilations, change):
+    trigger = fixed()
+    before = compiler.trigger(trigger, model)
+    change(trigger, model)
+    assert compiler.trigger(trigger, model) is not before
+    assert len(compilations) == 2
+    if "more" not in [field.name for field in model._meta.fields]:
+        assert compiler.trigger(trigger, model) != before
+
+
+def test_value_that_only_equals_the_former_is_another(model, compilations):
+    trigger = pgtrigger.SoftDelete(name="soft", field="n", value=1)
+    compiler.trigger(trigger, model)
+    trigger.value = True
+    compiler.trigger(trigger, model)
+    assert len(compilations) == 2
+
+
+def test_condition_that_is_added_to_is_noticed(model):
+    trigger = pgtrigger.Protect(name="t", operation=pgtrigger.Update, condition=pgtrigger.Q(new__n=1))
+    before = compiler.trigger(trigger, model)
+    trigger.condition.children.append(("new__title", "a"))
+    assert compiler.trigger(trigger, model).condition != before.condition
+
+
+def test_target_and_time_zone_are_part_of_it(model, compilations):
+    trigger = fixed()
+    found = {compiler.trigger(trigger, model).install_sql}
+    found.add(DeclarationCompiler(Target("a")).trigger(trigger, model).install_sql)
+    with override_settings(TIME_ZONE="Europe/Vienna"):
+        found.add(compiler.trigger(trigger, model).install_sql)
+    assert len(compilations) == 3
+    assert len(found) == 2
+
+
+def test_class_of_the_user_s_is_compiled_each_time(model, compilations):
+    words = ["a", "b"]
+
+    class Own(pgtrigger.Trigger):
+        when, operation = pgtrigger.Before, pgtrigger.Insert
+
+        def get_func(self, model):
+            return f"RAISE '{words[0]}';"
+
+    trigger = Own(name="own")
+    compiler.trigger(trigger, model)
+    words.pop(0)
+    assert "RAISE 'b'" in compiler.trigger(trigger, model).function.body
+    assert len(compilations) == 2
+
+
+def test_one_trigger_on_two_models(model, compilations):
+    with isolate_apps("tests"):
+
+        class Other(models.Model):
+            title = models.TextField()
+
+            class Meta:
+                app_label = "tests"
+
+    trigger = fixed()
+    for _ in range(2):
+        assert compiler.trigger(trigger, model).table == "tests_post"
+        assert compiler.trigger(trigger, Other).table == "tests_other"
+    assert len(compilations) == 2
+
+
+def test_nothing_is_kept_alive():
+    with isolate_apps("tests"):
+
+        class Post(models.Model):
+            title = models.TextField()
+
+            class Meta:
+                app_label = "tests"
+
+        trigger = fixed()
+        Post.kept = trigger
+        compiler.trigger(trigger, Post)
+        gone = ref(Post), ref(trigger)
+    del Post, trigger
+    gc.collect()
+    assert [found() for found in gone] == [None, None]
