@@ -1,4 +1,4 @@
-"""History as DataFrames: `pgmagic.history(...)`, `diff(...)`, `as_of(...)` and `timeline(...)`.
+"""History as DataFrames: `pgmagic.history(...)`, `diff(...)`, `as_of(...)`, `timeline(...)` and `undo_plan(...)`.
 
 This is where `db/`, which reads events, and `frames/`, which knows nothing of a database, meet.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 from django.apps import apps
@@ -16,11 +17,13 @@ from django.utils import timezone
 from pgmagic.db.columns import instant
 from pgmagic.db.events import read_events
 from pgmagic.db.row_states import ObjectStates, label_roles, read_states
+from pgmagic.db.undo import Plan, Step, apply_plan, make_plan
 from pgmagic.errors import HistoryError
 from pgmagic.frames.as_of import AsOfFrame, as_of_frame, with_related
 from pgmagic.frames.diff import DiffFrame, diff_frame
 from pgmagic.frames.history import HistoryFrame, history_frame
 from pgmagic.frames.timeline import TimelineFrame, timeline_frame
+from pgmagic.frames.undo import Status, UndoFrame, UndoRow, undo_frame
 
 Model = type[models.Model]
 
@@ -167,6 +170,57 @@ def _beside(frame: AsOfFrame, model: Model, path: str, when: datetime, using: st
     if list(found.index.names) != [key]:
         found = found.reset_index().set_index(key)
     return with_related(frame, path, found)
+
+
+def undo_plan(context: Any, *, using: str | None = None) -> UndoFrame:
+    """Return what would undo all that was done in a context, row by row; nothing is changed until `.apply()`.
+
+    context: the value of a `with pghistory.context(...)` block, a `Context`, or its id. Each row becomes again what it
+    was before the context's first event of it; foreign keys decide on the order. The columns are those of `UndoFrame`:
+    `model`, `object`, `action`, `changes`, `status`, `conflict`.
+
+    Raises:
+        HistoryError: it is no context, it is still open, or no event was recorded in it.
+    """
+    return _undo_frame(make_plan(context, using))
+
+
+def _undo_frame(plan: Plan, done: tuple[Step, ...] | None = None) -> UndoFrame:
+    did = None if done is None else {step.identity for step in done}
+    rows = [
+        UndoRow(
+            model=step.model._meta.label,
+            object=", ".join(map(str, step.key)),
+            action=step.action,
+            status=_status(step, did),
+            now=step.now,
+            then=step.then,
+            conflict=step.conflict,
+        )
+        for step in plan.steps
+    ]
+    notes = []
+    if plan.conflicts and done is None:
+        notes.append(
+            f"{len(plan.conflicts):,} of {len(plan.steps):,} rows have a conflict. apply() does nothing while there is "
+            f"one; apply(skip_conflicts=True) leaves them alone."
+        )
+    return undo_frame(
+        rows,
+        applying=None if done is not None else partial(_applied, plan),
+        caption=f"Undo of context {plan.context_id}",
+        notes=notes,
+    )
+
+
+def _applied(plan: Plan, *, skip_conflicts: bool) -> UndoFrame:
+    return _undo_frame(plan, apply_plan(plan, skip_conflicts=skip_conflicts))
+
+
+def _status(step: Step, did: set[Any] | None) -> Status:
+    if did is None:
+        return "planned" if step.conflict is None else "conflict"
+    return "done" if step.identity in did else "skipped"
 
 
 def timeline(

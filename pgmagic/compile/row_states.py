@@ -39,16 +39,24 @@ def labels_apart(event_model: EventModel) -> list[str]:
     recorded = changes_of(event_model)
     if not recorded:
         return []
-    apart = [tracker for tracker in event_model.pgh_trackers if tracker not in recorded]
+    apart = labels_by_hand(event_model)
     if records_new_updates(event_model):
-        apart += [tracker for tracker in recorded if tracker.row == Old and _kinds(tracker) == {"UPDATE"}]
-    return _labels(apart)
+        apart += _labels(
+            tracker for tracker in recorded if tracker.row == Old and kinds_of(tracker) == {"UPDATE"}
+        )
+    return apart
+
+
+def labels_by_hand(event_model: EventModel) -> list[str]:
+    """Return the labels of events that no change causes."""
+    recorded = changes_of(event_model)
+    return _labels(tracker for tracker in event_model.pgh_trackers if tracker not in recorded)
 
 
 def records_new_updates(event_model: EventModel) -> bool:
     """Return whether every update becomes an event with the NEW row."""
     return any(
-        tracker.row == New and "UPDATE" in _kinds(tracker) and not _is_conditional(tracker)
+        tracker.row == New and "UPDATE" in kinds_of(tracker) and not _is_conditional(tracker)
         for tracker in changes_of(event_model)
     )
 
@@ -58,7 +66,7 @@ def end_labels(event_model: EventModel) -> list[str]:
     return _labels(
         tracker
         for tracker in changes_of(event_model)
-        if tracker.row == Old and _kinds(tracker) <= {"DELETE", "TRUNCATE"}
+        if tracker.row == Old and kinds_of(tracker) <= {"DELETE", "TRUNCATE"}
     )
 
 
@@ -77,14 +85,14 @@ def new_update_labels(event_model: EventModel) -> list[str]:
     return _labels(
         tracker
         for tracker in changes_of(event_model)
-        if tracker.row == New and "INSERT" not in _kinds(tracker)
+        if tracker.row == New and "INSERT" not in kinds_of(tracker)
     )
 
 
 def records_inserts(event_model: EventModel) -> bool:
     """Return whether every new row becomes an event: then a row without one was there before tracking began."""
     return any(
-        "INSERT" in _kinds(tracker) and not _is_conditional(tracker) for tracker in changes_of(event_model)
+        "INSERT" in kinds_of(tracker) and not _is_conditional(tracker) for tracker in changes_of(event_model)
     )
 
 
@@ -92,7 +100,7 @@ def _is_conditional(tracker: RowEvent) -> bool:
     return isinstance(tracker.condition, Condition | models.Q)
 
 
-def _kinds(tracker: RowEvent) -> set[str]:
+def kinds_of(tracker: RowEvent) -> set[str]:
     """Return the names of the operations that a tracker records."""
     return {single.name for single in tracker.operation or ()}
 

@@ -21,6 +21,7 @@ from pgmagic.frames.triggers import (
     difference_frame,
     trigger_frame,
 )
+from pgmagic.frames.undo import UndoFrame, UndoRow, undo_frame
 
 __all__ = [
     "EVENT_KINDS",
@@ -51,6 +52,8 @@ __all__ = [
     "TraceRow",
     "TriggerFrame",
     "TriggerRow",
+    "UndoFrame",
+    "UndoRow",
     "Verdict",
     "WideDiffFrame",
     "as_of_frame",
@@ -65,6 +68,7 @@ __all__ = [
     "timeline_frame",
     "trace_frame",
     "trigger_frame",
+    "undo_frame",
     "wide_diff_frame",
     "with_related",
 ]

@@ -35,11 +35,17 @@ WORDS: Mapping[str, tuple[str, Tone]] = MappingProxyType(
         "replace": ("↻", "info"),
         "drop": ("\N{MINUS SIGN}", "warn"),
         "unchanged": ("=", "quiet"),
+        # actions that undo
+        "delete": ("\N{MINUS SIGN}", "warn"),
+        "change back": ("↶", "info"),
+        "restore": ("+", "info"),
+        "nothing": ("=", "quiet"),
         # what became of them
         "done": ("✓", "good"),
         "failed": ("✗", "bad"),
         "skipped": ("»", "quiet"),
         "planned": ("○", "info"),
+        "conflict": ("✗", "bad"),
         # states of installed triggers
         "INSTALLED": ("✓", "good"),
         "OUTDATED": ("≠", "warn"),

@@ -23,6 +23,8 @@ from pgmagic.frames import (
     TraceRow,
     TriggerFrame,
     TriggerRow,
+    UndoFrame,
+    UndoRow,
     WideDiffFrame,
     command_frame,
     diff_frame,
@@ -34,6 +36,7 @@ from pgmagic.frames import (
     timeline_frame,
     trace_frame,
     trigger_frame,
+    undo_frame,
     wide_diff_frame,
 )
 from pgmagic.frames.bypasses import BypassFrame, BypassRow, bypass_frame
@@ -120,6 +123,11 @@ FRAMES = {
     "history, full": (history_frame(EVENT, {}), HistoryFrame),
     "diff, empty": (diff_frame(history_frame({}, {})), DiffFrame),
     "diff, no field": (diff_frame(history_frame(EVENT, {})), DiffFrame),
+    "undo, empty": (undo_frame([]), UndoFrame),
+    "undo, full": (
+        undo_frame([UndoRow(model="app.Post", object="1", action="delete", status="planned")]),
+        UndoFrame,
+    ),
     "timeline, empty": (timeline_frame(history_frame({}, {})), TimelineFrame),
     "timeline, full": (timeline_frame(history_frame(EVENT, {})), TimelineFrame),
     "wide diff, empty": (wide_diff_frame(history_frame({}, {})), WideDiffFrame),

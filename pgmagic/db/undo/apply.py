@@ -1,0 +1,73 @@
+"""Carrying out the plan that undoes a context."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+from django.db import connections, transaction
+
+from pgmagic.compile.sql import render
+from pgmagic.compile.undoing import change_sql, delete_sql, lock_sql, restore_sql
+from pgmagic.db.runtime.context import context
+from pgmagic.db.undo.plan import Plan, Step, make_plan
+from pgmagic.errors import HistoryError
+
+_STATEMENTS = {"delete": delete_sql, "change back": change_sql, "restore": restore_sql}
+
+
+def apply_plan(plan: Plan, *, skip_conflicts: bool = False) -> tuple[Step, ...]:
+    """Carry out a plan in one transaction, in its order, and return the steps that were done.
+
+    The rows are locked, and the plan is made once more: it is carried out only if it is still the same. What it does is
+    recorded like any change, in a context whose `undo_of` is the id of the undone one; where a context is open, that
+    is added to it. skip_conflicts: leave the rows alone that something stands against.
+
+    Raises:
+        HistoryError: there are conflicts, or the rows are no longer what they were when the plan was made, or a trigger
+            kept a row from being changed; nothing is done.
+    """
+    if plan.conflicts and not skip_conflicts:
+        first = plan.conflicts[0]
+        raise HistoryError(
+            f"Nothing was undone, because of {_counted(len(plan.conflicts), 'conflict')}: {_named(first)}: "
+            f"{first.conflict}. apply(skip_conflicts=True) leaves such rows alone, and undoes the rest."
+        )
+    with transaction.atomic(using=plan.using), connections[plan.using].cursor() as cursor:
+        _lock(cursor, plan)
+        again = make_plan(plan.context_id, plan.using)
+        if [step.identity for step in again.steps] != [step.identity for step in plan.steps]:
+            raise HistoryError(
+                "Nothing was undone: rows changed since this plan was made. Make it again, and look."
+            )
+        steps = tuple(step for step in plan.steps if step.conflict is None and step.action != "nothing")
+        with context(undo_of=str(plan.context_id)):
+            for (event_model, action), found in groupby(steps, lambda step: (step.event_model, step.action)):
+                _carry_out(cursor, event_model, action, list(found))
+    return steps
+
+
+def _lock(cursor: Any, plan: Plan) -> None:
+    by_model: dict[Any, list[int]] = {}
+    for step in plan.steps:
+        by_model.setdefault(step.event_model, []).append(step.event)
+    # In one order always, so that two of them cannot wait for each other.
+    for event_model in sorted(by_model, key=lambda model: model._meta.label):
+        cursor.execute(render(lock_sql(event_model, by_model[event_model])))
+
+
+def _carry_out(cursor: Any, event_model: Any, action: str, steps: list[Step]) -> None:
+    cursor.execute(render(_STATEMENTS[action](event_model, [step.event for step in steps])))
+    if cursor.rowcount != len(steps):
+        raise HistoryError(
+            f"Nothing was undone: a trigger or a policy kept {len(steps) - cursor.rowcount} of {len(steps)} rows of "
+            f"{steps[0].model._meta.object_name} from this: {action}."
+        )
+
+
+def _named(step: Step) -> str:
+    return f"{step.model._meta.object_name} {', '.join(map(str, step.key))}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
