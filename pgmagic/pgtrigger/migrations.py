@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import models
+from django.db.migrations.operations.base import OperationCategory
 from django.db.migrations.operations.models import DeleteModel, IndexOperation
 from django.db.migrations.state import ProjectState
 
@@ -70,6 +71,7 @@ class AddTrigger(TriggerOperationMixin, IndexOperation):
     trigger: as `makemigrations` writes it, or a declared one such as `pgtrigger.Protect(…)`.
     """
 
+    category = OperationCategory.ADDITION
     option_name = "triggers"
 
     def __init__(self, model_name: str, trigger: Trigger | DeclaredTrigger) -> None:
@@ -134,6 +136,7 @@ class AddTrigger(TriggerOperationMixin, IndexOperation):
 class RemoveTrigger(TriggerOperationMixin, IndexOperation):
     """Drops a trigger, with its function, from a model's table."""
 
+    category = OperationCategory.REMOVAL
     option_name = "triggers"
 
     def __init__(self, model_name: str, name: str) -> None:
