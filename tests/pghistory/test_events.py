@@ -319,3 +319,41 @@ def test_a_filter_on_labels_and_times_reaches_each_table(many: Any) -> None:
     plan = plan_of(Events.objects.filter(pgh_label="insert", pgh_id__lt=5))
     assert "hist_postevent_pkey" in plan
     assert plan.count("pgh_label") == 2
+
+
+def test_proxied_names_change_nothing_else(history: History) -> None:
+    """A proxied field called like a part of other names, and keys inside keys."""
+
+    class Meta:
+        proxy = True
+        app_label = "hist"
+
+    def declare() -> dict[str, Any]:
+        thing = pghistory.track(pghistory.InsertEvent())(model("Thing", title=models.TextField()))
+        fields = {
+            "id": pghistory.ProxyField("pgh_context__id", models.IntegerField(null=True)),
+            "label": pghistory.ProxyField("pgh_context__request__user__name", models.TextField(null=True)),
+            "roles": pghistory.ProxyField("pgh_context__request__roles", models.JSONField(null=True)),
+        }
+        return {
+            "Thing": thing,
+            "Named": type("Named", (Events,), {"__module__": "cell", "Meta": Meta, **fields}),
+        }
+
+    found = history.declare(declare)
+    with pghistory.context(id=7, request={"user": {"name": "Ann"}, "roles": ["a", 1]}):
+        found.Thing.objects.create(title="pgh_label of id")
+    found.Thing.objects.create(title="other")
+    [event] = found.Named.objects.filter(label="Ann", id=7)
+    assert (event.id, event.label, event.roles, event.pgh_label) == (7, "Ann", ["a", 1], "insert")
+    assert event.pgh_data["title"] == "pgh_label of id"
+    assert event.pgh_context_id is not None
+    values = found.Named.objects.order_by("-pgh_id").values_list(
+        "id", "label", "roles", "pgh_label", "pgh_obj_id"
+    )
+    assert list(values) == [
+        (None, None, None, "insert", str(found.Thing.objects.last().pk)),
+        (7, "Ann", ["a", 1], "insert", event.pgh_obj_id),
+    ]
+    assert list(found.Named.objects.filter(label__startswith="A").order_by("label")) == [event]
+    assert found.Named.objects.filter(label__isnull=True).count() == 1

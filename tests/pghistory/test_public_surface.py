@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from inspect import signature
 from io import StringIO
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -13,9 +15,10 @@ from django.test import RequestFactory
 
 from pgmagic import pghistory
 from pgmagic.db.runtime.context import open_context
-from pgmagic.declare.event_fields import DEFAULT, Default
+from pgmagic.declare.event_fields import DEFAULT, UNSET, Default
 from pgmagic.pghistory import models
 from pgmagic.pghistory.middleware import HistoryMiddleware
+from pgmagic.pghistory.models import Events
 from tests.history_support import History, declaring, model
 
 # The names of django-pghistory 3.9.
@@ -29,10 +32,101 @@ OLDER = {
     "AfterInsert", "AfterInsertOrUpdate", "AfterUpdate", "BeforeDelete", "BeforeUpdate", "BeforeUpdateOrDelete",
     "Snapshot",
 }  # fmt: skip
+BEYOND = {"backfill"}
+
+TRACKING = (
+    "fields=None, exclude=None, obj_field=UNSET, context_field=UNSET, context_id_field=UNSET, append_only=UNSET, "
+    "model_name=None, app_label=None, base_model=None, attrs=None, meta=None"
+)
+ROW_EVENT = "label=None, *, condition=UNSET, operation=None, row=None, trigger_name=None, level=None"
+CHANGE = "*, exclude=None, exclude_auto=None"
+# The signatures of django-pghistory 3.9, as `inspect.signature` tells them; `*` and `**` have names of their own.
+# Arguments beyond them may follow, by keyword.
+SIGNATURES = {
+    "AllChange": CHANGE, "AllDontChange": CHANGE, "AnyChange": CHANGE, "AnyDontChange": CHANGE,
+    "Condition": "sql=None",
+    "ContextForeignKey": "*, null=True, related_query_name=DEFAULT, **",
+    "ContextJSONField": "*, null=True, **", "ContextUUIDField": "*, null=True, **",
+    "DeleteEvent": ROW_EVENT, "InsertEvent": ROW_EVENT, "RowEvent": ROW_EVENT, "UpdateEvent": ROW_EVENT,
+    "F": "*, **",
+    "Field": (
+        "*, primary_key=UNSET, unique=UNSET, blank=UNSET, null=UNSET, db_index=UNSET, editable=UNSET, "
+        "unique_for_date=UNSET, unique_for_month=UNSET, unique_for_year=UNSET"
+    ),
+    "ForeignKey": "*, on_delete=UNSET, db_constraint=UNSET, **",
+    "ManualEvent": "label=None", "Tracker": "label=None",
+    "ObjForeignKey": "*, related_name=DEFAULT, related_query_name=DEFAULT, **",
+    "ProxyField": "proxy, field",
+    "Q": "*, _connector=None, _negated=False, **",
+    "RelatedField": "*, related_name=UNSET, related_query_name=UNSET, **",
+    "context": "**",
+    "create_event": "obj, *, label, using='default'",
+    "create_event_model": f"tracked_model, *, {TRACKING}, abstract=True, level=None",
+    "track": f"*, {TRACKING}, level=None",
+    "Tracker.setup": "self, event_model", "Tracker.pghistory_setup": "self, event_model",
+    "RowEvent.add_event_trigger": "self, event_model",
+    # Beyond upstream: the names of older tutorials, and ours.
+    **dict.fromkeys(OLDER, ROW_EVENT),
+    "backfill": "model, *, label='backfill', using=None",
+}  # fmt: skip
+MODEL_SIGNATURES = {
+    # Upstream's `using` is 'default'; ours is the event's own database.
+    "Event.revert": "self, using=None",
+    "Event.pghistory_setup": "",
+    "EventsQuerySet.across": "self, *", "EventsQuerySet.tracks": "self, *", "EventsQuerySet.references": "self, *",
+    "EventsQuerySet.target": "self, *",
+}  # fmt: skip
+
+
+def written(function: Any) -> str:
+    """Return a signature as `SIGNATURES` has it."""
+    parts: list[str] = []
+    for parameter in signature(function).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            parts.append("**")
+            continue
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.KEYWORD_ONLY) and "*" not in parts:
+            parts.append("*")
+        if parameter.kind is not parameter.VAR_POSITIONAL:
+            default = parameter.default
+            words = {UNSET: "UNSET", DEFAULT: "DEFAULT"}
+            told = words.get(default, repr(default)) if default is not parameter.empty else None
+            parts.append(parameter.name if told is None else f"{parameter.name}={told}")
+    return ", ".join(parts)
+
+
+@pytest.mark.parametrize("path", SIGNATURES)
+def test_signatures_are_upstreams(path: str) -> None:
+    assert written(attrgetter(path)(pghistory)).startswith(SIGNATURES[path].removesuffix(", **"))
+
+
+@pytest.mark.parametrize("path", MODEL_SIGNATURES)
+def test_signatures_of_models_are_upstreams(path: str) -> None:
+    assert written(attrgetter(path)(models)) == MODEL_SIGNATURES[path]
+
+
+def test_every_callable_has_a_frozen_signature() -> None:
+    values = {"DEFAULT", "Delete", "Insert", "New", "Old", "Row", "Statement", "Update", "__version__"}
+    assert (UPSTREAM | OLDER | BEYOND) - values == {path for path in SIGNATURES if "." not in path}
+
+
+def test_events_have_upstreams_columns() -> None:
+    assert [(field.name, field.get_internal_type()) for field in Events._meta.fields] == [
+        ("pgh_slug", "TextField"), ("pgh_model", "CharField"), ("pgh_id", "BigIntegerField"),
+        ("pgh_created_at", "DateTimeField"), ("pgh_label", "TextField"), ("pgh_data", "JSONField"),
+        ("pgh_diff", "JSONField"), ("pgh_context_id", "UUIDField"), ("pgh_context", "JSONField"),
+        ("pgh_obj_model", "CharField"), ("pgh_obj_id", "TextField"),
+    ]  # fmt: skip
+    assert [field.name for field in models.Context._meta.fields] == [
+        "id",
+        "created_at",
+        "updated_at",
+        "metadata",
+    ]
 
 
 def test_exports_are_upstreams_and_the_older_names() -> None:
-    assert set(pghistory.__all__) == UPSTREAM | OLDER
+    assert set(pghistory.__all__) == UPSTREAM | OLDER | BEYOND
     assert all(hasattr(pghistory, name) for name in pghistory.__all__)
     assert isinstance(DEFAULT, Default)
     assert (pghistory.Old, pghistory.New) == ("OLD", "NEW")
