@@ -11,6 +11,9 @@ Everything lives in `pg_temp` and in settings of the transaction, so that a roll
 back together with the rows, and `drop_probes` removes every trace. A probe never draws from a sequence: the user's
 `lastval()` would change.
 
+A call of a function is what costs time, so each probe counts rows in its WHEN clause, which costs a tenth of that, and
+of a step's rows beyond the first `FULL_ROWS` only one in `SAMPLED_EVERY` is looked at. The counts stay exact.
+
 Source: https://www.postgresql.org/docs/current/trigger-definition.html ("fired in alphabetical order by trigger name")
 """
 
@@ -21,7 +24,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, join, literal, render, verbatim
+from pgmagic.compile.probe_functions import FULL_ROWS, SAMPLED_EVERY
+from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, render, verbatim
 from pgmagic.declare.names import MAX_NAME_BYTES
 
 Event = Literal["INSERT", "UPDATE", "DELETE"]
@@ -31,13 +35,6 @@ EVENTS: tuple[Event, ...] = ("INSERT", "UPDATE", "DELETE")
 _LOWEST = "\x01"
 ASKED_NAME = f"{_LOWEST}pgmagic_asked"
 _NESTED_NAME = f"{_LOWEST}pgmagic_nested"
-
-# How many rewritten rows of a step are kept with their values; the others are only counted.
-SAMPLED_ROWS = 1000
-# How many of them a step's reading returns for each trigger.
-SHOWN_ROWS = 3
-# Triggers that fire triggers that fire triggers: swallowed rows are looked for down to this depth.
-_DEEPEST = 32
 
 
 @dataclass(frozen=True)
@@ -50,14 +47,18 @@ class BeforeRow:
 
 @dataclass(frozen=True)
 class Slot:
-    """A `seen` probe: its name, its operations, and the triggers between the probe before it and itself.
+    """The `seen` probes between two triggers: one for each operation, and the triggers whose work they see.
 
-    There is one trigger, unless the names left no room for a probe between two of them.
+    There is one such trigger, unless the names left no room for a probe between two of them.
     """
 
-    name: str
-    events: frozenset[Event]
+    names: tuple[tuple[Event, str], ...]
     triggers: tuple[BeforeRow, ...]
+
+    @property
+    def events(self) -> frozenset[Event]:
+        """The operations on which one of its probes fires."""
+        return frozenset(event for event, _ in self.names)
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class ProbedTable:
     schema: str
     name: str
     triggers: tuple[BeforeRow, ...]
+    oid: int = 0
 
     @cached_property
     def events(self) -> frozenset[Event]:
@@ -77,18 +79,36 @@ class ProbedTable:
     def slots(self) -> tuple[Slot, ...]:
         """The `seen` probes in firing order; none where the names leave no room for the first or the last probe."""
         triggers = sorted(self.triggers, key=lambda trigger: trigger.name.encode())
-        if not triggers or triggers[0].name.encode() <= ASKED_NAME.encode():
+        if not triggers or triggers[0].name.encode() <= ASKED_NAME.encode() + b"_u":
             return ()
         slots: list[Slot] = []
         waiting: list[BeforeRow] = []
         for trigger, following in zip(triggers, [*triggers[1:], None], strict=True):
             waiting.append(trigger)
-            name = name_between(trigger.name, following.name if following else None)
-            if name is not None:
-                events = frozenset().union(*(candidate.events for candidate in waiting))
-                slots.append(Slot(name, events if following else self.events, tuple(waiting)))
+            events = frozenset().union(*(candidate.events for candidate in waiting))
+            names = names_between(
+                trigger.name,
+                following.name if following else None,
+                [event for event in EVENTS if event in (events if following else self.events)],
+            )
+            if names:
+                slots.append(Slot(names, tuple(waiting)))
                 waiting = []
         return () if waiting else tuple(slots)
+
+    def stages(self, event: Event) -> tuple[int, ...]:
+        """Return the numbers of the probes that a row of an operation passes, 0 for `asked`, in firing order."""
+        if event not in self.events:
+            return ()
+        return (0, *(number for number, slot in enumerate(self.slots, 1) if event in slot.events))
+
+    def counter(self, event: Event, number: int) -> str:
+        """Return the name of the setting in which a probe counts the rows of statements that pass it."""
+        return f"pgmagic.n{self.oid}{event[0].lower()}{number}"
+
+    def counters(self) -> list[str]:
+        """Return the names of all its counters."""
+        return [self.counter(event, number) for event in EVENTS for number in self.stages(event)]
 
     def suspects(self, event: Event, passed: int) -> tuple[str, ...]:
         """Return the names of the triggers, one if there was room, that come behind the probe that a row passed.
@@ -120,6 +140,17 @@ def name_between(name: str, following: str | None) -> str | None:
     return None
 
 
+def names_between(name: str, following: str | None, events: Sequence[Event]) -> tuple[tuple[Event, str], ...]:
+    """Return a name for each operation, all of which sort behind `name` and before `following`; none without room."""
+    names: list[tuple[Event, str]] = []
+    for event in events:
+        found = name_between(names[-1][1] if names else name, following)
+        if found is None:
+            return ()
+        names.append((event, found))
+    return tuple(names)
+
+
 def _next_character(character: str) -> str:
     code = ord(character) + 1
     # Surrogates are no characters; behind the very last one there is nothing, and its own name sorts nowhere.
@@ -131,20 +162,29 @@ def create_probes(table: ProbedTable) -> str:
 
     They take a SHARE ROW EXCLUSIVE lock, need the TRIGGER privilege, and the functions of `create_functions`.
     """
-    staged = len(table.slots) > 1
     on = identifier(table.schema, table.name)
     statements = [
-        _create(ASKED_NAME, "BEFORE", table.events, on, "pgmagic_asked", literal("staged" if staged else ""))
-    ]
+        _create(
+            f"{ASKED_NAME}_{event[0].lower()}", event, on, _asked_when(table.counter(event, 0)),
+            "pgmagic_asked", [table.counter(event, 0), "staged" if len(table.slots) > 1 else ""],
+        )
+        for event in EVENTS if event in table.events
+    ]  # fmt: skip
     for number, slot in enumerate(table.slots, 1):
         last = "last" if slot is table.slots[-1] else ""
-        arguments = compose(literal(str(number)), ", ", literal(last))
-        statements.append(_create(slot.name, "BEFORE", slot.events, on, "pgmagic_seen", arguments))
+        statements += [
+            _create(
+                name, event, on, _seen_when(table.counter(event, number)), "pgmagic_seen", [str(number), last]
+            )
+            for event, name in slot.names
+        ]
     if "DELETE" in table.events:
         statements.append(
             compose(
                 "CREATE OR REPLACE TRIGGER ", identifier(_NESTED_NAME), " AFTER UPDATE ON ", on,
-                " FOR EACH ROW WHEN (pg_catalog.pg_trigger_depth() > 0) EXECUTE FUNCTION pg_temp.pgmagic_nested();",
+                " FOR EACH ROW WHEN (pg_catalog.pg_trigger_depth() > 0 AND pg_catalog.current_setting("
+                "'pgmagic.probe_' || pg_catalog.pg_trigger_depth(), true) <> '')"
+                " EXECUTE FUNCTION pg_temp.pgmagic_nested();",
             )
         )  # fmt: skip
     return render(join("\n", statements))
@@ -152,192 +192,45 @@ def create_probes(table: ProbedTable) -> str:
 
 def _create(
     name: str,
-    when: Literal["BEFORE"],
-    events: frozenset[Event],
+    event: Event,
     on: Fragment,
+    when: Fragment,
     function: Literal["pgmagic_asked", "pgmagic_seen"],
-    arguments: Fragment,
+    arguments: Sequence[str],
 ) -> Fragment:
-    operations = " OR ".join(event for event in EVENTS if event in events)
     return compose(
-        "CREATE OR REPLACE TRIGGER ", identifier(name), " ", when, " ", verbatim(operations), " ON ", on,
-        " FOR EACH ROW EXECUTE FUNCTION pg_temp.", function, "(", arguments, ");",
+        "CREATE OR REPLACE TRIGGER ", identifier(name), " BEFORE ", verbatim(event), " ON ", on,
+        " FOR EACH ROW WHEN (", when, ") EXECUTE FUNCTION pg_temp.", function,
+        "(", join(", ", [literal(argument) for argument in arguments]), ");",
     )  # fmt: skip
 
 
-def create_functions() -> str:
-    """Return the statements that make the functions of all probes and the table of observations, unless they exist.
-
-    The functions and the table are the session's own, in `pg_temp`; nobody else sees them.
-    """
-    statements = [
-        compose(verbatim(head), " LANGUAGE plpgsql AS ", DollarQuoted(body), ";")
-        for head, body in _FUNCTIONS.items()
-    ]
-    # Rows written under the rights of another role, by a SECURITY DEFINER function, are observed, too.
-    table = verbatim(
-        "CREATE TABLE IF NOT EXISTS pg_temp.pgmagic_observed "
-        "(relation oid, event text, kind text, passed int, depth int, pairs jsonb) ON COMMIT DROP; "
-        "GRANT INSERT ON pg_temp.pgmagic_observed TO PUBLIC;"
-    )
-    return render(join("\n", [*statements, table]))
+# In a WHEN clause, the depth is that of the statement: 0 for the cell's own. A function call finds it one deeper.
+_NESTED_ROW = "pg_catalog.pg_trigger_depth() > 0"
+_ROW_UNDER_WAY = "pg_catalog.current_setting('pgmagic.probe_1', true) <> ''"
 
 
-def drop_probes() -> str:
-    """Return the statement that removes all probes and their functions.
-
-    It takes an ACCESS EXCLUSIVE lock on each probed table. Dropping the functions takes the triggers along without
-    asking who owns the tables: a role may create a trigger where it has the TRIGGER privilege, but only an owner may
-    say DROP TRIGGER.
-    """
-    return (
-        "DROP FUNCTION pg_temp.pgmagic_asked(), pg_temp.pgmagic_seen(), pg_temp.pgmagic_nested(), "
-        "pg_temp.pgmagic_changed(oid, text, int, int, text, text), pg_temp.pgmagic_swallowed(text), "
-        "pg_temp.pgmagic_finish() CASCADE"
+def _count(counter: str) -> Fragment:
+    """Return an expression: the counter, as it is."""
+    return compose(
+        "coalesce(nullif(pg_catalog.current_setting(", literal(counter), ", true), ''), '0')::int8"
     )
 
 
-def read_observations() -> Sequence[str]:
-    """Return the statements that end a step, whose second returns what was observed since the last reading.
-
-    Its columns: relation (oid), event, kind (`changed`, `swallowed`, `converted`), passed, depth, how many rows, and
-    a JSON array of at most `SHOWN_ROWS` objects, column to [asked, stored].
-    """
-    return ("SELECT pg_temp.pgmagic_finish()", _OBSERVATIONS, "DELETE FROM pg_temp.pgmagic_observed")
+def _counted(counter: str) -> Fragment:
+    """Return an expression: the counter, one higher from now on."""
+    return compose(
+        "pg_catalog.set_config(", literal(counter), ", (", _count(counter), " + 1)::text, true)::int8"
+    )
 
 
-_OBSERVATIONS = f"""
-SELECT relation::bigint, event, kind, passed, depth, count(*),
-       to_jsonb((array_agg(pairs) FILTER (WHERE pairs <> '{{}}'))[1:{SHOWN_ROWS}])::text
-FROM pg_temp.pgmagic_observed GROUP BY 1, 2, 3, 4, 5 ORDER BY depth, relation, passed"""  # noqa: S608 - constants of ours
+def _asked_when(counter: str) -> Fragment:
+    # The row under way is one that was swallowed: the function has to note that.
+    return compose(
+        _NESTED_ROW, " OR ", _counted(counter), verbatim(f" <= {FULL_ROWS} OR "),
+        _count(counter), verbatim(f" % {SAMPLED_EVERY} = 0 OR "), _ROW_UNDER_WAY,
+    )  # fmt: skip
 
 
-# The settings, one for each depth of triggers that fire triggers: `pgmagic.probe_1` is the row under way, as
-# "relation event row", empty between two rows; `pgmagic.passed_1` the number of the last probe that it passed;
-# `pgmagic.update_1` what a trigger did to the row that was to be deleted. Rows are compared as text: every type has a
-# text, not every one an equality.
-_ASKED = """
-DECLARE
-  depth text := pg_catalog.pg_trigger_depth();
-BEGIN
-  IF pg_catalog.current_setting('pgmagic.probe_' || depth, true) <> '' THEN
-    PERFORM pg_temp.pgmagic_swallowed(depth);
-  END IF;
-  IF TG_ARGV[0] = 'staged' THEN
-    PERFORM pg_catalog.set_config('pgmagic.passed_' || depth, '0', true);
-  END IF;
-  IF TG_OP = 'DELETE' THEN
-    PERFORM pg_catalog.set_config('pgmagic.update_' || depth, '', true),
-            pg_catalog.set_config('pgmagic.probe_' || depth,
-                                  pg_catalog.concat_ws(' ', TG_RELID, TG_OP, OLD::text), true);
-    RETURN OLD;
-  END IF;
-  PERFORM pg_catalog.set_config('pgmagic.probe_' || depth,
-                                pg_catalog.concat_ws(' ', TG_RELID, TG_OP, NEW::text), true);
-  RETURN NEW;
-END;
-"""
-
-_SEEN = """
-DECLARE
-  depth text := pg_catalog.pg_trigger_depth();
-  before text;
-  now text;
-BEGIN
-  IF TG_OP <> 'DELETE' THEN
-    before := pg_catalog.current_setting('pgmagic.probe_' || depth, true);
-    now := pg_catalog.concat_ws(' ', TG_RELID, TG_OP, NEW::text);
-    IF before <> now THEN
-      PERFORM pg_temp.pgmagic_changed(TG_RELID, TG_OP, TG_ARGV[0]::int, depth::int, before, NEW::text);
-      PERFORM pg_catalog.set_config('pgmagic.probe_' || depth, now, true);
-    END IF;
-  END IF;
-  IF TG_ARGV[1] = 'last' THEN
-    PERFORM pg_catalog.set_config('pgmagic.probe_' || depth, '', true);
-  ELSE
-    PERFORM pg_catalog.set_config('pgmagic.passed_' || depth, TG_ARGV[0], true);
-  END IF;
-  IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
-  RETURN NEW;
-END;
-"""
-
-# A row that an UPDATE inside a trigger changes while its own DELETE is under way one level above.
-_NESTED = """
-DECLARE
-  outer_depth text := pg_catalog.pg_trigger_depth() - 1;
-BEGIN
-  IF pg_catalog.current_setting('pgmagic.probe_' || outer_depth, true)
-     = pg_catalog.concat_ws(' ', TG_RELID, 'DELETE', OLD::text) THEN
-    PERFORM pg_catalog.set_config('pgmagic.update_' || outer_depth, (
-      SELECT coalesce(pg_catalog.jsonb_object_agg(key, pg_catalog.jsonb_build_array(a.value, b.value)), '{}')::text
-      FROM pg_catalog.jsonb_each(pg_catalog.to_jsonb(OLD)) AS a
-      JOIN pg_catalog.jsonb_each(pg_catalog.to_jsonb(NEW)) AS b USING (key)
-      WHERE a.value <> b.value), true);
-  END IF;
-  RETURN NULL;
-END;
-"""
-
-# What cannot be compared - a type whose text cannot be read back, say - is counted; the user's statement goes on.
-_CHANGED = f"""
-DECLARE
-  prefix text := pg_catalog.concat_ws(' ', relation, event, '');
-  sampled int := coalesce(nullif(pg_catalog.current_setting('pgmagic.sampled', true), ''), '0');
-  pairs jsonb;
-BEGIN
-  IF NOT pg_catalog.starts_with(before, prefix) THEN RETURN; END IF;
-  IF sampled < {SAMPLED_ROWS} THEN
-    BEGIN
-      EXECUTE pg_catalog.format(
-        'SELECT pg_catalog.jsonb_object_agg(key, pg_catalog.jsonb_build_array(a.value, b.value))
-         FROM pg_catalog.jsonb_each(pg_catalog.to_jsonb($1::%1$s)) AS a
-         JOIN pg_catalog.jsonb_each(pg_catalog.to_jsonb($2::%1$s)) AS b USING (key)
-         WHERE a.value <> b.value', relation::regclass)
-        INTO pairs USING pg_catalog.substr(before, pg_catalog.length(prefix) + 1), now;
-      IF pairs IS NULL THEN RETURN; END IF;
-    EXCEPTION WHEN OTHERS THEN
-      pairs := '{{}}';
-    END;
-    PERFORM pg_catalog.set_config('pgmagic.sampled', (sampled + 1)::text, true);
-  END IF;
-  INSERT INTO pg_temp.pgmagic_observed VALUES (relation, event, 'changed', number, depth, pairs);
-END;
-"""  # noqa: S608 - constants of ours
-
-_SWALLOWED = """
-DECLARE
-  row_under_way text := pg_catalog.current_setting('pgmagic.probe_' || depth);
-  conversion text := nullif(pg_catalog.current_setting('pgmagic.update_' || depth, true), '');
-  passed text := nullif(pg_catalog.current_setting('pgmagic.passed_' || depth, true), '');
-  event text := pg_catalog.split_part(row_under_way, ' ', 2);
-BEGIN
-  IF event <> 'DELETE' THEN conversion := NULL; END IF;
-  INSERT INTO pg_temp.pgmagic_observed VALUES (
-    pg_catalog.split_part(row_under_way, ' ', 1)::oid, event,
-    CASE WHEN conversion IS NULL THEN 'swallowed' ELSE 'converted' END,
-    coalesce(passed, '0')::int, depth::int, conversion::jsonb);
-  PERFORM pg_catalog.set_config('pgmagic.probe_' || depth, '', true);
-END;
-"""
-
-_FINISH = f"""
-BEGIN
-  FOR depth IN 1..{_DEEPEST} LOOP
-    IF pg_catalog.current_setting('pgmagic.probe_' || depth, true) <> '' THEN
-      PERFORM pg_temp.pgmagic_swallowed(depth::text);
-    END IF;
-  END LOOP;
-  PERFORM pg_catalog.set_config('pgmagic.sampled', '', true);
-END;
-"""
-
-_FUNCTIONS = {
-    "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_asked() RETURNS trigger": _ASKED,
-    "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_seen() RETURNS trigger": _SEEN,
-    "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_nested() RETURNS trigger": _NESTED,
-    "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_changed("
-    "relation oid, event text, number int, depth int, before text, now text) RETURNS void": _CHANGED,
-    "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_swallowed(depth text) RETURNS void": _SWALLOWED,
-    "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_finish() RETURNS void": _FINISH,
-}
+def _seen_when(counter: str) -> Fragment:
+    return compose(_NESTED_ROW, " OR ", _counted(counter), " < 0 OR ", _ROW_UNDER_WAY)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from pgmagic.compile.probe_functions import (
+    FULL_ROWS,
+    SAMPLED_EVERY,
+    create_functions,
+    drop_probes,
+    looked_at,
+)
 from pgmagic.compile.probes import (
     ASKED_NAME,
+    EVENTS,
     BeforeRow,
     ProbedTable,
-    create_functions,
     create_probes,
-    drop_probes,
     name_between,
+    names_between,
 )
 from pgmagic.declare import names
 
@@ -69,9 +78,27 @@ def test_names_of_our_own_triggers_leave_room() -> None:
 def test_probes_stand_between_the_triggers_in_the_order_of_bytes() -> None:
     # "B" sorts before "a" in bytes, whatever a locale says.
     probed = table(("a", "UPDATE"), ("B", "INSERT UPDATE"))
-    assert [slot.name for slot in probed.slots] == ["B\x01", "a\x01"]
-    assert [sorted(slot.events) for slot in probed.slots] == [["INSERT", "UPDATE"], ["INSERT", "UPDATE"]]
-    assert all(ASKED_NAME.encode() < slot.name.encode() for slot in probed.slots)
+    assert [slot.names for slot in probed.slots] == [
+        (("INSERT", "B\x01"), ("UPDATE", "B\x01\x01")),
+        (("INSERT", "a\x01"), ("UPDATE", "a\x01\x01")),
+    ]
+    assert all(ASKED_NAME.encode() < name.encode() for slot in probed.slots for _, name in slot.names)
+
+
+@given(postgres_names, postgres_names)
+def test_a_probe_for_each_operation_has_a_name_of_its_own(first: str, second: str) -> None:
+    assume(first.encode() < second.encode())
+    found = [name for _, name in names_between(first, second, EVENTS)]
+    assert sorted(found, key=str.encode) == found
+    assert len(set(found)) == len(found) in (0, 3)
+    assert all(first.encode() < name.encode() < second.encode() for name in found)
+
+
+@pytest.mark.parametrize("rows", [0, 1, FULL_ROWS, FULL_ROWS + 1, 10_048, 200_000])
+def test_rows_that_are_looked_at(rows: int) -> None:
+    """As the probes' WHEN clause counts them."""
+    counted = sum(1 for n in range(1, rows + 1) if n <= FULL_ROWS or n % SAMPLED_EVERY == 0)
+    assert looked_at(rows) == counted
 
 
 @pytest.mark.parametrize(
@@ -110,14 +137,25 @@ def test_a_trigger_in_front_of_every_probe_leaves_nothing_to_compare_with() -> N
 
 def test_probes_fire_only_for_what_the_triggers_fire_for() -> None:
     sql = create_probes(table(("keep", "DELETE")))
-    assert sql == (
-        'CREATE OR REPLACE TRIGGER "\x01pgmagic_asked" BEFORE DELETE ON "s"."t" '
-        "FOR EACH ROW EXECUTE FUNCTION pg_temp.pgmagic_asked('');\n"
-        'CREATE OR REPLACE TRIGGER "keep\x01" BEFORE DELETE ON "s"."t" '
-        "FOR EACH ROW EXECUTE FUNCTION pg_temp.pgmagic_seen('1', 'last');\n"
-        'CREATE OR REPLACE TRIGGER "\x01pgmagic_nested" AFTER UPDATE ON "s"."t" '
-        "FOR EACH ROW WHEN (pg_catalog.pg_trigger_depth() > 0) EXECUTE FUNCTION pg_temp.pgmagic_nested();"
-    )
+    names = ["\x01pgmagic_asked_d", "keep\x01", "\x01pgmagic_nested"]
+    assert re.findall('CREATE OR REPLACE TRIGGER "(.*?)" (.*?) ON "s"."t"', sql) == [
+        (names[0], "BEFORE DELETE"),
+        (names[1], "BEFORE DELETE"),
+        (names[2], "AFTER UPDATE"),
+    ]
+
+
+def test_every_probe_counts_for_itself() -> None:
+    probed = table(("a", "UPDATE"), ("b", "INSERT UPDATE"))
+    assert probed.counters() == [
+        "pgmagic.n0i0",
+        "pgmagic.n0i2",
+        "pgmagic.n0u0",
+        "pgmagic.n0u1",
+        "pgmagic.n0u2",
+    ]
+    sql = create_probes(probed)
+    assert all(f"set_config('{counter}'" in sql for counter in probed.counters())
 
 
 def test_names_are_quoted() -> None:

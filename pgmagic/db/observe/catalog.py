@@ -34,9 +34,11 @@ SELECT jsonb_build_object(
   'triggers', (SELECT jsonb_agg(jsonb_build_array(
        t.tgrelid::bigint, t.tgname, t.tgtype, t.tgenabled, t.tgfoid::bigint,
        quote_ident(p.proname), quote_ident(n.nspname) || '.' || quote_ident(p.proname),
-       coalesce(obj_description(t.oid, 'pg_trigger'), obj_description(p.oid, 'pg_proc'))) ORDER BY t.tgname)
+       coalesce(obj_description(t.oid, 'pg_trigger'), obj_description(p.oid, 'pg_proc')),
+       l.lanname = 'plpgsql' AND p.prosrc !~* '\\mreturn\\M') ORDER BY t.tgname)
      FROM pg_trigger AS t JOIN relations AS c ON c.oid = t.tgrelid
-       JOIN pg_proc AS p ON p.oid = t.tgfoid JOIN pg_namespace AS n ON n.oid = p.pronamespace
+       JOIN pg_proc AS p ON p.oid = t.tgfoid JOIN pg_language AS l ON l.oid = p.prolang
+       JOIN pg_namespace AS n ON n.oid = p.pronamespace
      WHERE NOT t.tgisinternal AND n.oid <> pg_my_temp_schema()),
   'links', (SELECT jsonb_agg(jsonb_build_array(origin::bigint, target::bigint)) FROM (
        SELECT confrelid, conrelid FROM pg_constraint
@@ -63,7 +65,10 @@ class Relation:
 
 @dataclass(frozen=True)
 class LiveTrigger:
-    """A trigger of the catalog; `function` is its function's name as messages show it, with and without schema."""
+    """A trigger of the catalog; `function` is its function's name as messages show it, with and without schema.
+
+    only_raises: its function never returns, so that a row which passes it is what it was.
+    """
 
     relation: int
     name: str
@@ -72,6 +77,7 @@ class LiveTrigger:
     function_oid: int
     function: tuple[str, str]
     comment: str | None
+    only_raises: bool = False
 
     @property
     def uri(self) -> str:
@@ -80,9 +86,10 @@ class LiveTrigger:
         return mark.uri if mark else self.name
 
     @property
-    def is_before_row(self) -> bool:
+    def may_alter_rows(self) -> bool:
         """Whether it can change or swallow a row in an ordinary session."""
-        return self.kind & _ROW != 0 and self.kind & _BEFORE != 0 and self.enabled in "OA"
+        is_before_row = self.kind & _ROW != 0 and self.kind & _BEFORE != 0
+        return is_before_row and self.enabled in "OA" and not self.only_raises
 
     @property
     def events(self) -> frozenset[Event]:
@@ -101,13 +108,13 @@ class TriggerCatalog:
 
     @cached_property
     def probed_tables(self) -> dict[int, ProbedTable]:
-        """The tables that have BEFORE ROW triggers, by oid."""
+        """The tables that have BEFORE ROW triggers which can change or swallow a row, by oid."""
         found: dict[int, list[BeforeRow]] = {}
         for trigger in self.triggers:
-            if trigger.is_before_row and self.relations[trigger.relation].rows:
+            if trigger.may_alter_rows and self.relations[trigger.relation].rows:
                 found.setdefault(trigger.relation, []).append(BeforeRow(trigger.name, trigger.events))
         return {
-            oid: ProbedTable(self.relations[oid].schema, self.relations[oid].name, tuple(triggers))
+            oid: ProbedTable(self.relations[oid].schema, self.relations[oid].name, tuple(triggers), oid)
             for oid, triggers in found.items()
         }
 
@@ -188,8 +195,8 @@ def read_trigger_catalog(raw: Any) -> TriggerCatalog:
     return TriggerCatalog(
         relations={oid: Relation(oid, *rest) for oid, *rest in found["relations"] or ()},
         triggers=tuple(
-            LiveTrigger(relation, name, kind, enabled, function_oid, (plain, qualified), comment)
-            for relation, name, kind, enabled, function_oid, plain, qualified, comment in found["triggers"]
+            LiveTrigger(relation, name, kind, enabled, function_oid, (plain, qualified), *rest)
+            for relation, name, kind, enabled, function_oid, plain, qualified, *rest in found["triggers"]
             or ()
         ),
         functions={oid: (name, source) for oid, _, name, source in found["functions"] or ()},

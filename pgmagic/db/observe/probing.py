@@ -9,20 +9,21 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import psycopg
 from psycopg import errors
 
-from pgmagic.compile.probes import (
-    Event,
-    ProbedTable,
+from pgmagic.compile.probe_functions import (
+    FULL_ROWS,
     create_functions,
-    create_probes,
     drop_probes,
+    looked_at,
     read_observations,
 )
+from pgmagic.compile.probes import EVENTS, Event, ProbedTable, create_probes
 from pgmagic.db.observe.catalog import TriggerCatalog, read_trigger_catalog
 from pgmagic.db.observe.statements import may_write
 from pgmagic.errors import CellError
@@ -48,7 +49,7 @@ class Observed:
     kind: `changed` (before it was stored), `swallowed` (never stored or deleted), `converted` (a delete that became an
     update). triggers: URI of the trigger that did it; several where their names left no room for probes. depth: 1 for
     rows of the cell's own statements, more for those that triggers wrote. pairs: a few examples, column to
-    [asked, stored].
+    [asked, stored]. sample: (compared, all) where only some of the step's rows were compared; `rows` counts those.
     """
 
     table: str
@@ -57,7 +58,8 @@ class Observed:
     triggers: tuple[str, ...]
     depth: int
     rows: int
-    pairs: tuple[dict[str, list[Any]], ...]
+    pairs: tuple[dict[str, list[Any]], ...] = ()
+    sample: tuple[int, int] | None = None
 
 
 class Instrumented(Protocol):
@@ -258,17 +260,27 @@ class Probing(Instruments[ProbedTable]):
         """
         if not self._probed:
             return []
+        tables = [table for table, _ in self._probed.values()]
+        counters = [counter for table in tables for counter in table.counters()]
         try:
             with self._quietly(), self.raw.cursor() as cursor:
-                cursor.execute("; ".join(read_observations()), prepare=False)
+                cursor.execute(read_observations(counters), prepare=False)
                 cursor.nextset()
-                found = cursor.fetchall()
+                found = [self._observed(*row) for row in cursor.fetchall()]
+                cursor.nextset()
+                [counts] = cursor.fetchone()
         except psycopg.ProgrammingError:
             raise CellError(
                 "The cell removed the temporary objects by which %%pgoutcome watches triggers (DISCARD, or a DROP): "
                 "nothing of it was kept."
             ) from None
-        return [self._observed(*row) for row in found]
+        passed = dict(zip(counters, counts, strict=True))
+        for table in tables:
+            for event in EVENTS:
+                stages = {number: passed[table.counter(event, number)] for number in table.stages(event)}
+                if stages and stages[0] > FULL_ROWS:
+                    found = self._of_sample(found, table, event, stages)
+        return found
 
     @property
     def _tables(self) -> Mapping[int, ProbedTable]:
@@ -307,8 +319,32 @@ class Probing(Instruments[ProbedTable]):
             table=table.name,
             event=event,
             kind=kind,
-            triggers=tuple(self.catalog.uri_of(relation, name) for name in names),
+            triggers=self._uris(table, names),
             depth=depth,
             rows=rows,
             pairs=tuple(json.loads(pairs) if pairs else ()),
         )
+
+    def _uris(self, table: ProbedTable, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(self.catalog.uri_of(table.oid, name) for name in names)
+
+    def _of_sample(
+        self, found: list[Observed], table: ProbedTable, event: Event, stages: dict[int, int]
+    ) -> list[Observed]:
+        """Return what was observed where only a sample was compared; swallowed rows are counted all the same.
+
+        stages: how many rows passed each probe. What became of swallowed rows is told by those of the sample.
+        """
+        sample = (looked_at(stages[0]), stages[0])
+        mine = [seen for seen in found if (seen.table, seen.event, seen.depth) == (table.name, event, 1)]
+        told = [replace(seen, sample=sample) for seen in mine if seen.kind == "changed"]
+        for number, following in pairwise(stages):
+            missing = stages[number] - stages[following]
+            triggers = self._uris(table, table.suspects(event, number))
+            known = [seen for seen in mine if seen.kind != "changed" and seen.triggers == triggers]
+            if len(known) > 1:
+                told += [replace(seen, sample=sample) for seen in known]
+            elif missing:
+                example = known[0] if known else Observed(table.name, event, "swallowed", triggers, 1, 0)
+                told.append(replace(example, rows=missing))
+        return [*told, *(seen for seen in found if seen not in mine)]

@@ -202,6 +202,10 @@ def _rewriting(observation: Observed) -> str:
         shown = f"delete → update of {shown or 'nothing'}"
     elif not shown:
         shown = "values that cannot be compared"
+    if observation.sample is not None:
+        compared, rows = observation.sample
+        of_them = "all" if observation.rows == compared else f"{observation.rows:,}"
+        return f"{shown} (in {of_them} of the {compared:,} rows compared, of {rows:,})"
     return shown if observation.rows == 1 else f"{shown} (and {_count(observation.rows - 1, 'more row')})"
 
 

@@ -1,0 +1,242 @@
+"""The functions of probes, and the table of what they observe: the session's own, in `pg_temp`.
+
+Source: https://www.postgresql.org/docs/current/plpgsql-trigger.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pgmagic.compile.sql import DollarQuoted, compose, join, literal, render, verbatim
+
+# All of a step's first rows are looked at, and one in so many of the others; rows that triggers write, always.
+FULL_ROWS = 10_000
+SAMPLED_EVERY = 64
+# How many rewritten rows of a step are kept with their values, for each trigger.
+SHOWN_ROWS = 3
+# Triggers that fire triggers that fire triggers: swallowed rows are looked for down to this depth.
+_DEEPEST = 32
+
+
+def looked_at(rows: int) -> int:
+    """Return how many of a step's rows were looked at."""
+    return min(rows, FULL_ROWS) + max(0, rows // SAMPLED_EVERY - FULL_ROWS // SAMPLED_EVERY)
+
+
+def create_functions() -> str:
+    """Return the statements that make the functions of all probes and the table of observations, unless they exist.
+
+    The functions and the table are the session's own, in `pg_temp`; nobody else sees them.
+    """
+    statements = [
+        compose(verbatim(head), " LANGUAGE plpgsql AS ", DollarQuoted(body), ";")
+        for head, body in _FUNCTIONS.items()
+    ]
+    # Rows written under the rights of another role, by a SECURITY DEFINER function, are observed, too.
+    table = verbatim(
+        "CREATE TABLE IF NOT EXISTS pg_temp.pgmagic_observed "
+        "(relation oid, event text, kind text, passed int, depth int, asked text, stored text) ON COMMIT DROP; "
+        "GRANT INSERT ON pg_temp.pgmagic_observed TO PUBLIC;"
+    )
+    return render(join("\n", [*statements, table]))
+
+
+def drop_probes() -> str:
+    """Return the statement that removes all probes and their functions.
+
+    It takes an ACCESS EXCLUSIVE lock on each probed table. Dropping the functions takes the triggers along without
+    asking who owns the tables: a role may create a trigger where it has the TRIGGER privilege, but only an owner may
+    say DROP TRIGGER.
+    """
+    return (
+        "DROP FUNCTION pg_temp.pgmagic_asked(), pg_temp.pgmagic_seen(), pg_temp.pgmagic_nested(), "
+        "pg_temp.pgmagic_swallowed(text), pg_temp.pgmagic_pairs(oid, text, text), pg_temp.pgmagic_finish(), "
+        "pg_temp.pgmagic_counts(text[]) CASCADE"
+    )
+
+
+def read_observations(counters: Sequence[str]) -> str:
+    """Return the statements that end a step; the second result is what was observed since the last reading.
+
+    Its columns: relation (oid), event, kind (`changed`, `swallowed`, `converted`), passed, depth, how many rows, and
+    a JSON array of at most `SHOWN_ROWS` objects, column to [asked, stored]. The third result is one array: the
+    counters, in the order in which they were given; they begin anew.
+    """
+    names = compose("ARRAY[", join(", ", [literal(counter) for counter in counters]), "]::text[]")
+    return render(
+        join(
+            "; ",
+            [
+                compose("SELECT pg_temp.pgmagic_finish()"),
+                verbatim(_OBSERVATIONS),
+                compose("SELECT pg_temp.pgmagic_counts(", names, ")"),
+                compose("DELETE FROM pg_temp.pgmagic_observed"),
+            ],
+        )
+    )
+
+
+_OBSERVATIONS = """
+SELECT relation::bigint, event, kind, passed, depth, count(*),
+       to_jsonb(array_agg(pg_temp.pgmagic_pairs(relation, asked, stored)) FILTER (WHERE asked IS NOT NULL))::text
+FROM pg_temp.pgmagic_observed GROUP BY 1, 2, 3, 4, 5 ORDER BY depth, relation, passed"""
+
+
+# The settings, one for each depth of triggers that fire triggers: `pgmagic.probe_1` is the row under way, as
+# "relation event row", empty between two rows; `pgmagic.passed_1` the number of the last probe that it passed;
+# `pgmagic.update_1` what a trigger made of the row that was to be deleted. Rows are compared as text: every type has a
+# text, not every one an equality. An assignment takes a fifth of the time of a PERFORM.
+_ASKED = f"""
+DECLARE
+  depth text := pg_catalog.pg_trigger_depth();
+  counted bigint := coalesce(nullif(pg_catalog.current_setting(TG_ARGV[0], true), ''), '0');
+  done text;
+BEGIN
+  IF pg_catalog.current_setting('pgmagic.probe_' || depth, true) <> '' THEN
+    PERFORM pg_temp.pgmagic_swallowed(depth);
+  END IF;
+  IF depth > '1' OR counted <= {FULL_ROWS} OR counted % {SAMPLED_EVERY} = 0 THEN
+    IF TG_ARGV[1] = 'staged' THEN
+      done := pg_catalog.set_config('pgmagic.passed_' || depth, '0', true);
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+      done := pg_catalog.set_config('pgmagic.update_' || depth, '', true);
+      done := pg_catalog.set_config('pgmagic.probe_' || depth,
+                                    pg_catalog.concat_ws(' ', TG_RELID, TG_OP, OLD::text), true);
+    ELSE
+      done := pg_catalog.set_config('pgmagic.probe_' || depth,
+                                    pg_catalog.concat_ws(' ', TG_RELID, TG_OP, NEW::text), true);
+    END IF;
+  END IF;
+  IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
+  RETURN NEW;
+END;
+"""
+
+_SEEN = f"""
+DECLARE
+  depth text := pg_catalog.pg_trigger_depth();
+  before text;
+  now text;
+  kept_name text;
+  kept int;
+  done text;
+BEGIN
+  IF TG_OP <> 'DELETE' THEN
+    before := pg_catalog.current_setting('pgmagic.probe_' || depth, true);
+    now := pg_catalog.concat_ws(' ', TG_RELID, TG_OP, NEW::text);
+    IF before <> now AND pg_catalog.starts_with(before, pg_catalog.concat_ws(' ', TG_RELID, TG_OP, '')) THEN
+      kept_name := pg_catalog.concat('pgmagic.kept', TG_RELID, '_', TG_ARGV[0]);
+      kept := coalesce(nullif(pg_catalog.current_setting(kept_name, true), ''), '0');
+      IF kept < {SHOWN_ROWS} THEN
+        done := pg_catalog.set_config(kept_name, (kept + 1)::text, true);
+        INSERT INTO pg_temp.pgmagic_observed
+        VALUES (TG_RELID, TG_OP, 'changed', TG_ARGV[0]::int, depth::int, before, NEW::text);
+      ELSE
+        INSERT INTO pg_temp.pgmagic_observed VALUES (TG_RELID, TG_OP, 'changed', TG_ARGV[0]::int, depth::int);
+      END IF;
+      done := pg_catalog.set_config('pgmagic.probe_' || depth, now, true);
+    END IF;
+  END IF;
+  IF TG_ARGV[1] = 'last' THEN
+    done := pg_catalog.set_config('pgmagic.probe_' || depth, '', true);
+  ELSE
+    done := pg_catalog.set_config('pgmagic.passed_' || depth, TG_ARGV[0], true);
+  END IF;
+  IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
+  RETURN NEW;
+END;
+"""  # noqa: S608 - constants of ours
+
+# A row that an UPDATE inside a trigger changes while its own DELETE is under way one level above.
+_NESTED = """
+DECLARE
+  outer_depth text := pg_catalog.pg_trigger_depth() - 1;
+  done text;
+BEGIN
+  IF pg_catalog.current_setting('pgmagic.probe_' || outer_depth, true)
+     = pg_catalog.concat_ws(' ', TG_RELID, 'DELETE', OLD::text) THEN
+    done := pg_catalog.set_config('pgmagic.update_' || outer_depth, NEW::text, true);
+  END IF;
+  RETURN NULL;
+END;
+"""
+
+_SWALLOWED = f"""
+DECLARE
+  relation oid;
+  kept_name text;
+  kept int;
+  row_under_way text := pg_catalog.current_setting('pgmagic.probe_' || depth);
+  updated text := nullif(pg_catalog.current_setting('pgmagic.update_' || depth, true), '');
+  passed int := coalesce(nullif(pg_catalog.current_setting('pgmagic.passed_' || depth, true), ''), '0');
+  event text := pg_catalog.split_part(row_under_way, ' ', 2);
+  done text;
+BEGIN
+  IF event <> 'DELETE' THEN updated := NULL; END IF;
+  relation := pg_catalog.split_part(row_under_way, ' ', 1);
+  kept_name := pg_catalog.concat('pgmagic.kept', relation, '_c', passed);
+  kept := coalesce(nullif(pg_catalog.current_setting(kept_name, true), ''), '0');
+  IF updated IS NULL THEN
+    INSERT INTO pg_temp.pgmagic_observed VALUES (relation, event, 'swallowed', passed, depth::int);
+  ELSIF kept < {SHOWN_ROWS} THEN
+    done := pg_catalog.set_config(kept_name, (kept + 1)::text, true);
+    INSERT INTO pg_temp.pgmagic_observed
+    VALUES (relation, event, 'converted', passed, depth::int, row_under_way, updated);
+  ELSE
+    INSERT INTO pg_temp.pgmagic_observed VALUES (relation, event, 'converted', passed, depth::int);
+  END IF;
+  done := pg_catalog.set_config('pgmagic.probe_' || depth, '', true);
+END;
+"""  # noqa: S608 - constants of ours
+
+# What cannot be compared - a type whose text cannot be read back, say, or a table that is gone - has no pairs.
+_PAIRS = """
+DECLARE
+  pairs jsonb;
+BEGIN
+  EXECUTE pg_catalog.format(
+    'SELECT pg_catalog.jsonb_object_agg(key, pg_catalog.jsonb_build_array(a.value, b.value))
+     FROM pg_catalog.jsonb_each(pg_catalog.to_jsonb($1::%1$s)) AS a
+     JOIN pg_catalog.jsonb_each(pg_catalog.to_jsonb($2::%1$s)) AS b USING (key)
+     WHERE a.value::text <> b.value::text', relation::regclass)
+    INTO pairs USING pg_catalog.regexp_replace(asked, '^[0-9]+ [A-Z]+ ', ''), stored;
+  RETURN coalesce(pairs, '{}');
+EXCEPTION WHEN OTHERS THEN
+  RETURN '{}';
+END;
+"""
+
+_FINISH = f"""
+BEGIN
+  FOR depth IN 1..{_DEEPEST} LOOP
+    IF pg_catalog.current_setting('pgmagic.probe_' || depth, true) <> '' THEN
+      PERFORM pg_temp.pgmagic_swallowed(depth::text);
+    END IF;
+  END LOOP;
+  PERFORM pg_catalog.set_config(
+    pg_catalog.concat('pgmagic.kept', relation, '_', CASE kind WHEN 'converted' THEN 'c' END, passed), '', true)
+  FROM (SELECT DISTINCT relation, kind, passed FROM pg_temp.pgmagic_observed) AS kept;
+END;
+"""  # noqa: S608 - constants of ours
+
+_COUNTS = """
+DECLARE
+  counts bigint[] := ARRAY(
+    SELECT coalesce(nullif(pg_catalog.current_setting(name, true), ''), '0')::bigint
+    FROM pg_catalog.unnest(names) WITH ORDINALITY AS counter (name, place) ORDER BY place);
+BEGIN
+  PERFORM pg_catalog.set_config(name, '', true) FROM pg_catalog.unnest(names) AS counter (name);
+  RETURN counts;
+END;
+"""
+
+_FUNCTIONS = {
+    "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_asked() RETURNS trigger": _ASKED,
+    "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_seen() RETURNS trigger": _SEEN,
+    "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_nested() RETURNS trigger": _NESTED,
+    "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_swallowed(depth text) RETURNS void": _SWALLOWED,
+    "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_pairs(relation oid, asked text, stored text) RETURNS jsonb": _PAIRS,
+    "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_finish() RETURNS void": _FINISH,
+    "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_counts(names text[]) RETURNS bigint[]": _COUNTS,
+}
