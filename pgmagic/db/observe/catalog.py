@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from pgmagic.compile.probes import EVENTS, BeforeRow, Event, ProbedTable
+from pgmagic.db.observe.past_django import unwatched
 from pgmagic.plan.state import Mark
 
 # Bits of `tgtype`. Source: Postgres, src/include/catalog/pg_trigger.h
@@ -186,7 +187,7 @@ class TriggerCatalog:
 
 def read_trigger_catalog(raw: Any) -> TriggerCatalog:
     """Return the triggers of the schemas in a psycopg connection's `search_path`, in one query."""
-    with raw.cursor() as cursor:
+    with unwatched(raw) as cursor:
         cursor.execute(_CATALOG, prepare=False)
         found = json.loads(cursor.fetchone()[0])
     links: dict[int, tuple[int, ...]] = {}

@@ -15,6 +15,7 @@ from psycopg.pq import TransactionStatus
 
 from pgmagic.db.observe.autocommit import LOST, EmulatedAutocommit, forget_settings, reset_transaction_state
 from pgmagic.db.observe.messages import Messages
+from pgmagic.db.observe.past_django import unwatched
 from pgmagic.db.observe.probing import Instruments, Observed, Probing
 from pgmagic.db.observe.recorder import Recorder
 from pgmagic.db.observe.statements import Executed
@@ -75,7 +76,7 @@ class CellObserver:
         """Return the tables that the first columns of the results come from."""
         oids = list(dict.fromkeys(statement.relation for statement in executed if statement.relation))
         if missing := [oid for oid in oids if oid not in self._names]:
-            with self.messages.quietly(), self.raw.cursor() as cursor:
+            with self.messages.quietly(), unwatched(self.raw) as cursor:
                 cursor.execute(
                     "SELECT oid::bigint, relname FROM pg_class WHERE oid = ANY (%s::oid[])", [missing]
                 )
@@ -161,8 +162,9 @@ def watched(
     connection = connections[connection.alias]
     _check_idle(connection)
     cell = observer(connection)
+    outer = cell.raw.transaction()
     try:
-        with _installed(cell), cell.raw.transaction():
+        with _installed(cell), outer:
             yield cell
             cell.finish()
             if not keep:

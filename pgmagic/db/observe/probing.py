@@ -15,6 +15,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import psycopg
 from psycopg import errors
+from psycopg.pq import TransactionStatus
 
 from pgmagic.compile.probe_functions import (
     FULL_ROWS,
@@ -25,6 +26,7 @@ from pgmagic.compile.probe_functions import (
 )
 from pgmagic.compile.probes import EVENTS, Event, ProbedTable, create_probes
 from pgmagic.db.observe.catalog import TriggerCatalog, read_trigger_catalog
+from pgmagic.db.observe.past_django import unwatched
 from pgmagic.db.observe.statements import may_write
 from pgmagic.errors import CellError
 
@@ -101,6 +103,8 @@ class Instruments(ABC, Generic[T]):
         self._dropped: list[_Dropped[T]] = []
         self._unobserved: dict[int, str] = {}
         self._prepared: set[str] = set()
+        # How often something of ours was changed in the transaction: a rollback must not take that back.
+        self.changes = 0
 
     @property
     def catalog(self) -> TriggerCatalog:
@@ -109,6 +113,12 @@ class Instruments(ABC, Generic[T]):
             with self._quietly():
                 self._catalog = read_trigger_catalog(self.raw)
         return self._catalog
+
+    @property
+    def status(self) -> TransactionStatus:
+        """The state of the transaction; under psycopg's lock no other command of ours is under way."""
+        with self.raw.lock:
+            return TransactionStatus(self.raw.info.transaction_status)
 
     @property
     def unobserved(self) -> list[str]:
@@ -210,7 +220,8 @@ class Instruments(ABC, Generic[T]):
 
     def _execute_guarded(self, statements: str) -> None:
         """Execute statements of ours, all or none, waiting for locks no longer than `LOCK_TIMEOUT`."""
-        with self._quietly(), self.raw.cursor() as cursor:
+        self.changes += 1
+        with self._quietly(), unwatched(self.raw) as cursor:
             try:
                 cursor.execute(f"{_BEGIN} {statements} {_END}", prepare=False)
             except psycopg.Error:
@@ -260,15 +271,16 @@ class Probing(Instruments[ProbedTable]):
         """
         if not self._probed:
             return []
+        self.changes += 1
         tables = [table for table, _ in self._probed.values()]
         counters = [counter for table in tables for counter in table.counters()]
         try:
-            with self._quietly(), self.raw.cursor() as cursor:
+            with self._quietly(), unwatched(self.raw) as cursor:
                 cursor.execute(read_observations(counters), prepare=False)
                 cursor.nextset()
                 found = [self._observed(*row) for row in cursor.fetchall()]
                 cursor.nextset()
-                [counts] = cursor.fetchone()
+                [[counts]] = cursor.fetchall()
         except psycopg.ProgrammingError:
             raise CellError(
                 "The cell removed the temporary objects by which %%pgoutcome watches triggers (DISCARD, or a DROP): "

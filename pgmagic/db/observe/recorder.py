@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
+import psycopg
 from django.db import Error as DatabaseFailure
-from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq import TransactionStatus
 
 from pgmagic.db.observe.autocommit import LOST, EmulatedAutocommit
+from pgmagic.db.observe.past_django import is_copied_in, watched_cursors
 from pgmagic.db.observe.probing import Instruments, Observed
 from pgmagic.db.observe.statements import (
     Executed,
@@ -52,6 +54,10 @@ class Recorder:
         # (name, clock, length of the log) of each savepoint; the first is the one of the emulated transaction.
         self._savepoints: list[tuple[str, int, int]] = [("", 0, 0)]
         self.taken_back: list[Observed] = []
+        # What the instruments had changed when the savepoint was last renewed.
+        self._changes = 0
+        # A statement is under way: what it makes psycopg execute is a part of it.
+        self._is_guarding = False
         autocommit.before_undo = self._keep_observed
         autocommit.on_undo = lambda: self._undone(0)
 
@@ -73,12 +79,15 @@ class Recorder:
         """Let the connection's cursors pass through here inside the block."""
         connection: Any = self.autocommit.connection
         connection.execute_wrappers.append(self)
+        stack = ExitStack()
+        stack.enter_context(watched_cursors(self.autocommit.raw, self))
         originals = {name: getattr(connection, name) for name in ("make_cursor", "make_debug_cursor")}
         own = {name: partial(self._with_copy, original) for name, original in originals.items()}
         vars(connection).update(own)
         try:
             yield
         finally:
+            stack.close()
             for name in own:
                 del vars(connection)[name]
             connection.execute_wrappers[:] = [
@@ -116,7 +125,7 @@ class Recorder:
         Raises:
             CellError: the last statement wrote, and going back to the savepoint would take its rows back.
         """
-        if self.autocommit.status != TransactionStatus.INERROR or self.autocommit.in_block:
+        if self.autocommit.status != TransactionStatus.INERROR or not self.autocommit.is_between:
             return
         _, _, start = self._savepoints[0]
         if any(executed.kind not in ("read", "rejected") for executed in self.log[start:]):
@@ -126,6 +135,16 @@ class Recorder:
     @contextmanager
     def _guarded(self, text: str) -> Iterator[Callable[[Any, bool], None]]:
         """Guard what the block executes; it calls what this yields with the psycopg cursor that has the answer."""
+        self.autocommit.settle()
+        self._is_guarding = True
+        try:
+            with self._guarded_statement(text) as finish:
+                yield finish
+        finally:
+            self._is_guarding = False
+
+    @contextmanager
+    def _guarded_statement(self, text: str) -> Iterator[Callable[[Any, bool], None]]:
         self.check_connection()
         if ends_transaction(text):
             raise self.fail(CellError(_ENDED))
@@ -137,15 +156,20 @@ class Recorder:
         started = time.perf_counter()
         try:
             yield partial(self._executed, text, started)
-        except DatabaseFailure as error:
+        except (DatabaseFailure, psycopg.Error) as error:
             self._rejected(text, started, error)
             raise
 
     def _renew(self) -> None:
-        if not self.autocommit.in_block:
+        if self.autocommit.is_between:
+            if self.probing.changes != self._changes:
+                self.autocommit.is_new = False
             self.autocommit.before_statement()
-            self._clock += 1
-            self._savepoints = [("", self._clock, len(self.log))]
+            self._renewed()
+
+    def _renewed(self) -> None:
+        self._clock += 1
+        self._savepoints = [("", self._clock, len(self.log))]
 
     def _executed(self, text: str, started: float, cursor: Any, many: bool) -> None:
         elapsed = (time.perf_counter() - started) * 1000
@@ -155,8 +179,11 @@ class Recorder:
             elapsed = 0.0
             if self.log[-1].is_ddl:
                 self.probing.forget_catalog()
+        self._changes = self.probing.changes
+        if self.autocommit.renew_ahead():
+            self._renewed()
 
-    def _rejected(self, text: str, started: float, error: DatabaseFailure) -> None:
+    def _rejected(self, text: str, started: float, error: DatabaseFailure | psycopg.Error) -> None:
         elapsed = (time.perf_counter() - started) * 1000
         if self.autocommit.raw.closed:
             raise self.fail(DatabaseUnavailableError(LOST)) from None
@@ -192,6 +219,39 @@ class Recorder:
         self._clock += 1
         self.probing.undone(clock, self._clock)
 
+    @contextmanager
+    def guarded_past_django(self, statement: Any) -> Iterator[Callable[[Any, bool], None] | None]:
+        """Guard a statement that did not come through Django's cursor; None stands for one of those that did."""
+        if self._is_guarding:
+            yield None
+            return
+        with self._guarded(text_of(statement, self.autocommit.raw)) as finish:
+            yield finish
+
+    def note_copy(self, cursor: Any, *, writes: bool) -> None:
+        """Correct what was noted of a COPY, which has no rows in its answer."""
+        self.log[-1].kind = "write" if writes else "read"
+        self.log[-1].rows = cursor.rowcount
+
+    @contextmanager
+    def block_past_django(self) -> Iterator[None]:
+        """Note a block of psycopg's own `transaction()`: a savepoint of the user's, like one of `atomic`."""
+        self.check_connection()
+        self._renew()
+        place = len(self._savepoints)
+        self._clock += 1
+        self._savepoints.append(("", self._clock, len(self.log)))
+        self.autocommit.raw_blocks += 1
+        try:
+            yield
+        except BaseException:
+            if not self.autocommit.raw.closed:
+                self._undone(place)
+            raise
+        finally:
+            self.autocommit.raw_blocks -= 1
+            del self._savepoints[place:]
+
     def _keep_observed(self) -> None:
         self.taken_back += self.probing.read()
 
@@ -207,11 +267,10 @@ class Recorder:
         text = text_of(statement, self.autocommit.raw)
         with self._guarded(text) as finish, self.autocommit.connection.wrap_database_errors:
             with cursor.cursor.copy(statement, *args, **kwargs) as copy:
-                writes = cursor.cursor.pgresult is None or cursor.cursor.pgresult.status == ExecStatus.COPY_IN
+                writes = is_copied_in(cursor.cursor)
                 yield copy
             finish(cursor.cursor, False)
-            self.log[-1].kind = "write" if writes else "read"
-            self.log[-1].rows = cursor.cursor.rowcount
+            self.note_copy(cursor.cursor, writes=writes)
 
     def _callproc(self, cursor: Any, callproc: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         with self._guarded(f"CALL {args[0] if args else ''}") as finish:

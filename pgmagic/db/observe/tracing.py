@@ -28,6 +28,7 @@ from pgmagic.compile.tracing import (
 from pgmagic.db.observe.catalog import LiveTrigger, TriggerCatalog
 from pgmagic.db.observe.cell import CellObserver
 from pgmagic.db.observe.messages import Messages
+from pgmagic.db.observe.past_django import unwatched
 from pgmagic.db.observe.probing import LOCK_TIMEOUT, Instruments, Observed
 from pgmagic.db.observe.statements import Executed
 from pgmagic.db.observe.timeline import NOT_IGNORED, Timeline
@@ -107,9 +108,10 @@ class Tracing(Instruments[TracedTable]):
         """Begin a step, None for COMMIT, and note what was not traced of the one before."""
         self.end_statement()
         former, self.timeline.step = self.timeline.step, step
-        if self._functions_since is None or self.raw.info.transaction_status != TransactionStatus.INTRANS:
+        if self._functions_since is None or self.status != TransactionStatus.INTRANS:
             return
-        with self._quietly(), self.raw.cursor() as cursor:
+        self.changes += 1
+        with self._quietly(), unwatched(self.raw) as cursor:
             cursor.execute(f"{end_step()}; {begin_step()}", prepare=False)
             [considered, role] = cursor.fetchone()
         if (considered or 0) > MOST_TRACED and former is not None:
@@ -171,7 +173,7 @@ class Tracing(Instruments[TracedTable]):
         return f"{table.name}: its triggers ({names}) could not be traced: {reason}."
 
     def _read_tables(self, catalog: TriggerCatalog) -> dict[int, TracedTable]:
-        with self._quietly(), self.raw.cursor() as cursor:
+        with self._quietly(), unwatched(self.raw) as cursor:
             cursor.execute(_DETAILS, prepare=False)
             cursor.nextset()
             found = json.loads(cursor.fetchone()[0])

@@ -122,6 +122,10 @@ class ServerSession:
     @property
     def status(self) -> int:
         """The state of the transaction on the server, as libpq knows it."""
+        # A watched cell has commands of its own under way, whose answer it takes whenever somebody asks.
+        settle = getattr(self.raw.lock, "settle", None)
+        if settle is not None:
+            settle()
         return int(self.raw.pgconn.transaction_status)
 
     def tell(self) -> None:
