@@ -13,6 +13,7 @@ from pgmagic.compile import capture as _compiled  # noqa: F401 - registers the b
 from pgmagic.db.backfill import backfill
 from pgmagic.db.history import create_event
 from pgmagic.db.prepare import prepare_every_connection
+from pgmagic.db.pruning import prune_events
 from pgmagic.db.runtime.context import context
 from pgmagic.declare.conditions import AllChange, AllDontChange, AnyChange, AnyDontChange, Condition, F, Q
 from pgmagic.declare.delegates import delegates
@@ -104,5 +105,6 @@ __all__ = [
     "context",
     "create_event",
     "create_event_model",
+    "prune_events",
     "track",
 ]

@@ -32,7 +32,7 @@ OLDER = {
     "AfterInsert", "AfterInsertOrUpdate", "AfterUpdate", "BeforeDelete", "BeforeUpdate", "BeforeUpdateOrDelete",
     "Snapshot",
 }  # fmt: skip
-BEYOND = {"backfill"}
+BEYOND = {"backfill", "prune_events"}
 
 TRACKING = (
     "fields=None, exclude=None, obj_field=UNSET, context_field=UNSET, context_id_field=UNSET, append_only=UNSET, "
