@@ -176,8 +176,8 @@ def _names(condition: models.Q) -> Iterator[str]:
     for child in condition.children:
         if isinstance(child, models.Q):
             yield from _names(child)
-        elif isinstance(child, tuple):
-            yield child[0]
+        else:
+            yield child[0] if isinstance(child, tuple) else "an expression"
 
 
 def reason(error: Exception) -> str:

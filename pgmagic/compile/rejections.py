@@ -117,6 +117,7 @@ def _detail(
         join(", ", key_columns), ")),\n"
         "      'old', ", old, ",\n"
         "      'new', ", new, ")::text\n"
-        "    FROM jsonb_each(to_jsonb(OLD)) AS before FULL JOIN jsonb_each(to_jsonb(NEW)) AS after USING (key),\n"
+        # With a star: a bare `old` is a column, if the table has one of that name.
+        "    FROM jsonb_each(to_jsonb(OLD.*)) AS before FULL JOIN jsonb_each(to_jsonb(NEW.*)) AS after USING (key),\n"
         "      LATERAL (SELECT key IN (", join(", ", columns), ")", changed, ") AS filter(shown))",
     )  # fmt: skip

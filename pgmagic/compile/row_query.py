@@ -7,13 +7,19 @@ from typing import Any, Literal
 import django
 from django.db import models
 from django.db.models.constants import LOOKUP_SEP
-from django.db.models.expressions import Col
+from django.db.models.expressions import Col, ColPairs
 from django.db.models.fields import Field
 from django.db.models.lookups import IsNull
 from django.db.models.sql import Query
 from django.db.models.sql.where import AND, WhereNode
 
-from pgmagic.declare.conditions import Condition, IsDistinctFrom, IsNotDistinctFrom, concrete_field
+from pgmagic.declare.conditions import (
+    Condition,
+    IsDistinctFrom,
+    IsNotDistinctFrom,
+    composite_key,
+    concrete_field,
+)
 from pgmagic.errors import ConditionError
 
 Model = type[models.Model]
@@ -42,6 +48,8 @@ class RowQuery(Query):
     def resolve_ref(self, name: str, *_args: Any, **_kwargs: Any) -> Any:
         """Return the column, with its transforms, that an F stands for."""
         column, transforms = self._column(name)
+        if isinstance(column, RowColumns):
+            raise ConditionError(_not_as_one(column))
         for transform in transforms:
             column = self.try_transform(column, transform)
         return column
@@ -63,7 +71,8 @@ class RowQuery(Query):
 
     def _column(self, name: str) -> tuple[Any, list[str]]:
         row, *path = name.split(LOOKUP_SEP)
-        if self.row and row not in ("old", "new"):
+        if self.row and (row not in ("old", "new") or not path):
+            # A field may be called "old", too.
             row, path = self.row, [row, *path]
         if row not in ("old", "new") or not path:
             raise ConditionError(
@@ -71,6 +80,12 @@ class RowQuery(Query):
                 f"but {name!r} was given."
             )
         self.named.add(row)
+        key = composite_key(self.row_model)
+        if key is not None and path[0] in ("pk", key.name):
+            columns = RowColumns(row.upper(), key.fields, key.fields, key)
+            if path[1:2] in (["df"], ["ndf"]):
+                raise ConditionError(_not_as_one(columns))
+            return columns, path[1:]
         field = concrete_field(self.row_model, path[0])
         rest = path[1:]
         if field.is_relation and rest:
@@ -88,6 +103,25 @@ class RowColumn(Col):
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:  # type: ignore[override]
         """Return the row's name as PL/pgSQL knows it, and the quoted column."""
         return f"{self.alias}.{connection.ops.quote_name(self.target.column)}", []
+
+
+class RowColumns(ColPairs):
+    """The columns of a composite key in OLD or NEW."""
+
+    def get_cols(self) -> list[Col]:
+        """Return each column."""
+        return [
+            RowColumn(self.alias, target, source)
+            for target, source in zip(self.targets, self.sources, strict=True)
+        ]
+
+
+def _not_as_one(columns: RowColumns) -> str:
+    names = " and ".join(field.name for field in columns.targets)
+    return (
+        f"The composite key of {columns.output_field.model._meta.object_name} cannot be compared as one with another "
+        f"row's: compare {names} by themselves, or use AnyChange('pk')."
+    )
 
 
 def _without_target(field: Field[Any, Any], rest: list[str]) -> list[str]:

@@ -40,6 +40,8 @@ def _names(model: Model) -> Iterator[tuple[str, str]]:
 def _reason_against(name: str) -> str | None:
     if any(character in name for character in '"%$\x00'):
         return "Django cannot quote a name with a quote, a percent sign, a dollar sign or a NUL in it"
+    if name.startswith("pgmagic_"):
+        return "names that begin with pgmagic_ are pgmagic's own"
     if name == "*":
         return "Django takes it for all columns"
     if not is_storable(name):

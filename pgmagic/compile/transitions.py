@@ -29,6 +29,8 @@ PREFER_COLUMNS = "#variable_conflict use_column"
 _TABLES = {"old": OLD_VALUES, "new": NEW_VALUES}
 POSITION = "pgmagic_position"
 _ROW = "pgmagic_row"
+# No column is called so: a bare name of a table is its row only if no column has that name.
+_TABLE = "pgmagic_table"
 
 
 def touched_rows(operation: Operation, model: Model, schema: str | None) -> Fragment:
@@ -113,8 +115,9 @@ def _rows(needed: frozenset[str]) -> Fragment:
     if len(needed) == 1:
         return identifier(*(_TABLES[row] for row in needed))
     before, after = (
-        compose("(SELECT row_number() OVER () AS ", identifier(POSITION), ", a AS ", identifier(_ROW), " FROM ",
-                identifier(table), " AS a) AS ", identifier(f"pgmagic_{row}"))
+        compose("(SELECT row_number() OVER () AS ", identifier(POSITION), ", ", identifier(_TABLE), " AS ",
+                identifier(_ROW), " FROM ", identifier(table), " AS ", identifier(_TABLE), ") AS ",
+                identifier(f"pgmagic_{row}"))
         for row, table in _TABLES.items()
     )  # fmt: skip
     columns = [

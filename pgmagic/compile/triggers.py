@@ -22,7 +22,7 @@ from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, joi
 from pgmagic.compile.table_names import check_table_name
 from pgmagic.compile.transitions import PREFER_COLUMNS
 from pgmagic.declare.composer import Composer
-from pgmagic.declare.conditions import Condition, concrete_field
+from pgmagic.declare.conditions import Condition, concrete_fields
 from pgmagic.declare.event_trigger import EventTrigger
 from pgmagic.declare.fsm import FSM
 from pgmagic.declare.ready_made import Protect
@@ -235,7 +235,7 @@ def _create(name: str, definition: Fragment, words: LiteralString) -> str:
 
 def _event(operation: Operation, model: Model) -> Fragment:
     if isinstance(operation, UpdateOf):
-        columns = [identifier(concrete_field(model, name).column) for name in operation.columns]
+        columns = [identifier(field.column) for field in concrete_fields(model, operation.columns)]
         return compose("UPDATE OF ", join(", ", columns))
     return verbatim(operation.name)
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from django.db import models
 from django.db.models.fields import Field
+from django.db.models.fields.composite import CompositePrimaryKey
 from django.db.models.fields.related import ForeignObject
 from django.db.models.lookups import BuiltinLookup, FieldGetDbPrepValueMixin
 
@@ -196,7 +197,21 @@ def concrete_fields(model: type[models.Model], names: Iterable[str]) -> list[Fie
     Raises:
         UnknownFieldError: the table has no such field.
     """
-    return [concrete_field(model, name) for name in names]
+    return [field for name in names for field in _fields_named(model, name)]
+
+
+def _fields_named(model: type[models.Model], name: str) -> list[Field[Any, Any]]:
+    """Return the fields that a name stands for: several for the name of a composite key."""
+    composite = composite_key(model)
+    if composite is not None and name in ("pk", composite.name):
+        return list(composite.fields)
+    return [concrete_field(model, name)]
+
+
+def composite_key(model: type[models.Model]) -> Any | None:
+    """Return the model's key if it is made of several fields, else None."""
+    key: Any = model._meta.pk
+    return key if isinstance(key, CompositePrimaryKey) else None
 
 
 def concrete_field(model: type[models.Model], name: str) -> Field[Any, Any]:

@@ -79,13 +79,22 @@ class ReadOnly(Protect):
         super().__init__(**kwargs)
 
     def protected_fields(self, model: Model) -> list[models.Field[Any, Any]]:
-        """Return the concrete fields that may not change."""
-        return self._changes().compared_fields(model)
+        """Return the concrete fields that may not change.
+
+        Raises:
+            DeclarationError: none is left.
+        """
+        fields = self._changes().compared_fields(model)
+        if not fields:
+            raise DeclarationError(
+                f'The ReadOnly "{self.name}" protects no field of {model._meta.object_name}: its exclude= names all.'
+            )
+        return fields
 
     def get_condition(self, model: Model) -> Condition | models.Q:
         """Return a condition that is true where a protected field changed, and the declared condition holds."""
         changes = self._changes()
-        changes.compared_fields(model)
+        self.protected_fields(model)
         return changes & self.condition if self.condition is not None else changes
 
     def _changes(self) -> AnyChange:

@@ -142,6 +142,16 @@ def test_names_and_values(live, label, model_name, field_name, table, column, tr
         ),
         ({}, {"db_column": "ü" * 32}, "The db_column of text of Post is "),
         ({"db_table": "a\x00b"}, {}, "The db_table of Post is 'a\\x00b'"),
+        (
+            {"db_table": "pgmagic_model"},
+            {},
+            "The db_table of Post is 'pgmagic_model': names that begin with pgmagic_ are",
+        ),
+        (
+            {},
+            {"db_column": "pgmagic_position"},
+            "The db_column of text of Post is 'pgmagic_position': names that begin",
+        ),
         ({"db_table": "*"}, {}, "The db_table of Post is '*': Django takes it for all columns"),
         ({"db_table": "\ud800"}, {}, "The db_table of Post is '\\ud800'"),
     ],

@@ -7,7 +7,7 @@ from django.db import models
 
 from pgmagic import pgtrigger
 from pgmagic.declare import registry
-from pgmagic.errors import UnknownFieldError
+from pgmagic.errors import ConditionError, UnknownFieldError
 from tests.db.live import Live
 from tests.recipes.conftest import cell, raw, rejected  # noqa: F401
 
@@ -215,19 +215,58 @@ def test_composite_key(live: Live):
         [
             pgtrigger.Protect(name="first", operation=pgtrigger.Update, condition=Q(old__row=1, new__number__gt=5)),
             pgtrigger.ReadOnly(name="key", fields=["row", "number"], condition=Q(old__taken=True)),
-            pgtrigger.Protect(name="keep", operation=pgtrigger.Delete, condition=Q(old__row__in=[1, 2])),
+            pgtrigger.Protect(name="keep", operation=pgtrigger.Delete, condition=Q(old__pk__in=[(1, 1), (2, 1)])),
+            pgtrigger.Protect(name="moved", operation=pgtrigger.UpdateOf("pk"), condition=~Q(old__pk=(3, 1))),
             pgtrigger.SoftDelete(name="soft", field="taken", value=None, condition=Q(old__row=3)),
         ],
         pk=models.CompositePrimaryKey("row", "number"), row=models.IntegerField(db_column="Row"),
         number=models.IntegerField(), taken=models.BooleanField(null=True, default=False),
     )  # fmt: skip
     seat.objects.bulk_create([seat(row=1, number=1), seat(row=3, number=1), seat(row=3, number=2)])
-    with rejected("Cannot update"):
+    with rejected("Cannot update"), pgtrigger.ignore("live.Seat:moved"):
         seat.objects.filter(pk=(1, 1)).update(number=6)
-    seat.objects.filter(pk=(1, 1)).update(taken=True)
     with rejected("Cannot update"):
+        seat.objects.filter(pk=(3, 2)).update(number=6)
+    seat.objects.filter(pk=(3, 1)).update(number=1)
+    seat.objects.filter(pk=(1, 1)).update(taken=True)
+    with rejected("Cannot update"), pgtrigger.ignore("live.Seat:moved"):
         raw('UPDATE live_seat SET "Row" = 4 WHERE taken')
     with rejected("Cannot delete"):
         seat.objects.get(pk=(1, 1)).delete()
     seat.objects.filter(pk=(3, 2)).delete()
     assert list(seat.objects.order_by("row", "number").values_list("taken", flat=True)) == [True, False, None]
+
+
+@pytest.mark.parametrize(
+    ("condition", "changes", "stays"),
+    [
+        (pgtrigger.AnyChange("pk"), {"number": 2}, {"taken": True}),
+        (pgtrigger.AnyChange(exclude=["pk"]), {"taken": True}, {"number": 2}),
+        (Q(old__pk=(1, 1)) & Q(new__pk__gt=(1, 1)), {"row": 2}, {"number": 0}),
+        (~Q(new__pk__in=[(1, 1), (1, 2)]), {"number": 3}, {"number": 2}),
+    ],
+    ids=repr,
+)
+def test_composite_key_in_a_condition(live: Live, condition, changes, stays):
+    seat = live.declare(
+        "Seat", [pgtrigger.Protect(name="t", operation=pgtrigger.Update, condition=condition)],
+        pk=models.CompositePrimaryKey("row", "number"), row=models.IntegerField(db_column="Row"),
+        number=models.IntegerField(), taken=models.BooleanField(null=True),
+    )  # fmt: skip
+    seat.objects.create(row=1, number=1)
+    with rejected("Cannot update"):
+        seat.objects.update(**changes)
+    seat.objects.update(**stays)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [Q(old__pk=pgtrigger.F("new__pk")), Q(old__pk__df=(1, 1)), Q(new__row=pgtrigger.F("old__pk"))],
+)
+def test_composite_key_is_not_compared_as_one(live: Live, condition):
+    sentence = "The composite key of Seat cannot be compared as one with another row's: compare row and number by them"
+    with pytest.raises(ConditionError, match=sentence):
+        live.declare(
+            "Seat", [pgtrigger.Protect(name="t", operation=pgtrigger.Update, condition=condition)],
+            pk=models.CompositePrimaryKey("row", "number"), row=models.IntegerField(), number=models.IntegerField(),
+        )  # fmt: skip

@@ -106,6 +106,11 @@ def test_contradiction_is_refused_at_declaration(declare, sentence):
             UnknownFieldError,
             "Book has no field named 'titel'",
         ),
+        (
+            pgtrigger.ReadOnly(name="t", exclude=[field.name for field in Book._meta.local_concrete_fields]),
+            DeclarationError,
+            'The ReadOnly "t" protects no field of Book: its exclude= names all.',
+        ),
         (pgtrigger.SoftDelete(name="t", field="titel"), UnknownFieldError, "Book has no field named 'titel'"),
         (pgtrigger.SoftDelete(name="t", field="readers"), UnknownFieldError, "'readers' has no column"),
         (

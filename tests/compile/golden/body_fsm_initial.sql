@@ -11,7 +11,7 @@ RAISE EXCEPTION USING
       'key', jsonb_object_agg(key, coalesce(before.value, after.value)) FILTER (WHERE key IN ('id')),
       'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown AND TG_OP <> 'INSERT'),
       'new', jsonb_object_agg(key, after.value) FILTER (WHERE shown AND TG_OP <> 'DELETE'))::text
-    FROM jsonb_each(to_jsonb(OLD)) AS before FULL JOIN jsonb_each(to_jsonb(NEW)) AS after USING (key),
+    FROM jsonb_each(to_jsonb(OLD.*)) AS before FULL JOIN jsonb_each(to_jsonb(NEW.*)) AS after USING (key),
       LATERAL (SELECT key IN ('title')
         AND (TG_OP <> 'UPDATE' OR before.value IS DISTINCT FROM after.value)) AS filter(shown)),
   COLUMN = 'title',
@@ -27,7 +27,7 @@ RAISE EXCEPTION USING
       'key', jsonb_object_agg(key, coalesce(before.value, after.value)) FILTER (WHERE key IN ('id')),
       'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown AND TG_OP <> 'INSERT'),
       'new', jsonb_object_agg(key, after.value) FILTER (WHERE shown AND TG_OP <> 'DELETE'))::text
-    FROM jsonb_each(to_jsonb(OLD)) AS before FULL JOIN jsonb_each(to_jsonb(NEW)) AS after USING (key),
+    FROM jsonb_each(to_jsonb(OLD.*)) AS before FULL JOIN jsonb_each(to_jsonb(NEW.*)) AS after USING (key),
       LATERAL (SELECT key IN ('title')
         AND (TG_OP <> 'UPDATE' OR before.value IS DISTINCT FROM after.value)) AS filter(shown)),
   COLUMN = 'title',

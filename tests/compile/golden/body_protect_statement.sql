@@ -9,7 +9,7 @@ SELECT (SELECT jsonb_build_object(
       'key', jsonb_object_agg(key, coalesce(before.value, after.value)) FILTER (WHERE key IN ('id')),
       'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown),
       'new', jsonb_object_agg(key, after.value) FILTER (WHERE shown))::text
-    FROM jsonb_each(to_jsonb(OLD)) AS before FULL JOIN jsonb_each(to_jsonb(NEW)) AS after USING (key),
+    FROM jsonb_each(to_jsonb(OLD.*)) AS before FULL JOIN jsonb_each(to_jsonb(NEW.*)) AS after USING (key),
       LATERAL (SELECT key IN ('id', 'title', 'Isbn No', 'pages', 'price', 'printed', 'day', 'length', 'code', 'data', 'raw', 'good', 'ratio', 'order', 'shelf_id', 'created', 'updated', 'doubled')
         AND before.value IS DISTINCT FROM after.value) AS filter(shown)) INTO rejected
   FROM (SELECT row_number() OVER () AS "pgmagic_position", * FROM "old_values") AS old JOIN (SELECT row_number() OVER () AS "pgmagic_position", * FROM "new_values") AS new USING ("pgmagic_position")
@@ -33,7 +33,7 @@ SELECT (SELECT jsonb_build_object(
       'key', jsonb_object_agg(key, coalesce(before.value, after.value)) FILTER (WHERE key IN ('id')),
       'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown),
       'new', NULL)::text
-    FROM jsonb_each(to_jsonb(OLD)) AS before FULL JOIN jsonb_each(to_jsonb(NEW)) AS after USING (key),
+    FROM jsonb_each(to_jsonb(OLD.*)) AS before FULL JOIN jsonb_each(to_jsonb(NEW.*)) AS after USING (key),
       LATERAL (SELECT key IN ('id', 'title', 'Isbn No', 'pages', 'price', 'printed', 'day', 'length', 'code', 'data', 'raw', 'good', 'ratio', 'order', 'shelf_id', 'created', 'updated', 'doubled')) AS filter(shown)) INTO rejected
   FROM "old_values" AS old, (SELECT) AS new
   WHERE (OLD.good OR false) LIMIT 1;
@@ -56,7 +56,7 @@ SELECT (SELECT jsonb_build_object(
       'key', jsonb_object_agg(key, coalesce(before.value, after.value)) FILTER (WHERE key IN ('id')),
       'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown),
       'new', NULL)::text
-    FROM jsonb_each(to_jsonb(OLD)) AS before FULL JOIN jsonb_each(to_jsonb(NEW)) AS after USING (key),
+    FROM jsonb_each(to_jsonb(OLD.*)) AS before FULL JOIN jsonb_each(to_jsonb(NEW.*)) AS after USING (key),
       LATERAL (SELECT key IN ('id', 'title', 'Isbn No', 'pages', 'price', 'printed', 'day', 'length', 'code', 'data', 'raw', 'good', 'ratio', 'order', 'shelf_id', 'created', 'updated', 'doubled')) AS filter(shown)) INTO rejected
   FROM "my Schema"."rooms_book" AS old, (SELECT) AS new
   WHERE (OLD.good OR false) LIMIT 1;

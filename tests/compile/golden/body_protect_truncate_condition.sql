@@ -9,7 +9,7 @@ SELECT (SELECT jsonb_build_object(
       'key', jsonb_object_agg(key, coalesce(before.value, after.value)) FILTER (WHERE key IN ('id')),
       'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown),
       'new', NULL)::text
-    FROM jsonb_each(to_jsonb(OLD)) AS before FULL JOIN jsonb_each(to_jsonb(NEW)) AS after USING (key),
+    FROM jsonb_each(to_jsonb(OLD.*)) AS before FULL JOIN jsonb_each(to_jsonb(NEW.*)) AS after USING (key),
       LATERAL (SELECT key IN ('id', 'title', 'Isbn No', 'pages', 'price', 'printed', 'day', 'length', 'code', 'data', 'raw', 'good', 'ratio', 'order', 'shelf_id', 'created', 'updated', 'doubled')) AS filter(shown)) INTO rejected
   FROM "my Schema"."rooms_book" AS old, (SELECT) AS new
   WHERE (OLD."good") LIMIT 1;
@@ -34,7 +34,7 @@ RAISE EXCEPTION USING
       'key', jsonb_object_agg(key, coalesce(before.value, after.value)) FILTER (WHERE key IN ('id')),
       'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown AND TG_OP <> 'INSERT'),
       'new', jsonb_object_agg(key, after.value) FILTER (WHERE shown AND TG_OP <> 'DELETE'))::text
-    FROM jsonb_each(to_jsonb(OLD)) AS before FULL JOIN jsonb_each(to_jsonb(NEW)) AS after USING (key),
+    FROM jsonb_each(to_jsonb(OLD.*)) AS before FULL JOIN jsonb_each(to_jsonb(NEW.*)) AS after USING (key),
       LATERAL (SELECT key IN ('id', 'title', 'Isbn No', 'pages', 'price', 'printed', 'day', 'length', 'code', 'data', 'raw', 'good', 'ratio', 'order', 'shelf_id', 'created', 'updated', 'doubled')
         AND (TG_OP <> 'UPDATE' OR before.value IS DISTINCT FROM after.value)) AS filter(shown));
 END;

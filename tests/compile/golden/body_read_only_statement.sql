@@ -9,7 +9,7 @@ SELECT (SELECT jsonb_build_object(
       'key', jsonb_object_agg(key, coalesce(before.value, after.value)) FILTER (WHERE key IN ('id')),
       'old', jsonb_object_agg(key, before.value) FILTER (WHERE shown),
       'new', jsonb_object_agg(key, after.value) FILTER (WHERE shown))::text
-    FROM jsonb_each(to_jsonb(OLD)) AS before FULL JOIN jsonb_each(to_jsonb(NEW)) AS after USING (key),
+    FROM jsonb_each(to_jsonb(OLD.*)) AS before FULL JOIN jsonb_each(to_jsonb(NEW.*)) AS after USING (key),
       LATERAL (SELECT key IN ('Isbn No')
         AND before.value IS DISTINCT FROM after.value) AS filter(shown)) INTO rejected
   FROM (SELECT row_number() OVER () AS "pgmagic_position", * FROM "old_values") AS old JOIN (SELECT row_number() OVER () AS "pgmagic_position", * FROM "new_values") AS new USING ("pgmagic_position")
