@@ -26,13 +26,13 @@ def run_cell(shell: InteractiveShell, source: str, *, keep: bool) -> OutcomeFram
     with observed(connection, keep=keep) as cell:
         pending = execute_each(shell, tree.body, filename, cell.step)
     rows = [
-        _row(number, _source(statement, text), outcome)
+        _row(number, statement_source(statement, text), outcome)
         for number, (statement, outcome) in enumerate(zip(tree.body, cell.outcomes, strict=True), 1)
     ]
     return outcome_frame(rows, notes=[*pending_note(pending), *cell.notes])
 
 
-def _source(statement: ast.stmt, text: str) -> str:
+def statement_source(statement: ast.stmt, text: str) -> str:
     """Return the statement's own lines, a decorator's too."""
     decorators = getattr(statement, "decorator_list", [])
     if decorators:

@@ -40,6 +40,7 @@ from pgmagic.frames import (
     wide_diff_frame,
 )
 from pgmagic.frames.bypasses import BypassFrame, BypassRow, bypass_frame
+from pgmagic.frames.whatif import WhatIfFrame, WhatIfRow, whatif_frame
 
 FULL_OUTCOME = OutcomeRow(
     step=1,
@@ -119,6 +120,14 @@ FRAMES = {
         BypassFrame,
     ),
     "bypass, all missing": (bypass_frame([BypassRow(way="a", operation="b", result="held")]), BypassFrame),
+    "what if, empty": (whatif_frame([]), WhatIfFrame),
+    "what if, full": (
+        whatif_frame(
+            [WhatIfRow(step=1, statement="s", table="t", row=1, field="verdict", as_is="a", what_if="b")]
+        ),
+        WhatIfFrame,
+    ),
+    "what if, all missing": (whatif_frame([WhatIfRow(step=None)]), WhatIfFrame),
     "history, empty": (history_frame({}, {}), HistoryFrame),
     "history, full": (history_frame(EVENT, {}), HistoryFrame),
     "diff, empty": (diff_frame(history_frame({}, {})), DiffFrame),
@@ -167,6 +176,7 @@ def test_roles_are_those_of_columns_in_the_contract(expected):
         (CommandRow, CommandFrame),
         (TraceRow, TraceFrame),
         (BypassRow, BypassFrame),
+        (WhatIfRow, WhatIfFrame),
         (TriggerRow, TriggerFrame),
         (DifferenceRow, DifferenceFrame),
     ],

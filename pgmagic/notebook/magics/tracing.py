@@ -1,4 +1,4 @@
-"""`%%pgsql`, `%%pgtrace` and `%pgbypass`: what the database did, and why."""
+"""`%%pgsql`, `%%pgtrace`, `%%pgwhatif` and `%pgbypass`: what the database did, and why."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pgmagic.notebook.bypasses import try_rule
 from pgmagic.notebook.magics.plumbing import in_one_line, keep, parsed
 from pgmagic.notebook.sql import run_sql
 from pgmagic.notebook.tracing import trace_cell
+from pgmagic.notebook.whatif import compare_cell
 
 _output = argument("-o", "--output", metavar="NAME", help="store the result under this name")
 
@@ -48,6 +49,34 @@ class TracingMagics(Magics):
         """
         arguments = parsed(self.pgtrace, line)
         return keep(self.kernel, arguments.output, trace_cell(self.kernel, cell))
+
+    @magic_arguments()
+    @argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="URI",
+        help="a trigger that is ignored; may be repeated",
+    )
+    @argument(
+        "--with",
+        dest="variables",
+        action="append",
+        default=[],
+        metavar="[URI=]NAME",
+        help="a variable that holds a trigger, which takes the place of the one of its name, or of the one of the URI",
+    )
+    @_output
+    @cell_magic
+    @in_one_line
+    def pgwhatif(self, line: str, cell: str) -> ResultFrame:
+        """Run this cell under the triggers as they are, and under others; show what differs, and keep nothing.
+
+        The cell runs twice: what it does beside the database, it does twice.
+        """
+        arguments = parsed(self.pgwhatif, line)
+        frame = compare_cell(self.kernel, cell, ignored=arguments.ignore, variables=arguments.variables)
+        return keep(self.kernel, arguments.output, frame)
 
     @magic_arguments()
     @argument("uri", metavar="URI", help="app_label.Model:trigger_name")
