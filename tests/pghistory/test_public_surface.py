@@ -95,12 +95,12 @@ def written(function: Any) -> str:
     return ", ".join(parts)
 
 
-@pytest.mark.parametrize("path", SIGNATURES)
+@pytest.mark.parametrize("path", sorted(SIGNATURES))
 def test_signatures_are_upstreams(path: str) -> None:
     assert written(attrgetter(path)(pghistory)).startswith(SIGNATURES[path].removesuffix(", **"))
 
 
-@pytest.mark.parametrize("path", MODEL_SIGNATURES)
+@pytest.mark.parametrize("path", sorted(MODEL_SIGNATURES))
 def test_signatures_of_models_are_upstreams(path: str) -> None:
     assert written(attrgetter(path)(models)) == MODEL_SIGNATURES[path]
 
