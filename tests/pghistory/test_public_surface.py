@@ -66,8 +66,9 @@ SIGNATURES = {
     "Tracker.setup": "self, event_model", "Tracker.pghistory_setup": "self, event_model",
     "RowEvent.add_event_trigger": "self, event_model",
     # Beyond upstream: the names of older tutorials, and ours.
-    **dict.fromkeys(OLDER, ROW_EVENT),
+    **dict.fromkeys(sorted(OLDER), ROW_EVENT),
     "backfill": "model, *, label='backfill', using=None",
+    "prune_events": "model, *, older_than=None, keep_last=None, with_last=False, batch_size=10000, using=None",
 }  # fmt: skip
 MODEL_SIGNATURES = {
     # Upstream's `using` is 'default'; ours is the event's own database.
