@@ -327,10 +327,10 @@ CHANGES = {
     "AllChange": (all, True),
     "AllDontChange": (all, False),
 }
-CHANGE = st.tuples(
-    st.just("change"),
-    st.sampled_from(list(CHANGES)),
-    st.lists(st.sampled_from(list(VALUES)), min_size=1, unique=True),
+NAMED = st.lists(st.sampled_from(list(VALUES)), min_size=1, unique=True)
+CHANGE = st.one_of(
+    st.tuples(st.just("change"), st.sampled_from(list(CHANGES)), NAMED),
+    st.tuples(st.just("change but"), st.sampled_from(list(CHANGES)), NAMED),
 )
 RAW = st.tuples(st.just("raw"), st.sampled_from(["old", "new"]), st.sampled_from("ab"), st.integers(0, 3))
 TREE = st.recursive(
@@ -349,6 +349,8 @@ def declared(tree):
             return Q(**{f"{row}__{field}__{lookup}": right})
         case ("change", kind, fields):
             return getattr(pgtrigger, kind)(*fields)
+        case ("change but", kind, fields):
+            return getattr(pgtrigger, kind)(exclude=[*fields, "id"])
         case ("raw", row, field, value):
             return Condition(f'{row.upper()}."{COLUMNS[field]}" >= {value} OR false')
         case ("not", part):
@@ -383,6 +385,8 @@ def value_of(tree, rows, negated=False):
         case ("change", kind, fields):
             quantifier, changed = CHANGES[kind]
             return quantifier((rows["old"][field] != rows["new"][field]) == changed for field in fields)
+        case ("change but", kind, fields):
+            return value_of(("change", kind, [field for field in VALUES if field not in fields]), rows)
         case ("raw", row, field, value):
             left = rows[row][field]
             return None if left is None else left >= value
