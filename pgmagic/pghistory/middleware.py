@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextvars import Context, copy_context
 from typing import Any, ClassVar
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.http import HttpRequest
+from django.http import FileResponse, HttpRequest
 
 from pgmagic.db.runtime.context import context
 from pgmagic.declare.event_fields import setting
 
+_END = object()
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -18,7 +21,8 @@ class HistoryMiddleware:
     """Opens a context with the user's primary key (`user`) and the path (`url`) for each request, sync or async.
 
     `PGHISTORY_MIDDLEWARE_METHODS` says for which methods. A view that sets `request.user` later, as token
-    authentication does, changes the context with it. A subclass may extend `get_context`.
+    authentication does, changes the context with it. What a streaming response writes while it is sent is in the
+    context, too. A subclass may extend `get_context`.
     """
 
     sync_capable: ClassVar[bool] = True
@@ -41,7 +45,7 @@ class HistoryMiddleware:
             return self.get_response(request)
         with context(**self.get_context(request)):
             _watch(request)
-            return self.get_response(request)
+            return _streamed_in_context(self.get_response(request))
 
     async def _answer(self, request: HttpRequest) -> Any:
         get_response: Callable[[HttpRequest], Awaitable[Any]] = self.get_response
@@ -53,7 +57,32 @@ class HistoryMiddleware:
             request.user = await auser()
         async with context(**self.get_context(request)):
             _watch(request)
-            return await get_response(request)
+            return _streamed_in_context(await get_response(request))
+
+
+def _streamed_in_context(response: Any) -> Any:
+    """Let a response that is produced while it is sent, after the block has ended, go on in the context."""
+    if getattr(response, "streaming", False) and not isinstance(response, FileResponse):
+        steps = _run_async_steps if response.is_async else _run_steps
+        response.streaming_content = steps(response.streaming_content, copy_context())
+    return response
+
+
+def _run_steps(content: Iterable[Any], opened: Context) -> Iterator[Any]:
+    iterator = iter(content)
+    while (part := opened.run(next, iterator, _END)) is not _END:
+        yield part
+
+
+async def _run_async_steps(content: AsyncIterable[Any], opened: Context) -> AsyncIterator[Any]:
+    iterator = aiter(content)
+
+    async def step() -> Any:
+        return await anext(iterator, _END)
+
+    # What runs in a context variable's context of its own is a task.
+    while (part := await asyncio.get_running_loop().create_task(step(), context=opened)) is not _END:
+        yield part
 
 
 class _Watched:
