@@ -44,7 +44,7 @@ class Capturing(Instruments[CapturedTable]):
         """Return nothing: what is captured is read at the end of the cell."""
         return []
 
-    def changes(self) -> list[Change]:
+    def captured(self) -> list[Change]:
         """Return the changes that hold, in their order."""
         if self._functions_since is None:
             return []
@@ -136,6 +136,6 @@ class CellCapturer(CellObserver):
     def finish(self) -> None:
         """Fire what is deferred until COMMIT, and read what was captured."""
         super().finish()
-        self.changes = self.probing.capturing.changes()
+        self.changes = self.probing.capturing.captured()
         if len(self.changes) == MOST_CAPTURED:
             self.notes.append(f"Only the first {MOST_CAPTURED:,} changes of rows were compared.")
