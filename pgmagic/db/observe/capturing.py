@@ -21,6 +21,7 @@ from pgmagic.compile.capturing import (
 )
 from pgmagic.db.observe.cell import CellObserver
 from pgmagic.db.observe.messages import Messages
+from pgmagic.db.observe.past_django import unwatched
 from pgmagic.db.observe.probing import Instruments, Observed, Probing
 
 
@@ -48,7 +49,7 @@ class Capturing(Instruments[CapturedTable]):
         """Return the changes that hold, in their order."""
         if self._functions_since is None:
             return []
-        with self._quietly(), self.raw.cursor() as cursor:
+        with self._quietly(), unwatched(self.raw) as cursor:
             cursor.execute(READ_CAPTURED, prepare=False)
             return [
                 Change(step, table, tuple(json.loads(key)), _image(old), _image(new))
@@ -96,7 +97,8 @@ class _ProbingAndCapturing(Probing):
 
     def prepare(self, statement: str, clock: int) -> None:
         super().prepare(statement, clock)
-        self.capturing.prepare(statement, clock)
+        with self._counted():
+            self.capturing.prepare(statement, clock)
 
     def forget_catalog(self) -> None:
         super().forget_catalog()
@@ -104,7 +106,15 @@ class _ProbingAndCapturing(Probing):
 
     def undone(self, since: int, clock: int) -> None:
         super().undone(since, clock)
-        self.capturing.undone(since, clock)
+        with self._counted():
+            self.capturing.undone(since, clock)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count what the captures change in the transaction as changes of ours."""
+        before = self.capturing.changes
+        yield
+        self.changes += self.capturing.changes - before
 
     @property
     def unobserved(self) -> list[str]:
@@ -127,8 +137,9 @@ class CellCapturer(CellObserver):
     @contextmanager
     def step(self) -> Iterator[None]:
         """Watch one step; see `CellObserver.step`."""
-        if self.raw.info.transaction_status == TransactionStatus.INTRANS:
-            with self.messages.quietly(), self.raw.cursor() as cursor:
+        if self.probing.status == TransactionStatus.INTRANS:
+            self.probing.changes += 1
+            with self.messages.quietly(), unwatched(self.raw) as cursor:
                 cursor.execute(begin_step(len(self.outcomes) + 1), prepare=False)
         with super().step():
             yield

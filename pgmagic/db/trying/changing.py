@@ -8,6 +8,7 @@ from django.db import models
 
 from pgmagic.compile.sql import compose, identifier, render
 from pgmagic.db.installation import compiled
+from pgmagic.db.observe.past_django import unwatched
 from pgmagic.db.trying.attempts import LOCK_TIMEOUT
 from pgmagic.declare import registry
 from pgmagic.declare.trigger import Trigger
@@ -43,7 +44,7 @@ def exchange(raw: Any, model: Model, former: Trigger | None, trigger: Trigger) -
 
     It takes an ACCESS EXCLUSIVE lock on the table; nothing is registered.
     """
-    with raw.cursor() as cursor:
+    with unwatched(raw) as cursor:
         cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
         if former is not None:
             table, function = (
