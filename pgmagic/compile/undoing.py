@@ -13,6 +13,7 @@ from pgmagic.compile.baseline import live_keys
 from pgmagic.compile.history import has_shared_context
 from pgmagic.compile.reading import context_expressions, object_fields
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal
+from pgmagic.declare.conditions import table_fields
 from pgmagic.declare.trackers import tracked_fields
 
 EventModel = type[Any]
@@ -22,6 +23,16 @@ def tells_contexts(event_model: EventModel) -> bool:
     """Return whether the events of an event model say in which context they were recorded, and of which object."""
     names = {field.name for field in event_model._meta.local_concrete_fields}
     return bool((has_shared_context(event_model) or "pgh_context_id" in names) and object_fields(event_model))
+
+
+def missing_fields(event_model: EventModel) -> list[str]:
+    """Return the names of the tracked table's fields that its events do not have."""
+    mirrored = {source.name for _, source in tracked_fields(event_model)}
+    return [
+        found.name
+        for found in table_fields(event_model.pgh_tracked_model)
+        if not found.generated and found.name not in mirrored
+    ]
 
 
 def touched_sql(event_model: EventModel, context_id: UUID) -> Fragment:

@@ -81,13 +81,22 @@ def column_of(field: AnyField, name: str) -> Column:
         return Column(name, "other", sql, _from_db(source))
     if isinstance(source, models.GenericIPAddressField):
         return Column(name, kind, compose("host(", sql, ")"))
-    if isinstance(source, models.JSONField) and source.decoder is not None:
-        return Column(name, kind, compose(sql, "::text"), parsed(source.decoder))
+    if isinstance(source, models.JSONField):
+        # As text: psycopg would guess the encoding of each value, which takes longer than to read it.
+        return Column(name, kind, compose(sql, "::text"), _reader(source.decoder))
     return Column(name, kind, sql, in_utc if kind == "timestamp" else None)
 
 
 def _from_db(field: Any) -> Callable[[Any], Any]:
     return lambda value: field.from_db_value(value, None, None)
+
+
+def _reader(decoder: Any) -> Callable[[str], Any]:
+    """Return what reads JSON as Postgres writes it, without space around it; each text into a value of its own."""
+    if decoder is not None:
+        return lambda text: json.loads(text, cls=decoder)
+    raw_decode = json.JSONDecoder().raw_decode
+    return lambda text: raw_decode(text)[0]
 
 
 def in_utc(value: datetime) -> datetime:
@@ -107,9 +116,9 @@ class Once(dict[str, Any]):
         return found
 
 
-def parsed(decoder: Any = None) -> Callable[[Any], Any]:
+def parsed() -> Callable[[Any], Any]:
     """Return what reads JSON, each text once."""
-    return Once(lambda text: json.loads(text, cls=decoder)).__getitem__
+    return Once(json.loads).__getitem__
 
 
 def values_of(column: Column, position: int, rows: list[tuple[Any, ...]]) -> list[Any]:

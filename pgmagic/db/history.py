@@ -10,6 +10,7 @@ from django.db.models.fields import Field
 
 from pgmagic.compile.history import own_columns
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, render
+from pgmagic.compile.undoing import missing_fields
 from pgmagic.declare.trackers import tracked_fields
 from pgmagic.errors import DeclarationError, HistoryError
 
@@ -68,26 +69,15 @@ def _literal(field: Field[Any, Any], value: Any, connection: Any) -> Fragment:
 
 
 def can_revert(event_model: EventModel) -> bool:
-    """Return whether the events of an event model hold a whole row."""
-    return not _untracked(event_model)
-
-
-def _untracked(event_model: EventModel) -> list[str]:
-    """Return the names of the fields, those of parents too, that a row needs and the events do not have."""
-    mirrored = {tracked.name for _, tracked in tracked_fields(event_model)}
-    concrete: Any = event_model.pgh_tracked_model._meta.concrete_model
-    return [
-        field.name
-        for field in concrete._meta.concrete_fields
-        if not field.generated and field.name not in mirrored
-    ]
+    """Return whether the events of an event model hold a whole row of the tracked table."""
+    return not missing_fields(event_model)
 
 
 def revert(event: Any, using: str | None = None) -> models.Model:
     """Make an object's row what it was in an event, and return the object; see `Event.revert`."""
     event_model = type(event)
     tracked = event_model.pgh_tracked_model
-    missing = _untracked(event_model)
+    missing = missing_fields(event_model)
     if missing:
         raise HistoryError(
             f"{event_model._meta.object_name} cannot revert {tracked._meta.object_name}, because it doesn't track "
@@ -114,7 +104,7 @@ def _check_targets(event: Any, instance: models.Model, alias: str) -> None:
     Raises:
         HistoryError: something does not.
     """
-    fields: Iterable[Any] = instance._meta.concrete_fields
+    fields: Iterable[Any] = instance._meta.local_concrete_fields
     for field in fields:
         if not (isinstance(field, models.ForeignKey) and getattr(field, "db_constraint", True)):
             continue

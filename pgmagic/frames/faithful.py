@@ -105,6 +105,14 @@ def _timestamps(values: Sequence[Any]) -> Values:
     first = next((value for value in values if not is_missing(value)), None)
     if first is not None and first.tzinfo is None:
         return pd.DatetimeIndex(_numpy_times(values, "us")).array
+    try:
+        return pd.array(values, dtype="datetime64[us, UTC]")
+    except (pd.errors.OutOfBoundsDatetime, TypeError, ValueError):
+        # pandas 2 goes through nanoseconds, which end in the year 2262.
+        return _timestamps_in_utc(values)
+
+
+def _timestamps_in_utc(values: Sequence[Any]) -> Values:
     in_utc = [None if is_missing(value) else value.astimezone(UTC).replace(tzinfo=None) for value in values]
     return pd.DatetimeIndex(_numpy_times(in_utc, "us")).tz_localize("UTC").array
 

@@ -58,8 +58,9 @@ class Event(models.Model):
     def revert(self, using: str | None = None) -> models.Model:
         """Make the object's row what it was in this event, also if it is gone by now, and return the object.
 
-        Every column gets the recorded value, also those that set themselves on a save. In one transaction; triggers
-        fire as for any change. using: the event's own database unless given.
+        Every column gets the recorded value, also those that set themselves on a save. Of a model that inherits from
+        another by multi-table inheritance it is the row of its own table; the parent's is for the parent's events to
+        put back. In one transaction; triggers fire as for any change. using: the event's own database unless given.
 
         Raises:
             HistoryError: the event does not track every field, or what it refers to does not exist any more.

@@ -129,3 +129,73 @@ def test_a_whole_context_is_undone_by_reverting_to_the_events_before(history: Hi
         ):
             event.revert()
     assert (list(found.Book.objects.order_by("pk").values()), list(found.Author.objects.values())) == was
+
+
+def test_revert_of_composite_keys(history: History) -> None:
+    def declare() -> Any:
+        return pghistory.track(
+            pghistory.InsertEvent(), pghistory.UpdateEvent(), pghistory.DeleteEvent(), obj_field=None
+        )(
+            model(
+                "Seat",
+                pk=models.CompositePrimaryKey("row", "number"),
+                row=models.TextField(),
+                number=models.IntegerField(),
+                taken=models.BooleanField(default=False),
+            )
+        )
+
+    seat = history.declare(declare)
+    seat.objects.create(row="a", number=1)
+    seat.objects.create(row="a", number=2)
+    seat.objects.filter(number=1).update(taken=True)
+    seat.objects.filter(number=2).delete()
+    for event in seat.pgh_event_model.objects.filter(pgh_label="insert"):
+        event.revert()
+    assert list(seat.objects.order_by("pk").values_list("pk", "taken")) == [
+        (("a", 1), False),
+        (("a", 2), False),
+    ]
+
+
+def test_revert_of_multi_table_children_puts_back_their_own_rows(history: History) -> None:
+    """A child's events hold the child's table; its parent's row is for the parent's events to put back."""
+
+    def declare() -> dict[str, Any]:
+        both = (pghistory.InsertEvent(), pghistory.UpdateEvent(), pghistory.DeleteEvent())
+        parent = pghistory.track(*both)(model("Parent", name=models.TextField()))
+        return {
+            "Parent": parent,
+            "Child": pghistory.track(*both)(model("Child", bases=(parent,), n=models.IntegerField())),
+        }
+
+    found = history.declare(declare)
+    one = found.Child.objects.create(name="a", n=1)
+    found.Child.objects.update(n=2)
+    event = found.Child.pgh_event_model.objects.get(pgh_label="insert")
+    assert event.revert().n == 1
+    assert found.Child.objects.get().name == "a"
+    key = one.pk
+    one.delete()
+    with pytest.raises(
+        HistoryError, match=f"its parent_ptr is the Parent {key}, which does not exist any more"
+    ):
+        event.revert()
+    assert not found.Child.objects.exists()
+    assert not found.Parent.objects.exists()
+    found.Parent.pgh_event_model.objects.get(pgh_label="delete").revert()
+    assert (event.revert().pk, found.Child.objects.get().name) == (key, "a")
+
+
+def test_revert_of_a_generated_column_leaves_it_to_the_database(history: History) -> None:
+    def declare() -> Any:
+        double = models.GeneratedField(
+            expression=models.F("n") * 2, output_field=models.IntegerField(), db_persist=True
+        )
+        return pghistory.track()(model("Thing", n=models.IntegerField(), double=double))
+
+    thing = history.declare(declare)
+    one = thing.objects.create(n=1)
+    thing.objects.update(n=5)
+    one.delete()
+    assert thing.pgh_event_model.objects.first().revert().double == 2

@@ -13,8 +13,7 @@ from django.db import models
 from pgmagic.compile.reading import object_fields
 from pgmagic.compile.row_states import changes_of, kinds_of, labels_by_hand
 from pgmagic.compile.sql import render
-from pgmagic.compile.undoing import touched_sql
-from pgmagic.declare.conditions import table_fields
+from pgmagic.compile.undoing import missing_fields, touched_sql
 from pgmagic.declare.event_trigger import Old
 from pgmagic.declare.trackers import tracked_fields
 
@@ -82,16 +81,6 @@ class TouchedTable:
     def model(self) -> type[models.Model]:
         """The tracked model."""
         return self.event_model.pgh_tracked_model  # type: ignore[no-any-return]
-
-
-def missing_fields(event_model: EventModel) -> list[str]:
-    """Return the names of the tracked table's fields that its events do not have."""
-    mirrored = {source.name for _, source in tracked_fields(event_model)}
-    return [
-        found.name
-        for found in table_fields(event_model.pgh_tracked_model)
-        if not found.generated and found.name not in mirrored
-    ]
 
 
 def meanings(event_model: EventModel) -> dict[str, Meaning]:
