@@ -75,6 +75,18 @@ def test_readme_lists_every_command():
     assert set(re.findall(r"^\| `pgmagic (\w+)", README, re.MULTILINE)) == set(commands.choices or ())
 
 
+def test_readme_lists_every_magic(shell):
+    magics = shell.shell.magics_manager.magics
+    ours = {
+        name
+        for kind in magics.values()
+        for name, call in kind.items()
+        if (getattr(call, "__module__", None) or "").startswith("pgmagic.")
+    }
+    assert ours
+    assert set(re.findall(r"`%{1,2}(pg\w+)", README)) == ours
+
+
 # conda
 
 
