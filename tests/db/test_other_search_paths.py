@@ -8,10 +8,13 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 
-from pgmagic import pgtrigger
-from tests.db.live import Live, conninfo
+from pgmagic import pghistory, pgtrigger
+from pgmagic.declare.model_registry import redeclaring
+from pgmagic.pghistory.models import Context
+from tests.db.live import LABEL, Live, conninfo
 
 Q = pgtrigger.Q
 
@@ -26,6 +29,7 @@ CREATE FUNCTION {evil}.to_jsonb({schema}.live_post) RETURNS jsonb LANGUAGE sql
 CREATE FUNCTION {evil}.concat(VARIADIC text[]) RETURNS text LANGUAGE sql AS 'SELECT {evil}.hijacked()::text';
 CREATE FUNCTION {evil}.now() RETURNS timestamptz LANGUAGE sql AS 'SELECT {evil}.hijacked()::text::timestamptz';
 CREATE FUNCTION {evil}.current_setting(text, boolean) RETURNS text LANGUAGE sql AS 'SELECT {evil}.hijacked()::text';
+CREATE FUNCTION {evil}.concat_ws(text, VARIADIC text[]) RETURNS text LANGUAGE sql AS 'SELECT {evil}.hijacked()::text';
 CREATE FUNCTION {evil}.to_tsvector(regconfig, text) RETURNS tsvector LANGUAGE sql
   AS 'SELECT {evil}.hijacked()::text::tsvector';
 """
@@ -48,6 +52,11 @@ def post(live: Live) -> Any:
             name="by_hand", when=pgtrigger.Before, operation=pgtrigger.Insert,
             func="NEW.copies = (SELECT count(*) FROM live_post WHERE title = NEW.title); RETURN NEW;",
         ),
+        pgtrigger.Protect(
+            name="stone", level=pgtrigger.Statement, operation=pgtrigger.Update | pgtrigger.Delete,
+            condition=Q(old__body="stone"),
+        ),
+        pgtrigger.UpdateSearchVector(name="search", vector_field="vector", document_fields=["title", "body"]),
         pgtrigger.Trigger(
             name="late", when=pgtrigger.After, operation=pgtrigger.Insert, timing=pgtrigger.Deferred,
             condition=Q(new__title="late"), func="RAISE EXCEPTION 'too late, %', lower('A');",
@@ -56,6 +65,7 @@ def post(live: Live) -> Any:
     return live.declare(
         "Post", triggers, title=models.TextField(), body=models.TextField(db_default=""),
         good=models.BooleanField(db_default=True), copies=models.IntegerField(db_default=0),
+        vector=SearchVectorField(null=True),
     )  # fmt: skip
 
 
@@ -89,6 +99,20 @@ def test_ready_made_and_hand_written_triggers(live: Live, hostile: str, path: st
         session, f"UPDATE {table} SET title = 'b'", 'Invalid transition of field "title" from "kept" to "b"'
     )
     refused(session, f"INSERT INTO {table} (title) VALUES ('late')", "too late, a")
+    session.execute(f"INSERT INTO {table} (title, body, copies) VALUES ('shoes', 'stone', 7)")
+    refused(
+        session,
+        f"UPDATE {table} SET copies = 8 WHERE body OPERATOR(pg_catalog.=) 'stone'",
+        "Cannot update or del",
+    )
+    found = (
+        f"SELECT title FROM {table} WHERE vector OPERATOR(pg_catalog.@@) 'shoe & stone'::pg_catalog.tsquery"
+    )
+    assert session.execute(found).fetchall() == [("shoes",)]
+    session.execute(
+        f"ALTER TABLE {table} DISABLE TRIGGER USER; TRUNCATE {table}; ALTER TABLE {table} ENABLE TRIGGER USER"
+    )
+    session.execute(f"INSERT INTO {table} (title) VALUES ('kept'), ('kept')")
     session.execute(f"UPDATE {table} SET title = 'a' WHERE copies OPERATOR(pg_catalog.=) 0")
     assert session.execute(f"DELETE FROM {table} WHERE title OPERATOR(pg_catalog.=) 'a'").rowcount == 0
     assert session.execute(f"SELECT good FROM {table} ORDER BY copies").fetchall() == [(False,), (True,)]
@@ -119,3 +143,29 @@ def test_through_psql(live: Live) -> None:
         "too late, a",
     ]
     assert done.stdout.splitlines()[-1] == "3|1"
+
+
+@pytest.mark.parametrize("level", [pghistory.Row, pghistory.Statement])
+@pytest.mark.parametrize("path", ["''", "{evil}"])
+def test_events(live: Live, hostile: str, path: str, level: Any) -> None:
+    with redeclaring(LABEL, __name__) as declaration:
+        with declaration.collecting():
+            fields = {"title": models.TextField(), "copies": models.IntegerField(db_default=0)}
+            tracked = type("Post", (models.Model,), {"__module__": __name__, **fields})
+            pghistory.track(
+                pghistory.InsertEvent(), pghistory.UpdateEvent(), pghistory.DeleteEvent("gone"),
+                pghistory.UpdateEvent("much", condition=Q(new__copies__gt=2, old__title="a")), level=level,
+            )(tracked)  # fmt: skip
+        applied = live.apply(Context, *declaration.models)
+    assert applied.error is None, applied.error
+    live.sql(HOSTILE.format(evil=hostile, schema=live.schema))
+    for kind in ("text", "integer", "bigint", "boolean", "jsonb"):
+        live.sql(OPERATOR.format(evil=hostile, type=kind))
+    session = live.other(search_path=path.format(evil=hostile) if path != "''" else "")
+    table = f'"{live.schema}".live_post'
+    session.execute(f"INSERT INTO {table} (title) VALUES ('a'), ('b')")
+    session.execute(f"UPDATE {table} SET title = title")
+    session.execute(f"UPDATE {table} SET copies = 3")
+    session.execute(f"DELETE FROM {table}")
+    labels = tracked.pgh_event_model.objects.values_list("pgh_label", flat=True)
+    assert sorted(labels) == ["gone", "gone", "insert", "insert", "much", "update", "update"]
