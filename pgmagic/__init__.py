@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # What needs a configured Django is imported when it is first asked for.
-_LAZY = dict.fromkeys(("history", "diff", "as_of", "timeline", "undo_plan"), "pgmagic.reading")
+_LAZY = dict.fromkeys(("history", "diff", "as_of", "timeline", "undo_plan", "verify"), "pgmagic.reading")
 
 
 def __getattr__(name: str) -> Any:

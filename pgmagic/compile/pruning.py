@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from pgmagic.compile.baseline import live_keys
+from pgmagic.compile.chain import anchor_sql
 from pgmagic.compile.reading import object_columns
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal
 
@@ -34,11 +35,13 @@ def prune_sql(event_model: EventModel, retention: Retention, behind: int, size: 
     """
     table = identifier(event_model._meta.db_table)
     conditions = [compose("event.pgh_id > ", literal(behind)), *_conditions(event_model, retention)]
+    is_chain = getattr(event_model, "pgh_hash_chain", False)
+    anchored = compose(",\nanchored AS (", anchor_sql(event_model), ")") if is_chain else compose("")
     return compose(
         "WITH doomed AS MATERIALIZED (\n  SELECT event.pgh_id FROM ", table, " AS event\n  WHERE ",
         join("\n    AND ", conditions), "\n  ORDER BY event.pgh_id LIMIT ", literal(size), "),\n",
         "gone AS (DELETE FROM ", table, " AS event USING doomed WHERE event.pgh_id = doomed.pgh_id\n"
-        "  RETURNING event.pgh_id)\n"
+        "  RETURNING event.*)", anchored, "\n"
         "SELECT count(*), max(gone.pgh_id) FROM gone",
     )  # fmt: skip
 
@@ -47,6 +50,9 @@ def _conditions(event_model: EventModel, retention: Retention) -> list[Fragment]
     conditions = []
     if retention.before is not None:
         conditions.append(compose("event.pgh_created_at < ", literal(retention.before)))
+        if getattr(event_model, "pgh_hash_chain", False):
+            # An event that stays between two that go would be without either neighbour.
+            conditions.append(compose("NOT EXISTS (", _younger_before(event_model, retention.before), ")"))
     if retention.keep_last:
         number = literal(retention.keep_last)
         conditions.append(
@@ -68,6 +74,16 @@ def _later(event_model: EventModel) -> Fragment:
         "SELECT FROM ", identifier(event_model._meta.db_table), " AS later WHERE ",
         join(" AND ", [compose(later, " = ", event) for later, event in same]),
         " AND later.pgh_id > event.pgh_id",
+    )  # fmt: skip
+
+
+def _younger_before(event_model: EventModel, before: datetime) -> Fragment:
+    """Return a query of the events before an event, of the same object, that are too young to go."""
+    same = zip(object_columns(event_model, "earlier"), object_columns(event_model, "event"), strict=True)
+    return compose(
+        "SELECT FROM ", identifier(event_model._meta.db_table), " AS earlier WHERE ",
+        join(" AND ", [compose(earlier, " = ", event) for earlier, event in same]),
+        " AND earlier.pgh_id < event.pgh_id AND earlier.pgh_created_at >= ", literal(before),
     )  # fmt: skip
 
 

@@ -17,12 +17,14 @@ from pgmagic.compile import bodies, ddl, states
 from pgmagic.compile.desired import DesiredFunction, DesiredPgTrigger, DesiredTrigger
 from pgmagic.compile.ignoring import not_ignored
 from pgmagic.compile.operators import has_only_built_in_operators
+from pgmagic.compile.pinned import PINNED
 from pgmagic.compile.predicate import condition_sql, named_rows
-from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, join, render, verbatim
+from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, join, literal, render, verbatim
 from pgmagic.compile.table_names import check_table_name
 from pgmagic.compile.transitions import PREFER_COLUMNS
 from pgmagic.declare.composer import Composer
 from pgmagic.declare.conditions import Condition, concrete_fields
+from pgmagic.declare.event_chain import HashChain
 from pgmagic.declare.event_trigger import EventTrigger
 from pgmagic.declare.fsm import FSM
 from pgmagic.declare.ready_made import Protect
@@ -113,11 +115,17 @@ def _function(trigger: Trigger, model: Model, target: Target) -> DesiredFunction
     text = _with_frame(trigger, model, body)
     create = compose(
         "CREATE OR REPLACE FUNCTION ", name, "() RETURNS trigger LANGUAGE plpgsql",
-        verbatim(" SET search_path FROM CURRENT" if _resolves_names(trigger, model, target) else ""), " AS ",
-        DollarQuoted(text), ";",
+        verbatim(" SET search_path FROM CURRENT" if _resolves_names(trigger, model, target) else ""),
+        *_pinned(trigger), " AS ", DollarQuoted(text), ";",
     )  # fmt: skip
     drop = ddl.drop_function(target.schema, trigger.get_pgid(model))
     return DesiredFunction(trigger.get_pgid(model), render(create), drop, text)
+
+
+def _pinned(trigger: Trigger) -> Iterator[Fragment]:
+    """Yield the settings under which a seal reads values, whatever those of the session are."""
+    for name, value in PINNED.items() if isinstance(trigger, HashChain) else ():
+        yield compose(" SET ", identifier(name), " TO ", literal(value))
 
 
 def _resolves_names(trigger: Trigger, model: Model, target: Target) -> bool:

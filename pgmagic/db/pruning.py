@@ -10,6 +10,7 @@ from typing import Any
 from django.db import connections, models, router, transaction
 from django.utils import timezone
 
+from pgmagic.compile.chain import create_anchors_sql
 from pgmagic.compile.pruning import Retention, prune_sql
 from pgmagic.compile.reading import object_columns
 from pgmagic.compile.sql import render
@@ -47,8 +48,9 @@ def prune_events(
     since when, unless `with_last` is true; events of deleted rows go entirely.
 
     Each batch is a transaction of its own, so that neither locks nor work are held for long, and an interrupt keeps
-    what is done; inside an `atomic` block it is all one. Append-only events go, too: this is the official way. It needs
-    the right to delete events, and takes no lock that a writer would wait for.
+    what is done; inside an `atomic` block it is all one. Append-only events go, too: this is the official way. Where
+    events are a hash chain, the hash of the last one that goes is kept for each object, in the table `pgmagic_anchor`,
+    for `pgmagic.verify`. It needs the right to delete events, and takes no lock that a writer would wait for.
 
     Raises:
         HistoryError: neither age nor number was given, one of them makes no sense, the model is not tracked, or the
@@ -109,6 +111,9 @@ def _retention(
 
 def _prune(event_model: EventModel, retention: Retention, size: int, alias: str) -> list[int]:
     """Remove batch by batch; return how many events each one removed."""
+    if getattr(event_model, "pgh_hash_chain", False):
+        with connections[alias].cursor() as cursor:
+            cursor.execute(render(create_anchors_sql()))
     counts = []
     behind = -(2**63)
     while True:

@@ -20,6 +20,7 @@ from django.db.models.signals import class_prepared
 from pgmagic.declare import event_setup
 from pgmagic.declare.conditions import concrete_fields, table_fields
 from pgmagic.declare.delegates import delegates
+from pgmagic.declare.event_chain import CHAIN_FIELDS, chain_fields
 from pgmagic.declare.event_fields import (
     DEFAULT,
     UNSET,
@@ -83,6 +84,7 @@ def track(
     attrs: Mapping[str, Any] | None = None,
     meta: Mapping[str, Any] | None = None,
     level: Level | None = None,
+    hash_chain: bool = False,
 ) -> Callable[[type[M]], type[M]]:
     """Return a class decorator that tracks a model; the arguments are those of `create_event_model`.
 
@@ -94,7 +96,7 @@ def track(
         create_event_model(
             model, *trackers, fields=fields, exclude=exclude, obj_field=obj_field, context_field=context_field,
             context_id_field=context_id_field, append_only=append_only, model_name=model_name, app_label=app_label,
-            base_model=base_model, attrs=attrs, meta=meta, abstract=False, level=level,
+            base_model=base_model, attrs=attrs, meta=meta, abstract=False, level=level, hash_chain=hash_chain,
         )  # fmt: skip
         return model
 
@@ -117,6 +119,7 @@ def create_event_model(
     meta: Mapping[str, Any] | None = None,
     abstract: bool = True,
     level: Level | None = None,
+    hash_chain: bool = False,
 ) -> EventModel:
     """Return an event model of `tracked_model`; an abstract one, to be subclassed, unless told otherwise.
 
@@ -127,7 +130,8 @@ def create_event_model(
     given. attrs, meta: more attributes of the model, and of its `Meta`. level: `Statement`
     (one INSERT for all rows of a statement) unless `Row` is given, here, to a tracker, or as `PGHISTORY_LEVEL`; `Row`
     always where Postgres needs it: partitioned and inherited tables, `UpdateOf`; and, unless `Statement` is given,
-    where a condition is in SQL. Migrations cannot know of partitions: there, give `Row` yourself.
+    where a condition is in SQL. Migrations cannot know of partitions: there, give `Row` yourself. hash_chain: whether
+    each event carries a hash over itself and the event before of the same object; `pgmagic.verify` says what it proves.
 
     Raises:
         DeclarationError: the arguments contradict each other, two trackers have one label, or a field cannot be
@@ -135,6 +139,7 @@ def create_event_model(
     """
     names = _names_of(tracked_model, fields, "fields")
     tracked = _tracked_fields(tracked_model, fields, exclude)
+    _check_names(tracked, (*_OWN_FIELDS, *CHAIN_FIELDS) if hash_chain else _OWN_FIELDS)
     label = app_label or _own_app_label(tracked_model, abstract)
     name = model_name or _model_name(tracked_model, names)
     chosen = _trackers(trackers)
@@ -150,10 +155,12 @@ def create_event_model(
             setting("PGHISTORY_APPEND_ONLY", False) if append_only is UNSET else append_only
         ),
         "pgh_level": level,
+        "pgh_hash_chain": hash_chain,
         "Meta": type("Meta", (), {"abstract": abstract, "app_label": label, **(meta or {})}),
     }
     for field_name, field in {
         **_own_fields(tracked_model, own, chosen),
+        **(chain_fields() if hash_chain else {}),
         **_mirrored(tracked, attrs or {}),
     }.items():
         body.setdefault(field_name, field)
@@ -178,7 +185,6 @@ def _tracked_fields(
 
     Raises:
         UnknownFieldError: a name is none of a field with a column in the model's own table.
-        DeclarationError: a field has a name that the event's own fields need.
     """
     named = (
         concrete_fields(model, _names_of(model, fields, "fields"))
@@ -186,14 +192,21 @@ def _tracked_fields(
         else table_fields(model)
     )
     excluded = concrete_fields(model, _names_of(model, exclude, "exclude"))
-    tracked = [field for field in table_fields(model) if field in named and field not in excluded]
+    return [field for field in table_fields(model) if field in named and field not in excluded]
+
+
+def _check_names(tracked: Iterable[AnyField], taken: Iterable[str]) -> None:
+    """Check that no field has a name that the event's own fields need.
+
+    Raises:
+        DeclarationError: one has.
+    """
     for field in tracked:
-        if field.name in _OWN_FIELDS:
+        if field.name in taken:
             raise DeclarationError(
-                f"The field '{field.name}' of {model._meta.object_name} is called like one that every event has: "
+                f"The field '{field.name}' of {field.model._meta.object_name} is called like one that every event has: "
                 f"rename it, or leave it out by exclude=['{field.name}']."
             )
-    return tracked
 
 
 def _mirrored(tracked: Iterable[AnyField], written_out: Mapping[str, Any]) -> dict[str, AnyField]:

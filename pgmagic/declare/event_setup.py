@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import models
 
+from pgmagic.declare.event_chain import HashChain
 from pgmagic.declare.event_fields import AnyField
 from pgmagic.declare.names import shorten
 from pgmagic.declare.ready_made import Protect
@@ -37,6 +38,8 @@ def set_up(event_model: EventModel) -> None:
         tracker.pghistory_setup(event_model)
     if event_model.pgh_append_only:
         _protect(event_model)
+    if getattr(event_model, "pgh_hash_chain", False):
+        HashChain().register(event_model)
     tracked.pgh_event_model = _OnlyEventModel()
     _name_events(tracked)
 

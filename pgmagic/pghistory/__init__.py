@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from pgmagic import __version__
-from pgmagic.compile import capture as _compiled  # noqa: F401 - registers the body of event triggers
+from pgmagic.compile import capture, chain  # noqa: F401 - register the bodies of event triggers
 from pgmagic.db.backfill import backfill
 from pgmagic.db.history import create_event
 from pgmagic.db.prepare import prepare_every_connection

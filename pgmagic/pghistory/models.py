@@ -50,6 +50,7 @@ class Event(models.Model):
     pgh_trackers: ClassVar[tuple[Tracker, ...]]
     pgh_append_only: ClassVar[bool]
     pgh_level: ClassVar[Level | None]
+    pgh_hash_chain: ClassVar[bool] = False
     can_revert: ClassVar[_CanRevert] = _CanRevert()
 
     class Meta:  # noqa: D106 - Django's own
