@@ -51,8 +51,13 @@ def _is_in_tree(connection: Any, table: str) -> bool:
 def uninstall(editor: Any, table: str, desired: DesiredTrigger) -> None:
     """Take a trigger off a table, with its function; nothing happens where it is not installed."""
     for name in _names(desired):
-        _execute(editor, ddl.drop_trigger_if_exists(table, name))
+        _drop(editor, table, name)
     _execute(editor, ddl.drop_function_if_exists(desired.function.name))
+
+
+def _drop(editor: Any, table: str, name: str) -> None:
+    _execute(editor, ddl.drop_trigger_if_exists(table, name))
+    vars(editor).setdefault("dropped_triggers", set()).add((table, name))
 
 
 def _names(desired: DesiredTrigger) -> list[str]:
@@ -66,7 +71,7 @@ def _drop_leftovers(editor: Any, table: str, former: DesiredTrigger, desired: De
     kept = {part.name for part in desired.triggers}
     for name in _names(former):
         if name not in kept:
-            _execute(editor, ddl.drop_trigger_if_exists(table, name))
+            _drop(editor, table, name)
     if former.function.name != desired.function.name:
         _execute(editor, ddl.drop_function_if_exists(former.function.name))
 

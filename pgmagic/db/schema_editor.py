@@ -50,6 +50,8 @@ class DatabaseSchemaEditorMixin:
         # The triggers that made room in the present alteration; None outside of one.
         self._moved: list[InstalledTrigger] | None = None
         self._transaction = ExitStack()
+        # What operations dropped, as (table, name): SQL that is only collected leaves the catalog as it is.
+        self.dropped_triggers: set[tuple[str, str]] = set()
 
     def create_model(self, model: Any) -> None:
         """Create a model's table, and the triggers that it had, or has without migrations of its app."""
@@ -71,6 +73,21 @@ class DatabaseSchemaEditorMixin:
         """Alter a field; triggers that depend on its column, or on one that is retyped with it, stay what they are."""
         with self._putting_back():
             super().alter_field(model, old_field, new_field, strict)  # type: ignore[misc]
+
+    def remove_field(self, model: Any, field: Any) -> None:
+        """Remove a field.
+
+        Raises:
+            InstallationError: a trigger depends on its column, which Postgres would drop along without a word.
+        """
+        table, column = model._meta.db_table, field.db_parameters(self.connection)["type"] and field.column
+        if column and self._is_active() and (names := self._dependent(table, column)):
+            triggers = ", ".join(sorted(names))
+            raise InstallationError(
+                f"The column {column} of {table} cannot be dropped, because {triggers} would go with it: "
+                f"change the declaration, or remove the trigger in front of this operation by RemoveTrigger."
+            )
+        super().remove_field(model, field)  # type: ignore[misc]
 
     def _alter_column_type_sql(self, model: Any, old_field: Any, new_field: Any, *rest: Any) -> Any:
         # Django comes here for every column whose type changes, in other tables too.
@@ -96,10 +113,14 @@ class DatabaseSchemaEditorMixin:
         finally:
             self._moved = None
 
-    def _make_room(self, table: str, column: str) -> None:
+    def _dependent(self, table: str, column: str) -> set[str]:
+        """Return the names of the triggers on a table that depend on a column of it."""
         with self.connection.cursor() as cursor:
             cursor.execute(_DEPENDENT, [table, column])
-            names = {name for (name,) in cursor.fetchall()}
+            return {name for (name,) in cursor.fetchall() if (table, name) not in self.dropped_triggers}
+
+    def _make_room(self, table: str, column: str) -> None:
+        names = self._dependent(table, column)
         moved = cast("list[InstalledTrigger]", self._moved)
         names -= {trigger.name for trigger in moved if trigger.table == table}
         if not names:

@@ -91,7 +91,9 @@ class MigrationAutodetectorMixin:
         for (place, name), kept in reversed(self._before.items()):
             gone = (place, name) not in self._after
             if gone or (place.key in moved and (place, name) in changed):
-                self._add(kept.app_label, "RemoveTrigger", place, name, beginning=True)
+                # In front of what changes the table, also where another app's migrations hold the trigger.
+                home = place.app_label if place.app_label in self.generated_operations else kept.app_label
+                self._add(home, place, name, beginning=True)
         return changed
 
     def _is_as_before(self, key: Key, kept: Kept) -> bool:
@@ -109,12 +111,11 @@ class MigrationAutodetectorMixin:
     def _add_last(self, key: Key) -> None:
         place, name = key
         kept = self._after[key]
-        self._add(kept.app_label, "AddTrigger", place, name, trigger=kept.trigger)
+        self._add(kept.app_label, place, name, trigger=kept.trigger)
 
     def _add(
         self,
         app_label: str,
-        kind: str,
         place: Place,
         name: str,
         *,

@@ -302,3 +302,37 @@ class Member(User):
     finally:
         with connection.cursor() as cursor:
             cursor.execute(f'DROP SCHEMA "{other}" CASCADE')
+
+
+ELSEWHERE = """
+@pghistory.track(pghistory.UpdateEvent(), app_label="audit")
+class Item(models.Model):
+    name = models.TextField()
+    note = models.TextField(default="")
+"""
+
+
+def test_events_may_live_in_another_app(project: Project) -> None:
+    (project.folder / "audit" / "migrations").mkdir(parents=True)
+    for path in ("audit/__init__.py", "audit/migrations/__init__.py", "audit/models.py"):
+        project.write(path, "")
+    with (project.folder / "project_settings.py").open("a", encoding="utf-8") as file:
+        file.write("INSTALLED_APPS.append('audit')\n")
+    everything = MIGRATE.replace('call_command("makemigrations", "shop")', 'call_command("makemigrations")')
+    use = """
+from shop.models import Item
+Item.objects.create(name="a")
+Item.objects.update(name="b")
+print(list(Item.pgh_event_model.objects.order_by("pgh_id").values_list("name", flat=True)))
+"""
+    project.models(ELSEWHERE)
+    said = project.python(everything + use)
+    assert "Create trigger update_update on model shop.item" in said
+    assert said.splitlines()[-1] == "['b']"
+    project.models(ELSEWHERE.replace('    note = models.TextField(default="")\n', ""))
+    said = project.python(everything + use)
+    assert said.index("Remove trigger update_update from model item") < said.index(
+        "Remove field note from item"
+    )
+    assert said.splitlines()[-1] == "['b', 'b']"
+    project.run("migrate", "-v0", "audit", "zero")

@@ -12,7 +12,7 @@ from django.test import override_settings
 from pgmagic import pgtrigger
 from pgmagic.db.catalog import read_catalog
 from pgmagic.errors import InstallationError
-from pgmagic.pgtrigger.migrations import AddTrigger
+from pgmagic.pgtrigger.migrations import AddTrigger, RemoveTrigger
 from tests.pgtrigger.migrating import Migrating, create, item
 
 RETYPED = models.BigIntegerField(default=0)
@@ -143,6 +143,34 @@ def test_sqlmigrate_shows_what_happens_to_triggers(migrating):
     assert installed(migrating) == before
     migrating.connection.connection.execute(script)
     assert not installed(migrating).is_edited
+
+
+def test_column_of_a_condition_is_not_dropped_with_its_trigger(migrating):
+    migrating.forwards(item(), read_only())
+    before = installed(migrating)
+    with pytest.raises(
+        InstallationError, match=rf"price of shop_item cannot be dropped, because {before.name} would"
+    ):
+        migrating.forwards(ops.RemoveField("Item", "price"))
+    assert installed(migrating) == before
+    migrating.forwards(
+        ops.RemoveField("Item", "name"), RemoveTrigger("item", "ro"), ops.RemoveField("Item", "price")
+    )
+    assert migrating.functions() == []
+
+
+def test_collected_sql_knows_what_it_dropped(migrating):
+    migrating.forwards(item(), read_only())
+    with migrating.connection.schema_editor(collect_sql=True, atomic=False) as editor:
+        before = migrating.state
+        for operation in (RemoveTrigger("item", "ro"), retype(), ops.RemoveField("Item", "price")):
+            after = before.clone()
+            operation.state_forwards("shop", after)
+            operation.database_forwards("shop", editor, before, after)
+            before = after
+    assert "CREATE TRIGGER" not in "".join(editor.collected_sql)
+    migrating.connection.connection.execute("\n".join(editor.collected_sql))
+    assert migrating.triggers("shop_item") == []
 
 
 def test_tables_without_migrations_have_their_triggers(migrating):
