@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from pgmagic.compile.desired import Desired
 from pgmagic.db.apply import try_out
@@ -19,11 +22,19 @@ from pgmagic.plan.steps import Plan
 
 def list_database(database: str | None = None) -> list[Listed]:
     """Return every trigger of a database, ours or not, and those that are registered and not installed."""
-    alias = database or "default"
+    return _list(database or "default", read_whole_catalog)
+
+
+def list_visible(database: str | None = None) -> list[Listed]:
+    """Return what `list_database` returns, of the schemas of the session's `search_path` alone."""
+    return _list(database or "default", read_catalog)
+
+
+def _list(alias: str, read: Callable[[BaseDatabaseWrapper], Installed]) -> list[Listed]:
     declared = registry.registered()
     unallowed = {trigger.get_uri(model) for model, trigger in declared if not lives_on(alias, model)}
     desired = [compiled(model, trigger) for model, trigger in declared]
-    return list_triggers(desired, unallowed, read_whole_catalog(connections[alias]))
+    return list_triggers(desired, unallowed, read(connections[alias]))
 
 
 def list_declared(*uris: str, database: str) -> dict[str, tuple[str, bool | None]]:

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connections
 from django.utils.connection import ConnectionDoesNotExist
 
-from pgmagic.db.inspection import list_database, list_declared
+from pgmagic.db.inspection import list_declared, list_visible
 from pgmagic.db.installation import disable, enable, install, prunable, prune, uninstall
 from pgmagic.db.runtime.schemas import schema
 from pgmagic.declare.registry import registered
@@ -121,7 +121,7 @@ def _lines(uris: list[str], alias: str) -> Iterator[tuple[str, str, str]]:
     """Yield state, switch and name: of the declared triggers, and behind them of what else the database has."""
     for uri, (state, enabled) in list_declared(*uris, database=alias).items():
         yield state, _switch(enabled), uri
-    for other in [] if uris else list_database(alias):
+    for other in [] if uris else list_visible(alias):
         if other.state in (PRUNE, FOREIGN):
             yield other.state, _switch(other.enabled), f"{other.table}:{other.name}"
 
