@@ -7,8 +7,8 @@ alone; a class of the user's may override anything, so it is compiled each time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import astuple
+from collections.abc import Callable, Collection
+from operator import is_
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
@@ -23,7 +23,8 @@ Model = type[models.Model]
 
 _OWN_MODULES = frozenset(f"pgmagic.declare.{name}" for name in ("trigger", "ready_made", "composer", "fsm"))
 
-_compiled: WeakKeyDictionary[Trigger, WeakKeyDictionary[Model, tuple[Any, DesiredTrigger]]] = (
+_State = list[Any]
+_compiled: WeakKeyDictionary[Trigger, WeakKeyDictionary[Model, tuple[_State, DesiredTrigger]]] = (
     WeakKeyDictionary()
 )
 
@@ -42,32 +43,39 @@ def remembered(
     return former[1]
 
 
-def _state(trigger: Trigger, model: Model, target: Target) -> tuple[Any, ...]:
+def _state(trigger: Trigger, model: Model, target: Target) -> _State:
+    """Return everything that the result depends on, one behind the other."""
     meta = model._meta
-    # Weakly, since a field leads to its model, and that one to the trigger under which this is kept.
-    fields = tuple((ref(field), field.column, _remote(field)) for field in meta.fields)
-    names = meta.app_label, meta.object_name, meta.db_table, meta.managed
-    return astuple(target), settings.TIME_ZONE, settings.USE_TZ, names, fields, _frozen(vars(trigger))
+    state: _State = [target.schema, settings.TIME_ZONE, settings.USE_TZ]
+    state += [meta.app_label, meta.object_name, meta.db_table, meta.managed]
+    for field in meta.fields:
+        remote: Any = field.remote_field and field.remote_field.model
+        # Weakly, since a field leads to its model, and that one to the trigger under which this is kept.
+        state += (ref(field), field.column, ref(remote) if isinstance(remote, type) else remote)
+    _add(vars(trigger), state)
+    return state
 
 
-def _remote(field: Any) -> Any:
-    remote = field.remote_field and field.remote_field.model
-    return ref(remote) if isinstance(remote, type) else remote
-
-
-def _frozen(value: Any) -> Any:
-    """Return a value with what can be changed in place in it as tuples."""
+def _add(value: Any, state: _State) -> None:
+    """Add a value to a state: what can be changed in place by its parts."""
     if isinstance(value, dict):
-        return tuple((key, _frozen(part)) for key, part in value.items())
-    if isinstance(value, list | tuple | set | frozenset):
-        return tuple(map(_frozen, value))
-    if isinstance(value, models.Q):
-        return type(value), value.connector, value.negated, _frozen(value.children)
-    return value
+        _add_all(value.items(), state)
+    elif isinstance(value, list | tuple | set | frozenset):
+        _add_all(value, state)
+    elif isinstance(value, models.Q):
+        state += (value.connector, value.negated)
+        _add_all(value.children, state)
+    else:
+        state.append(value)
 
 
-def _same(former: Any, now: Any) -> bool:
-    """Return whether two states are the same, not only equal: 1 and True make different SQL."""
-    if type(former) is tuple and type(now) is tuple:
-        return len(former) == len(now) and all(map(_same, former, now))
-    return former is now or (type(former) is type(now) is str and former == now)
+def _add_all(values: Collection[Any], state: _State) -> None:
+    # The length keeps the parts of two values apart.
+    state.append(len(values))
+    for value in values:
+        _add(value, state)
+
+
+def _same(former: _State, now: _State) -> bool:
+    """Return whether two states are made of the same objects; equal ones do not do: 1 and True make different SQL."""
+    return len(former) == len(now) and all(map(is_, former, now))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from pgmagic.compile.desired import DesiredTrigger
 
@@ -27,11 +27,17 @@ class Mark:
     @classmethod
     def from_comment(cls, comment: str | None) -> Mark | None:
         """Return the mark in a comment, or None in a comment that is not ours."""
-        try:
-            found = json.loads(comment or "")
-            return cls(found["pgmagic"], found["declared"], found["stored"], bool(found.get("with_model")))
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return None
+        return _read_mark(comment)
+
+
+# Comments are read again with every reading of the catalog, and seldom change.
+@lru_cache(maxsize=4096)
+def _read_mark(comment: str | None) -> Mark | None:
+    try:
+        found = json.loads(comment or "")
+        return Mark(found["pgmagic"], found["declared"], found["stored"], bool(found.get("with_model")))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 @dataclass(frozen=True)
