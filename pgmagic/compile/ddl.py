@@ -6,6 +6,7 @@ from typing import LiteralString
 
 from pgmagic.compile.ignoring import IGNORE_ALL, IGNORE_SETTING
 from pgmagic.compile.sql import compose, identifier, literal, render
+from pgmagic.declare.names import postgres_name
 
 # `tgenabled` to the words of ALTER TABLE. Source: https://www.postgresql.org/docs/current/catalog-pg-trigger.html
 _ENABLING: dict[str, LiteralString] = {
@@ -62,3 +63,22 @@ def comment_on_trigger(schema: str | None, table: str, name: str, comment: str |
 def comment_on_function(schema: str | None, name: str, comment: str | None) -> str:
     """Return the statement that gives a trigger's function a comment, or takes it away."""
     return render(compose("COMMENT ON FUNCTION ", identifier(schema, name), "() IS ", literal(comment), ";"))
+
+
+def rename_trigger(schema: str | None, table: str, name: str, new: str) -> str:
+    """Return the statement that gives a trigger another name."""
+    on = identifier(schema, table)
+    return render(
+        compose("ALTER TRIGGER ", identifier(name), " ON ", on, " RENAME TO ", identifier(new), ";")
+    )
+
+
+def rename_function(schema: str | None, name: str, new: str) -> str:
+    """Return the statement that gives a trigger's function another name."""
+    return render(compose("ALTER FUNCTION ", identifier(schema, name), "() RENAME TO ", identifier(new), ";"))
+
+
+def name_under(uri: str, name: str, new_uri: str) -> str | None:
+    """Return the name in Postgres that a part of a trigger has under a new URI; None if it is not one of its own."""
+    former, new = (postgres_name(each.partition(":")[2], each) for each in (uri, new_uri))
+    return new + name.removeprefix(former) if name.startswith(former) else None

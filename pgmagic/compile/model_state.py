@@ -70,6 +70,23 @@ def dump_state(model: type[models.Model]) -> str:
     )
 
 
+def with_renamed_model(text: str, former: str, label: str) -> str:
+    """Return a state in which relations and bases that name a model by its former label name it by the new one."""
+
+    def renamed(value: Any) -> Any:
+        return label.lower() if isinstance(value, str) and value.lower() == former.lower() else value
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, list):
+            if len(value) == 2 and value[0] in ("to", "through") and isinstance(value[1], str):
+                return [value[0], renamed(value[1])]
+            return [walk(item) for item in value]
+        return {key: walk(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+    state = walk(json.loads(text))
+    return json.dumps({**state, "bases": [renamed(base) for base in state["bases"]]})
+
+
 def load_state(text: str) -> ModelState:
     """Return the state that `dump_state` wrote.
 

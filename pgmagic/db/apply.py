@@ -238,12 +238,21 @@ def _failed(steps: Sequence[Step], error: _StepError) -> Iterator[Outcome]:
 
 def _leave_marks(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> None:
     """Write what was declared, and what Postgres made of it, where the next reading of the catalog finds it."""
-    markings = [step.marking for step in steps if step.marking]
+    # Of an object that is renamed and then replaced, the last one holds.
+    last = {(each.schema, each.table, each.name): each for each in (step.marking for step in steps) if each}
+    markings = list(last.values())
     raw: Any = connection.connection
     with connection.wrap_database_errors, raw.cursor() as cursor:
         if markings:
             cursor.execute(marks_sql(markings))
-        remembered = [astuple(step.remember) for step in steps if step.remember]
+        forgotten = [(step.forget,) for step in steps if step.forget]
+        if forgotten:
+            cursor.executemany(_FORGET, forgotten)
+        remembered = [
+            astuple(remembered)
+            for step in steps
+            for remembered in (*step.remember_others, *([step.remember] if step.remember else []))
+        ]
         if remembered:
             cursor.execute(CREATE_STATE_TABLE)
             cursor.executemany(_REMEMBER, remembered)
@@ -270,6 +279,7 @@ CREATE_STATE_TABLE = (
     f"CREATE TABLE IF NOT EXISTS {STATE_TABLE} "
     "(table_name text PRIMARY KEY, label text NOT NULL, declared text NOT NULL, state text NOT NULL)"
 )
+_FORGET = f"DELETE FROM {STATE_TABLE} WHERE table_name = %s"  # noqa: S608 - a constant of ours
 _REMEMBER = (
     f"INSERT INTO {STATE_TABLE} (table_name, label, declared, state) VALUES (%s, %s, %s, %s) "  # noqa: S608
     "ON CONFLICT (table_name) DO UPDATE SET label = EXCLUDED.label, declared = EXCLUDED.declared, "

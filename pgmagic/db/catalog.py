@@ -84,7 +84,7 @@ SELECT json_build_array(
      CROSS JOIN LATERAL (SELECT pg_get_triggerdef(t.oid) AS definition OFFSET 0) AS d))::text
 """  # noqa: S608 - constants of ours
 
-_STATE = f"SELECT table_name, declared, state FROM {STATE_TABLE}"  # noqa: S608 - a constant of ours
+_STATE = f"SELECT table_name, declared, state, label FROM {STATE_TABLE}"  # noqa: S608 - a constant of ours
 
 _WHEN = re.compile(r" WHEN \((.*)\) EXECUTE (?:FUNCTION|PROCEDURE) ", re.DOTALL)
 
@@ -109,10 +109,10 @@ def _read(connection: BaseDatabaseWrapper, pin_path: LiteralString) -> Installed
             part or [] for part in json.loads(cursor.fetchone()[0])
         )
         here = path[0] if path else None
-        remembered: dict[str, tuple[str, str]] = {}
+        remembered: dict[str, list[str]] = {}
         if any((schema, name) == (here, STATE_TABLE) for schema, name, *_ in tables):
             cursor.execute(_STATE)
-            remembered = {name: (declared, state) for name, declared, state in cursor.fetchall()}
+            remembered = {name: rest for name, *rest in cursor.fetchall()}
     own = getattr(connection, "own_schema", None)
     known = {oid: InstalledFunction(*rest) for oid, *rest, _ in functions}
     return Installed(
@@ -129,10 +129,10 @@ def _read(connection: BaseDatabaseWrapper, pin_path: LiteralString) -> Installed
 
 
 def _installed_table(
-    name: str, columns: list[str], schema: str, in_tree: bool, remembered: dict[str, tuple[str, str]]
+    name: str, columns: list[str], schema: str, in_tree: bool, remembered: dict[str, list[str]]
 ) -> InstalledTable:
-    declared, state = remembered.get(name, (None, None))
-    return InstalledTable(name, tuple(columns), declared, schema, state, in_tree)
+    declared, state, label = remembered.get(name, (None, None, None))
+    return InstalledTable(name, tuple(columns), declared, schema, state, in_tree, label)
 
 
 def _installed_trigger(

@@ -7,43 +7,55 @@ renamed only where the user says so, and what holds data is dropped only where t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from django.apps import apps
-from django.db import models
+from django.core.exceptions import FieldError
+from django.db import models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations import operations as ops
 from django.db.migrations.autodetector import MigrationAutodetector
 from django.db.migrations.graph import MigrationGraph
 from django.db.migrations.questioner import MigrationQuestioner
-from django.db.migrations.state import ModelState, ProjectState
+from django.db.migrations.state import ProjectState
 from psycopg import sql
 
 from pgmagic.compile.desired import Desired, DesiredTable
-from pgmagic.compile.model_state import load_state
+from pgmagic.db.renames import Wishes, asked_renames, find_renamings, project_states, remembered_anew
 from pgmagic.errors import DataLossError, DeclarationError
 from pgmagic.plan.diff import plan_changes
+from pgmagic.plan.renaming import Renaming, as_renamed, renaming_steps
 from pgmagic.plan.state import Installed
 from pgmagic.plan.steps import Action, Evolution, Kind, Plan, Step
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What the user said about changes that cannot be told from the declarations alone.
+def plan_with_evolutions(
+    connection: BaseDatabaseWrapper, desired: Desired, wishes: Wishes
+) -> Callable[[Installed], Plan]:
+    """Return what plans the changes to a catalog, renamed and altered tables included; see `plan_evolutions`."""
 
-    renames: new field name by (model label in lower case, former field name).
-    """
+    def plan(installed: Installed) -> Plan:
+        renamings = find_renamings(desired.tables, installed, wishes)
+        renamed = as_renamed(installed, renamings)
+        renames, evolutions = plan_evolutions(connection, desired.tables, renamed, renamings, wishes)
+        names = renaming_steps(installed, renamings)
+        return Plan([*renames, *names, *plan_changes(desired, renamed, evolutions).steps])
 
-    renames: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    allow_data_loss: bool = False
+    return plan
 
 
 def plan_evolutions(
-    connection: BaseDatabaseWrapper, tables: Sequence[DesiredTable], installed: Installed, wishes: Wishes
-) -> dict[str, Evolution]:
-    """Return what alters each table whose model is declared differently than before, by the model's label.
+    connection: BaseDatabaseWrapper,
+    tables: Sequence[DesiredTable],
+    installed: Installed,
+    renamings: Sequence[Renaming],
+    wishes: Wishes,
+) -> tuple[list[Step], dict[str, Evolution]]:
+    """Return what renames tables and columns, and what alters each table besides, by the model's label.
+
+    installed: the catalog with the tables under their new names.
 
     Raises:
         DataLossError: a column that holds data would be dropped, and nobody allowed that.
@@ -51,10 +63,29 @@ def plan_evolutions(
     """
     changed = [table for table in tables if _was_made_differently(table, installed)]
     if not changed:
-        return {}
-    before, after = _project_states(changed, installed)
+        return [], {}
+    state, before, after = project_states(changed, installed, renamings)
+    renames: list[Step] = []
+    for app_label, operation in asked_renames(changed, before, after, renamings, wishes):
+        forwards = state.clone()
+        operation.state_forwards(app_label, forwards)
+        statements = _statements(connection, app_label, operation, state, forwards)
+        if statements:
+            renames.append(_rename_step(app_label, operation, forwards, statements, installed, renamings))
+        state = forwards
+    with _carried_out_for_now(connection, renames):
+        return renames, _alterations(connection, changed, state, after, wishes)
+
+
+def _alterations(
+    connection: BaseDatabaseWrapper,
+    changed: Sequence[DesiredTable],
+    before: ProjectState,
+    after: ProjectState,
+    wishes: Wishes,
+) -> dict[str, Evolution]:
     found: dict[str, list[tuple[Step, bool]]] = {table.label: [] for table in changed}
-    for app_label, operation in _operations(before, after, wishes):
+    for app_label, operation in _operations(before, after):
         state = before.clone()
         operation.state_forwards(app_label, state)
         label = _label(operation, app_label, before)
@@ -70,12 +101,40 @@ def plan_evolutions(
     }
 
 
-def plan_with_evolutions(
-    connection: BaseDatabaseWrapper, desired: Desired, wishes: Wishes
-) -> Callable[[Installed], Plan]:
-    """Return what plans the changes to a catalog, alterations of tables included; see `plan_evolutions`."""
-    return lambda installed: plan_changes(
-        desired, installed, plan_evolutions(connection, desired.tables, installed, wishes)
+@contextmanager
+def _carried_out_for_now(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> Iterator[None]:
+    """Let a block see tables and columns under their new names: the schema editor looks for their constraints."""
+    if not steps:
+        yield
+        return
+    with transaction.atomic(using=connection.alias):
+        raw: Any = connection.connection
+        with connection.wrap_database_errors, raw.cursor() as cursor:
+            cursor.execute("\n".join(sql for step in steps for sql in step.sql))
+        yield
+        transaction.set_rollback(True, using=connection.alias)
+
+
+def _rename_step(
+    app_label: str,
+    operation: Any,
+    state: ProjectState,
+    statements: tuple[str, ...],
+    installed: Installed,
+    renamings: Sequence[Renaming],
+) -> Step:
+    if isinstance(operation, ops.RenameField):
+        label = _label(operation, app_label, state)
+        return Step(f"{label}.{operation.old_name}", "column", "alter", statements)
+    name = operation.new_name if isinstance(operation, ops.RenameModel) else operation.name
+    [renaming] = [found for found in renamings if found.table.label.lower() == f"{app_label}.{name}".lower()]
+    return Step(
+        renaming.former_label,
+        renaming.table.kind,
+        "alter",
+        statements,
+        forget=renaming.former.name,
+        remember_others=tuple(remembered_anew(installed, renamings)),
     )
 
 
@@ -84,30 +143,8 @@ def _was_made_differently(table: DesiredTable, installed: Installed) -> bool:
     return existing is not None and existing.declared not in (None, table.declared)
 
 
-def _project_states(
-    changed: Sequence[DesiredTable], installed: Installed
-) -> tuple[ProjectState, ProjectState]:
-    """Return the models as their tables were made, and as they are declared now; all other models are in both."""
-    before, after = ProjectState(), ProjectState()
-    renewed = {table.label: table for table in changed}
-    for model in apps.get_models():
-        table = renewed.get(model._meta.label)
-        if table is None:
-            before.add_model(ModelState.from_model(model))
-            after.add_model(ModelState.from_model(model))
-        else:
-            existing = installed.table(table.table, table.schema)
-            before.add_model(load_state(str(existing.state if existing else None)))
-            after.add_model(load_state(table.state))
-    return before, after
-
-
-class _Answers(MigrationQuestioner):
-    """Answers the autodetector's questions by what the user said, and by nothing else."""
-
-    def __init__(self, wishes: Wishes) -> None:
-        super().__init__()
-        self.wishes = wishes
+class _NoAnswers(MigrationQuestioner):
+    """Answers the autodetector's questions so that nothing is guessed: what the user asked for is done before."""
 
     def ask_initial(self, app_label: str) -> bool:
         """Say that operations are wanted for an app without migrations."""
@@ -122,34 +159,33 @@ class _Answers(MigrationQuestioner):
         return models.NOT_PROVIDED
 
     def ask_rename(self, model_name: str, old_name: str, new_name: str, field_instance: Any) -> bool:
-        """Say whether the user named this pair."""
-        labels = {model_name.lower(), _tracked_name(model_name)}
-        return any(
-            label.rpartition(".")[2] in labels and former == old_name and new == new_name
-            for (label, former), new in self.wishes.renames.items()
-        )
+        """Say no."""
+        return False
 
     def ask_rename_model(self, old_model_state: Any, new_model_state: Any) -> bool:
-        """Say no: tables are told apart by their models' labels."""
+        """Say no."""
         return False
 
 
-def _tracked_name(model_name: str) -> str:
-    """Return the name of the model that an event model records: its fields are renamed with the model's own."""
-    for model in apps.get_models():
-        tracked = getattr(model, "pgh_tracked_model", None)
-        if tracked is not None and model._meta.model_name == model_name.lower():
-            return str(tracked._meta.model_name)
-    return ""
-
-
-def _operations(before: ProjectState, after: ProjectState, wishes: Wishes) -> Iterator[tuple[str, Any]]:
-    changes = MigrationAutodetector(before, after, _Answers(wishes)).changes(MigrationGraph())
+def _operations(before: ProjectState, after: ProjectState) -> Iterator[tuple[str, Any]]:
+    changes = MigrationAutodetector(before, after, _NoAnswers()).changes(MigrationGraph())
     for app_label, migrations in changes.items():
         for migration in migrations:
             for operation in migration.operations:
                 _use_declared_field(app_label, operation)
-                yield app_label, operation
+                yield from ((app_label, part) for part in _possible(operation, before, app_label))
+
+
+def _possible(operation: Any, state: ProjectState, app_label: str) -> list[Any]:
+    """Return an operation, or those that come to the same: Django cannot alter how a column is generated."""
+    if isinstance(operation, ops.AlterField):
+        former = state.models[app_label, operation.model_name.lower()].fields.get(operation.name)
+        if operation.field.generated or (former is not None and former.generated):
+            return [
+                ops.RemoveField(operation.model_name, operation.name),
+                ops.AddField(operation.model_name, operation.name, operation.field),
+            ]
+    return [operation]
 
 
 def _use_declared_field(app_label: str, operation: Any) -> None:
@@ -168,10 +204,14 @@ def _label(operation: Any, app_label: str, state: ProjectState) -> str:
 def _statements(
     connection: BaseDatabaseWrapper, app_label: str, operation: Any, before: ProjectState, after: ProjectState
 ) -> tuple[str, ...]:
-    with connection.schema_editor(collect_sql=True, atomic=False) as editor:
-        # In a project's process; the plan itself moves triggers out of the way.
-        vars(editor)["takes_triggers_along"] = False
-        operation.database_forwards(app_label, editor, before, after)
+    try:
+        with connection.schema_editor(collect_sql=True, atomic=False) as editor:
+            # In a project's process; the plan itself moves triggers out of the way.
+            vars(editor)["takes_triggers_along"] = False
+            operation.database_forwards(app_label, editor, before, after)
+    except (ValueError, FieldError) as error:
+        # Django's own words for what it cannot alter, such as a field that becomes a many-to-many one.
+        raise DeclarationError(f"Django cannot carry out this change of a table: {error}") from error
     return tuple(editor.collected_sql)
 
 
@@ -216,7 +256,18 @@ def _check_dropped(
 ) -> None:
     model = state.apps.get_model(app_label, operation.model_name)
     dropped = model._meta.get_field(operation.name)
-    if wishes.allow_data_loss or not dropped.concrete or not dropped.column:
+    if wishes.allow_data_loss or dropped.generated:
+        return
+    if dropped.many_to_many:
+        through = dropped.remote_field.through._meta
+        if through.auto_created and _any_row(connection, through.db_table, None, present=True):
+            raise DataLossError(
+                f"The table {through.db_table} of {model._meta.object_name}.{operation.name} holds data and would be "
+                f"dropped: say --allow-data-loss to drop it, or --rename {model._meta.object_name}.{operation.name}="
+                f"NEW_NAME if the field has a new name."
+            )
+        return
+    if not dropped.concrete or not dropped.column:
         return
     if _any_row(connection, model._meta.db_table, f"{dropped.column}", present=True):
         raise DataLossError(

@@ -8,10 +8,10 @@ is taken out first, and relations of other models are led to the new class. If t
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from django.apps import AppConfig, apps
@@ -42,11 +42,15 @@ class CellAppConfig(AppConfig):
 
 
 class Redeclaration:
-    """The models that a block declares under one app label, and what has to be undone if it fails."""
+    """The models that a block declares under one app label, and what has to be undone if it fails.
 
-    def __init__(self, config: CellAppConfig, module: str) -> None:
+    former_names: by the name of a model, the name that it had before, both in lower case.
+    """
+
+    def __init__(self, config: CellAppConfig, module: str, former_names: Mapping[str, str]) -> None:
         self.config = config
         self.module = module
+        self.former_names = {**former_names, **_names_of_dependents(config.label, former_names)}
         self.models: list[Model] = []
         # Each former class and the one that took its place.
         self.replaced: dict[Model, Model] = {}
@@ -87,12 +91,20 @@ class Redeclaration:
 
     def _make_room(self, app_label: str, model: Model) -> None:
         """Take the former class of a model, if a cell declared it, out of the registry."""
+        known = apps.all_models[app_label]
         name = str(model._meta.model_name)
-        former = apps.all_models[app_label].get(name)
+        if name not in known and self.former_names.get(name) in known:
+            name = self.former_names[name]
+        former = known.get(name)
         if former is None or former.__module__ != self.module:
             return
-        del apps.all_models[app_label][name]
+        del known[name]
         self._detach(former)
+        if former in self.models and model._meta.model_name != name:
+            raise DeclarationError(
+                f"{former.__name__} is declared in this cell, so it cannot be the former name of {model.__name__}: "
+                f"leave out one of the two, or the --rename."
+            )
         if former in self.models:
             # Declared twice in one block: the last one counts.
             self.models.remove(former)
@@ -129,15 +141,32 @@ class Redeclaration:
                 self._undo.append(partial(_rebase, model, {new: former for former, new in bases.items()}))
 
 
+def _names_of_dependents(label: str, former_names: Mapping[str, str]) -> dict[str, str]:
+    """Return the former names, by the new ones, of what goes along with models: many-to-many tables and events."""
+    known = apps.all_models[label]
+    return {
+        new + name.removeprefix(old): name
+        for new, old in former_names.items()
+        for name, model in known.items()
+        if old in known
+        and known[old] in (model._meta.auto_created, getattr(model, "pgh_tracked_model", None))
+        and name.startswith(old)
+    }
+
+
 @contextmanager
-def redeclaring(app_label: str, module: str) -> Iterator[Redeclaration]:
+def redeclaring(
+    app_label: str, module: str, former_names: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Redeclaration]:
     """Let the classes of `module` replace former ones; if the block raises, an interrupt too, everything is as before.
+
+    former_names: see `Redeclaration`.
 
     Raises:
         DeclarationError: the label belongs to an installed app.
     """
     with registry.block(), _models_restored_on_error():
-        declaration = Redeclaration(_app_config(app_label), module)
+        declaration = Redeclaration(_app_config(app_label), module, former_names)
         try:
             yield declaration
         except BaseException:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.apps import apps
-from django.db import connections, models
+from django.db import connections
 from IPython.core.completer import (
     CompletionContext,
     SimpleCompletion,
@@ -116,22 +116,20 @@ def _tracked(namespace: Namespace) -> list[str]:
     return sorted(names | objects)
 
 
-def _fields(_namespace: Namespace) -> list[str]:
-    """Return MODEL.FIELD of the models that cells declared."""
-    return sorted(
-        f"{model._meta.object_name}.{field.name}="
-        for label in cell_labels()
-        for model in apps.get_app_config(label).get_models()
-        for field in model._meta.local_fields
-        if isinstance(field, models.Field)
-    )
+def _renamable(_namespace: Namespace) -> list[str]:
+    """Return MODEL= and MODEL.FIELD= of the models that cells declared."""
+    found = [model for label in cell_labels() for model in apps.get_app_config(label).get_models()]
+    fields = [
+        f"{model._meta.object_name}.{field.name}=" for model in found for field in model._meta.local_fields
+    ]
+    return sorted([*(f"{model._meta.object_name}=" for model in found), *fields])
 
 
 # By the word that stands for the value in the manual.
 _VALUES: dict[str, Callable[[Namespace], list[str]]] = {
     "URI": _uris,
     "target": _tracked,
-    "MODEL.FIELD=NEW": _fields,
+    "MODEL[.FIELD]=NEW": _renamable,
     "ALIAS": lambda _namespace: list(connections),
     "LABEL": lambda _namespace: sorted(cell_labels()),
 }

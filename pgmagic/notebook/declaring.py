@@ -16,8 +16,9 @@ from pgmagic.compile.tables import compile_table
 from pgmagic.compile.triggers import Target
 from pgmagic.db import backend
 from pgmagic.db.apply import plan_and_apply, plan_only
-from pgmagic.db.evolve import Wishes, plan_with_evolutions
+from pgmagic.db.evolve import plan_with_evolutions
 from pgmagic.db.installation import compiled
+from pgmagic.db.renames import Wishes
 from pgmagic.declare import registry
 from pgmagic.declare.model_registry import Redeclaration, redeclaring
 from pgmagic.declare.trigger import Trigger
@@ -57,7 +58,10 @@ def install_cell(shell: InteractiveShell, source: str, app_label: str, wishes: W
     user's names are as before.
     """
     try:
-        with Shield() as shield, _declared(shell, source, app_label, shield) as (declaration, desired):
+        with (
+            Shield() as shield,
+            _declared(shell, source, app_label, wishes, shield) as (declaration, desired),
+        ):
             planner = plan_with_evolutions(connection, desired, wishes)
             applied = plan_and_apply(connection, planner, before_commit=shield.begin)
             result = CellResult(outcomes_frame(applied.outcomes), _full_sql(desired), applied.error)
@@ -72,7 +76,7 @@ def install_cell(shell: InteractiveShell, source: str, app_label: str, wishes: W
 def plan_cell(shell: InteractiveShell, source: str, app_label: str, wishes: Wishes) -> CellResult:
     """Run a cell of declarations and plan their installation; nothing is kept."""
     try:
-        with Shield() as shield, _declared(shell, source, app_label, shield) as (_, desired):
+        with Shield() as shield, _declared(shell, source, app_label, wishes, shield) as (_, desired):
             plan = plan_only(connection, plan_with_evolutions(connection, desired, wishes))
             frame = outcomes_frame([Outcome(step, "planned") for step in plan.steps])
             raise _NotKept(CellResult(frame, _full_sql(desired)))
@@ -82,11 +86,12 @@ def plan_cell(shell: InteractiveShell, source: str, app_label: str, wishes: Wish
 
 @contextmanager
 def _declared(
-    shell: InteractiveShell, source: str, app_label: str, shield: Shield
+    shell: InteractiveShell, source: str, app_label: str, wishes: Wishes, shield: Shield
 ) -> Iterator[tuple[Redeclaration, Desired]]:
     """Run the cell; what it declares holds only if the block ends without an exception."""
     tree, filename = parse_cell(shell, source)
-    with namespace_restored_on_error(shell), redeclaring(app_label, _CELL_MODULE) as declaration:
+    names = {new.rpartition(".")[2]: former.rpartition(".")[2] for new, former in wishes.models.items()}
+    with namespace_restored_on_error(shell), redeclaring(app_label, _CELL_MODULE, names) as declaration:
         try:
             with declaration.collecting():
                 pending = execute(shell, tree.body, filename)

@@ -111,6 +111,8 @@ class InstalledTable:
     state: str | None = None
     # Whether it has, or is, a partition or a child of Postgres's own inheritance.
     in_tree: bool = False
+    # The label of the model that it was made for.
+    label: str | None = None
 
 
 @dataclass(frozen=True)

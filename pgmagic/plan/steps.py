@@ -52,6 +52,9 @@ class Step:
     marking: Marking | None = None
     # For a table: what the schema remembers of it.
     remember: Remembered | None = None
+    # For a table that got another name: the one to be forgotten, and what is remembered of those that refer to it.
+    forget: str | None = None
+    remember_others: tuple[Remembered, ...] = ()
 
     @property
     def changes(self) -> bool:

@@ -30,17 +30,19 @@ def instant(text: str) -> datetime:
     return found if timezone.is_aware(found) else timezone.make_aware(found)
 
 
-def rename(text: str) -> tuple[str, str, str]:
-    """Return MODEL.FIELD=NEW as (model, field, new field).
+def rename(text: str) -> tuple[str, str | None, str]:
+    """Return MODEL.FIELD=NEW as (model, field, new field), and MODEL=NEW as (model, None, new model).
 
     Raises:
         ArgumentTypeError: it has another form.
     """
     former, _, new = text.partition("=")
-    model, _, field = former.rpartition(".")
-    if not (model and field and new.isidentifier()):
-        raise ArgumentTypeError(f"expected MODEL.FIELD=NEW, such as Post.title=headline, got {text!r}")
-    return model, field, new
+    model, point, field = former.partition(".")
+    if not (model.isidentifier() and new.isidentifier() and (field.isidentifier() or not point)):
+        raise ArgumentTypeError(
+            f"expected MODEL.FIELD=NEW or MODEL=NEW, such as Post.title=headline or Post=Article, got {text!r}"
+        )
+    return model, field or None, new
 
 
 def key_and_value(text: str) -> tuple[str, Any]:

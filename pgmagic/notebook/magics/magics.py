@@ -12,7 +12,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 from IPython.display import display
 
 from pgmagic import reading
-from pgmagic.db.evolve import Wishes
+from pgmagic.db.renames import Wishes
 from pgmagic.frames.base import ResultFrame
 from pgmagic.notebook.declaring import install_cell, plan_cell
 from pgmagic.notebook.magics.arguments import instant, key_and_value, rename
@@ -63,8 +63,8 @@ class PgMagics(Magics):
         "--rename",
         type=rename,
         action="append",
-        metavar="MODEL.FIELD=NEW",
-        help="a field has a new name: keep its column's data under that",
+        metavar="MODEL[.FIELD]=NEW",
+        help="a model or a field has a new name: keep its data under that",
     )
     @argument("--allow-data-loss", action="store_true", help="drop columns of removed fields with their data")
     @_output
@@ -75,8 +75,8 @@ class PgMagics(Magics):
         arguments = parsed(self.pgtrigger, line)
         run = plan_cell if arguments.dry_run else install_cell
         app_label = arguments.app or self.settings.app_label
-        renames = {(f"{app_label}.{model}".lower(), old): new for model, old, new in arguments.rename or ()}
-        result = run(self.kernel, cell, app_label, Wishes(renames, arguments.allow_data_loss))
+        wishes = Wishes.of(app_label, arguments.rename or (), allow_data_loss=arguments.allow_data_loss)
+        result = run(self.kernel, cell, app_label, wishes)
         if arguments.sql:
             _show_sql(result.sql)
         if result.error is not None:
