@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from operator import itemgetter
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import psycopg
 from django.db import connections, models
@@ -19,6 +19,12 @@ from pgmagic.declare.event_fields import AnyField
 
 EventModel = type[Any]
 Kind = Literal["integer", "boolean", "timestamp", "date", "text", "decimal", "float", "json", "uuid", "other"]
+
+# From so many rows on it is worth saying how far the reading is; the rows then arrive in parts of a size.
+_MANY: Final = 100_000
+_CHUNK: Final = 10_000
+# Parts need a client library of version 17. Source: https://www.postgresql.org/docs/current/libpq-single-row-mode.html
+_STREAMS: Final = psycopg.pq.version() >= 170_000
 
 # The first that a field is an instance of counts: a date-time is a date, too.
 _KINDS: tuple[tuple[type[AnyField], Kind], ...] = (
@@ -47,15 +53,40 @@ class Column:
     convert: Callable[[Any], Any] | None = None
 
 
-def fetch(query: Fragment, using: str) -> list[tuple[Any, ...]]:
-    """Return the rows of a query, read in the binary format over Django's own connection."""
+def fetch(
+    query: Fragment, using: str, progress: Callable[[int, int], None] | None = None
+) -> list[tuple[Any, ...]]:
+    """Return the rows of a query, read in the binary format over Django's own connection.
+
+    progress: called now and then while many rows arrive, with how many did and about how many there are.
+    """
     connection = connections[using]
     connection.ensure_connection()
     raw: Any = connection.connection
+    statement = render(query).encode()
     # Django's own cursors bind parameters on the client, and take results as text.
     with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:
-        cursor.execute(render(query).encode(), binary=True)
+        total = _estimate(cursor, statement) if progress is not None and _STREAMS else 0
+        if progress is not None and total >= _MANY:
+            return list(_streamed(cursor, statement, total, progress))
+        cursor.execute(statement, binary=True)
         return cursor.fetchall()
+
+
+def _estimate(cursor: Any, statement: bytes) -> int:
+    """Return about how many rows a query has, as the planner thinks."""
+    cursor.execute(b"EXPLAIN (FORMAT JSON) " + statement)
+    [(plan,)] = cursor.fetchall()
+    return int(plan[0]["Plan"]["Plan Rows"])
+
+
+def _streamed(
+    cursor: Any, statement: bytes, total: int, progress: Callable[[int, int], None]
+) -> Iterator[tuple[Any, ...]]:
+    for number, row in enumerate(cursor.stream(statement, binary=True, size=_CHUNK)):
+        if number % _CHUNK == 0:
+            progress(number, total)
+        yield row
 
 
 def object_column(event_model: EventModel) -> Column:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal
@@ -61,12 +61,13 @@ def read_events(
     obj_ids: Iterable[Any] | None = None,
     limit: int | None = None,
     using: str = "default",
+    progress: Callable[[int, int], None] | None = None,
 ) -> EventColumns:
     """Return the events of an event model, those of the present transaction too.
 
     label: one or several. since, until: bounds of `pgh_created_at`, the first included, the second not; a date is its
     midnight, a time without a zone is in Django's current one. context: events whose context holds these keys with
-    these values. obj_ids: primary keys of objects. limit: only so many of the latest events.
+    these values. obj_ids: primary keys of objects. limit: only so many of the latest events. progress: as in `fetch`.
 
     Raises:
         HistoryError: the events tell neither their object nor a context, and it was asked for one.
@@ -82,7 +83,7 @@ def read_events(
     query = compose(
         "SELECT ", join(", ", [column.sql for column in columns]), " ", source, " ORDER BY event.pgh_id", tail
     )
-    rows = fetch(query, using)
+    rows = fetch(query, using, progress)
     total = len(rows)
     if limit is not None:
         rows.reverse()

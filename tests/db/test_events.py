@@ -185,3 +185,34 @@ def test_two_hundred_thousand_events_are_read_quickly(post: Any) -> None:  # noq
     elapsed = time.process_time() - started
     assert len(found.columns["title"]) == 200_000
     assert elapsed < 1.5, f"{elapsed:.2f} s"
+
+
+def test_many_events_arrive_in_parts_and_say_how_far(post: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr("pgmagic.db.columns._MANY", 10)
+    monkeypatch.setattr("pgmagic.db.columns._CHUNK", 4)
+    for n in range(30):
+        post.Post.objects.create(title=f"t{n}", data={"n": n})
+    connection.cursor().execute("ANALYZE hist_postevent")
+    told: list[tuple[int, int]] = []
+    found = read_events(post.Event, progress=lambda done, total: told.append((done, total)))
+    assert told == [(n, 30) for n in range(0, 30, 4)]
+    assert found == read_events(post.Event)
+
+
+def test_interrupted_reading_leaves_the_connection_usable(
+    post: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pgmagic.db.columns._MANY", 10)
+    monkeypatch.setattr("pgmagic.db.columns._CHUNK", 4)
+    for n in range(30):
+        post.Post.objects.create(title=f"t{n}")
+    connection.cursor().execute("ANALYZE hist_postevent")
+
+    def interrupt(done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        read_events(post.Event, progress=interrupt)
+    assert post.Event.objects.count() == 30

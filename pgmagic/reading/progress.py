@@ -1,0 +1,47 @@
+"""A bar for what takes longer than two seconds, on a terminal or in a notebook."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+PATIENCE = 2.0
+"""Seconds without a bar."""
+
+
+class Bar:
+    """Shows how far something has come, once it has taken two seconds; nothing where nobody looks, as in a file."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.console = Console(stderr=True)
+        self.progress: Progress | None = None
+
+    def __enter__(self) -> Self:
+        self.started = time.monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.progress is not None:
+            self.progress.stop()
+
+    def show(self, done: int, total: int) -> None:
+        """Show that `done` of about `total` are done."""
+        if self.progress is None:
+            looked_at = self.console.is_terminal or self.console.is_jupyter
+            if not looked_at or time.monotonic() - self.started < PATIENCE:
+                return
+            self.progress = Progress(
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                console=self.console, transient=True,
+            )  # fmt: skip
+            self.task = self.progress.add_task(self.what, total=total)
+            self.progress.start()
+        # An estimate may fall short.
+        self.progress.update(self.task, completed=done, total=max(total, done))
