@@ -1,4 +1,4 @@
-"""History as DataFrames: `pgmagic.history(...)`, `diff(...)`, `as_of(...)`, `timeline(...)`, `undo_plan(...)`, `verify(...)`.
+"""History as DataFrames: what `pgmagic.history`, `diff`, `as_of`, `timeline`, `undo_plan` and `verify` are.
 
 This is where `db/`, which reads events, and `frames/`, which knows nothing of a database, meet.
 """

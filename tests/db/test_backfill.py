@@ -195,3 +195,20 @@ def test_composite_keys_and_event_models_by_name(history: History) -> None:
     seat.objects.create(row="b", n=1)
     assert pghistory.backfill(seat.pgh_event_model, label="insert") == 2
     assert seat.pgh_event_model.objects.filter(pgh_label="insert").count() == 3
+
+
+def test_baselines_are_sealed_like_every_event(history: History) -> None:
+    sealed = history.declare(
+        lambda: pghistory.track(*BOTH, hash_chain=True, append_only=True)(
+            model("Sealed", n=models.IntegerField())
+        )
+    )
+    untracked(history, "INSERT INTO hist_sealed (n) VALUES (1), (2)")
+    pghistory.backfill(sealed)
+    with pghistory.context(job="mistake") as opened:
+        sealed.objects.update(n=9)
+    pgmagic.undo_plan(opened).apply()
+    assert sorted(sealed.objects.values_list("n", flat=True)) == [1, 2]
+    verified = pgmagic.verify(sealed)
+    assert verified.empty
+    assert verified.notes == ["6 events are sealed."]
