@@ -126,7 +126,7 @@ def _(condition: models.Q, model: Model) -> Fragment:
 
 def _where(query: RowQuery, condition: models.Q) -> Any:
     """Return a Q as the WHERE clause of a query."""
-    _refuse_subqueries(condition, query.row_model)
+    _check_values(condition, query.row_model)
     return query.build_where(condition)
 
 
@@ -145,12 +145,17 @@ def _refusals(condition: models.Q, model: Model) -> Iterator[None]:
         ) from error
 
 
-def _refuse_subqueries(condition: models.Q, model: Model) -> None:
+def _check_values(condition: models.Q, model: Model) -> None:
     for child in condition.children:
         if isinstance(child, models.Q):
-            _refuse_subqueries(child, model)
+            _check_values(child, model)
             continue
         name, value = child if isinstance(child, tuple) else ("an expression", child)
+        if isinstance(value, Iterator):
+            raise ConditionError(
+                f"The condition on {name} of {model._meta.object_name} holds an iterator, which is empty once it was "
+                f"read: give it a list."
+            )
         if any(_is_of_many_rows(part) for part in _parts(value)):
             raise ConditionError(
                 f"The condition on {name} of {model._meta.object_name} asks other rows, and Postgres takes no subquery "

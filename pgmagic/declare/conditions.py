@@ -5,7 +5,7 @@ A condition is data: it is rendered for given row aliases by `compile/predicate.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Literal
 
 from django.db import models
@@ -80,7 +80,13 @@ class Q(models.Q, Condition):
     def __init__(
         self, *args: Any, _connector: str | None = None, _negated: bool = False, **kwargs: Any
     ) -> None:
-        models.Q.__init__(self, *args, _connector=_connector, _negated=_negated, **kwargs)
+        models.Q.__init__(
+            self,
+            *(_kept(arg) for arg in args),
+            _connector=_connector,
+            _negated=_negated,
+            **{name: _kept_value(value) for name, value in kwargs.items()},
+        )
 
     def __and__(self, other: Any) -> Any:
         return super().__and__(other) if isinstance(other, models.Q) else _combine("AND", self, other)
@@ -100,6 +106,15 @@ class Q(models.Q, Condition):
 
 class F(models.F):
     """Django's F over `old__field` and `new__field`."""
+
+
+def _kept(child: Any) -> Any:
+    return (child[0], _kept_value(child[1])) if isinstance(child, tuple) and len(child) == 2 else child
+
+
+def _kept_value(value: Any) -> Any:
+    """Return the value, or a list of what can be iterated over only once: a condition is rendered several times."""
+    return list(value) if isinstance(value, Iterator) else value
 
 
 def _combine(connector: Connector, left: Any, right: Any) -> Condition:

@@ -167,6 +167,7 @@ REFUSED = [
     (Q(old__shelf=Shelf()), "The condition on old__shelf of Book is not usable: Model instances passed"),
     (Q(old__pages="x") & Condition("a"), "The condition on old__pages of Book is not usable: "),
     (Q(Q(old__id=1), ~Q(old__id=2), old__pages="x"), "The condition on old__id, old__id, old__pages of Book"),
+    (models.Q(old__id__in=iter([1])), "The condition on old__id__in of Book holds an iterator, which is empty once it"),
     (Q(pgtrigger.AnyChange("title")), "AnyChange('title') stands inside of Q(…): combine the two with & or |"),
 ]  # fmt: skip
 
@@ -424,6 +425,17 @@ def test_compiled_conditions_agree_with_postgres(connection, trees, pairs):
         for tree, sql, value in zip(trees, conditions, values, strict=True):
             expected = value_of(tree, {"old": old, "new": new})
             assert (value is True) == (expected is True), f"{tree}\n{sql}\nOLD {old}\nNEW {new}: {value}"
+
+
+def test_values_that_can_be_read_once_are_kept():
+    for condition in (
+        Q(old__id__in=(n for n in (1, 2))),
+        Q(("old__id__in", iter([1, 2]))),
+        ~Q(old__id__in=iter([1, 2])),
+    ):
+        rendered = [render(condition_sql(condition & Q(old__title="a"), Book)) for _ in range(2)]
+        assert rendered[0] == rendered[1]
+        assert "IN (1, 2)" in rendered[0]
 
 
 def test_negation_has_a_class_of_its_own():
