@@ -19,14 +19,14 @@ name tells whether the labels in `ResultFrame.attached` still mean the rows that
 """
 
 Role = Literal[
-    "text", "code", "verdict", "count", "duration", "pairs", "before", "after", "changes", "clauses"
+    "text", "code", "verdict", "count", "duration", "pairs", "before", "after", "changes", "clauses", "value"
 ]
 """What the values of a column are, for whoever shows them.
 
 `code` is source text; `verdict` a word of a fixed vocabulary; `count` a number of things; `duration`
 milliseconds; `pairs` a dict of short facts; `before` and `after` the two sides of a change; `changes` a dict of
 `[before, after]` by field; `clauses` a dict of conditions with True, False, None for NULL, or the text of an error;
-`text` everything else.
+`value` what a database holds, where missing is NULL; `text` everything else.
 """
 
 

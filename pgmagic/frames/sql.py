@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pgmagic.frames.base import LINE, ResultFrame
+from pgmagic.frames.base import LINE, ResultFrame, Role
 from pgmagic.frames.faithful import Kind, faithful, kept
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Hashable, Iterable, Sequence
 
 
 class SqlFrame(ResultFrame):
@@ -23,6 +23,10 @@ class SqlFrame(ResultFrame):
     """
 
     columns_contract = MappingProxyType({})
+
+    def role_of(self, column: Hashable) -> Role:
+        """Return the role of every column, whatever it is called: its values are the database's."""
+        return "value"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

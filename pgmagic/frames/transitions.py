@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from pgmagic.frames.base import ResultFrame, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Hashable, Iterable, Sequence
 
 
 class TransitionFrame(ResultFrame):
@@ -26,7 +26,7 @@ class TransitionFrame(ResultFrame):
 
     columns_contract = MappingProxyType({})
 
-    def role_of(self, column: Any) -> Role:
+    def role_of(self, column: Hashable) -> Role:
         """Return the role of every column: its values are verdicts."""
         return "verdict"
 

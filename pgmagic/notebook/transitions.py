@@ -78,7 +78,11 @@ def _verdict(tried: Tried, found: Transitions, row: int, column: int) -> str:
     elif tried.verdict == "unknown":
         words += f": {tried.reason}"
     taken = found.taken[row][column] if found.taken else 0
-    return f"{words} · {taken:,} times" if taken > 1 else f"{words} · once" if taken else words
+    return f"{words} · {_times(taken)}" if taken else words
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number:,} times"
 
 
 def _notes(found: Transitions) -> Iterator[str]:
@@ -100,10 +104,10 @@ def _diagram(found: Transitions, names: list[str]) -> Diagram:
     mermaid = ["stateDiagram-v2", "    direction LR"]
     mermaid += [f'    state "{_escaped(name)}" as s{number}' for number, name in enumerate(names)]
     mermaid += [
-        f"    s{row} --> s{column}{f' : {taken:,} times' if taken else ''}" for row, column, taken in steps
+        f"    s{row} --> s{column}{f' : {_times(taken)}' if taken else ''}" for row, column, taken in steps
     ]
     text = [
-        f"{names[row]} → {names[column]}{f'  ({taken:,} times)' if taken else ''}"
+        f"{names[row]} → {names[column]}{f'  ({_times(taken)})' if taken else ''}"
         for row, column, taken in steps
     ]
     return Diagram("\n".join(mermaid), "\n".join(text) or "No transition is allowed.")

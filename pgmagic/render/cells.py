@@ -60,7 +60,7 @@ def cells(values: pd.Series[Any], role: Role) -> list[Cell]:
     formatter = _formatter(role, present)
     if role in ("before", "after"):
         return [formatter(value) for value in listed]
-    empty = Cell(MISSING, "missing")
+    empty = Cell(NULL, "null") if role == "value" else Cell(MISSING, "missing")
     return [empty if gone else formatter(value) for value, gone in zip(listed, absent, strict=True)]
 
 
@@ -102,7 +102,7 @@ def _formatter(role: Role, present: Sequence[Any]) -> Formatter:
     match role:
         case "duration":
             return _durations(present)
-        case "text":
+        case "text" | "value":
             return _by_value(present)
         case _:
             return _FORMATTERS[role]

@@ -73,7 +73,7 @@ _SOURCE = """
 .pgm .pgm-missing { color: var(--pgm-faint); }
 .pgm .pgm-null { color: var(--pgm-soft); font-style: italic; }
 .pgm .pgm-key { color: var(--pgm-soft); }
-.pgm .pgm-pair { display: inline-block; margin-right: 10px; max-width: 100%; }
+.pgm .pgm-pair { display: inline-block; vertical-align: top; margin-right: 10px; max-width: 100%; }
 .pgm .pgm-word { white-space: nowrap; border-radius: 4px; }
 .pgm .pgm-sign { display: inline-block; min-width: 1.15em; text-align: center; margin-right: 3px; }
 .pgm .pgm-good .pgm-sign { color: var(--pgm-good); }

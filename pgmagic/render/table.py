@@ -132,7 +132,7 @@ def _only_counts(frame: pd.DataFrame) -> bool:
 
 def _column(name: str, values: pd.Series[Any], role: Role) -> tuple[Column, list[Cell]]:
     shown = cells(values, role)
-    looks = {cell.look for cell in shown} - {"missing"}
+    looks = {cell.look for cell in shown} - {"missing", "null"}
     numeric = looks == {"number"} or (not looks and pd.api.types.is_numeric_dtype(values.dtype))
     return Column(name, "right" if numeric else "left"), shown
 

@@ -134,6 +134,13 @@ def test_rows_without_columns_and_columns_without_rows(shell):
     assert str(empty["a"].dtype) == "Int64"
 
 
+def test_null_is_told_from_any_text(shell):
+    frame = run(shell, "SELECT NULL::int AS n, NULL::text AS t, '' AS empty UNION ALL SELECT 1, 'NULL', 'x'")
+    formats, _ = shell.shell.display_formatter.format(frame)
+    assert '<td class="pgm-right"><span class="pgm-null">NULL</span></td>' in formats["text/html"]
+    assert "NULL  NULL" in formats["text/plain"]
+
+
 def test_big_results_say_how_much_is_shown(shell):
     frame = run(shell, "SELECT generate_series(1, 1234) AS n")
     assert len(frame) == 1234

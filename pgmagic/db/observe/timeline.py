@@ -12,6 +12,7 @@ from pgmagic.db.catalog import describe_kind
 from pgmagic.db.observe.catalog import LiveTrigger
 
 NOT_IGNORED = "not ignored"
+ENABLED = "the trigger is enabled"
 _SWALLOWED = "returned NULL: the row was swallowed"
 
 
@@ -119,7 +120,7 @@ class Timeline:
             # Which trigger is ignored is news, that one is not is none.
             del clauses[NOT_IGNORED]
         if not traced.enabled:
-            clauses = {"the trigger is enabled": False, **clauses}
+            clauses = {ENABLED: False, **clauses}
         considered = Considered(
             step=self.step, depth=message["depth"], table=table, live=live, traced=traced,
             operation=message["operation"], key=message.get("key"), fired=message["fired"], clauses=clauses,

@@ -12,7 +12,7 @@ from psycopg.pq import TransactionStatus
 
 from pgmagic.compile.clauses import Clause, clauses_of, condition_of
 from pgmagic.compile.ignoring import IGNORE_SETTING, not_ignored
-from pgmagic.compile.sql import render
+from pgmagic.compile.sql import compose, literal, render
 from pgmagic.compile.tracing import (
     MESSAGE,
     MOST_TRACED,
@@ -40,22 +40,24 @@ from pgmagic.plan.state import Mark
 _ROW, _BEFORE, _INSTEAD = 1, 2, 64
 _OPERATIONS: dict[Operation, int] = {"INSERT": 4, "UPDATE": 16, "DELETE": 8, "TRUNCATE": 32}
 
-# Definitions are read under an empty search_path, so that they name everything with its schema.
-_DETAILS = """
+# Definitions are read under an empty search_path, so that they name everything with its schema; and of these tables
+# only, since what another session drops meanwhile cannot be printed.
+_TABLES = "current_setting('pgmagic.traced_tables')::oid[]"
+_DETAILS = f"""
 SELECT set_config('pgmagic.traced_path', current_setting('search_path'), true), set_config('search_path', '', true);
 SELECT jsonb_build_object(
   'keys', (SELECT jsonb_agg(jsonb_build_array(i.indrelid::bigint, (
        SELECT jsonb_agg(a.attname ORDER BY array_position(i.indkey::int2[], a.attnum)) FROM pg_attribute AS a
        WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[]))))
-     FROM pg_index AS i WHERE i.indisprimary AND i.indrelid IN (SELECT tgrelid FROM pg_trigger WHERE NOT tgisinternal)),
+     FROM pg_index AS i WHERE i.indisprimary AND i.indrelid = ANY ({_TABLES})),
   'triggers', (SELECT jsonb_agg(jsonb_build_array(
        t.tgrelid::bigint, t.tgname, pg_get_triggerdef(t.oid), t.tgconstraint <> 0, t.tginitdeferred, t.tgdeferrable,
        (SELECT coalesce(jsonb_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_attribute AS a
         WHERE a.attrelid = t.tgrelid AND a.attnum = ANY (t.tgattr::int2[])), l.lanname))
      FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid JOIN pg_language AS l ON l.oid = p.prolang
-     WHERE NOT t.tgisinternal))::text;
+     WHERE NOT t.tgisinternal AND t.tgrelid = ANY ({_TABLES})))::text;
 SELECT set_config('search_path', current_setting('pgmagic.traced_path'), true)
-"""
+"""  # noqa: S608 - constants of ours
 
 
 class _TraceMessages(Messages):
@@ -174,7 +176,12 @@ class Tracing(Instruments[TracedTable]):
 
     def _read_tables(self, catalog: TriggerCatalog) -> dict[int, TracedTable]:
         with self._quietly(), unwatched(self.raw) as cursor:
-            cursor.execute(_DETAILS, prepare=False)
+            oids = ",".join({str(live.relation) for live in catalog.triggers})
+            tables = compose(
+                "SELECT set_config('pgmagic.traced_tables', ", literal(f"{{{oids}}}"), ", true);"
+            )
+            cursor.execute(f"{render(tables)} {_DETAILS}", prepare=False)
+            cursor.nextset()
             cursor.nextset()
             found = json.loads(cursor.fetchone()[0])
         keys = {relation: tuple(columns) for relation, columns in found["keys"] or ()}

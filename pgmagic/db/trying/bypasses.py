@@ -14,7 +14,7 @@ from psycopg import errors
 
 from pgmagic.compile.clauses import condition_of
 from pgmagic.db.observe.cell import watched
-from pgmagic.db.observe.timeline import Considered
+from pgmagic.db.observe.timeline import ENABLED, NOT_IGNORED, Considered
 from pgmagic.db.observe.tracing import CellTracer
 from pgmagic.db.observe.verdicts import Rejection, rejection
 from pgmagic.db.trying.attempts import LOCK_TIMEOUT, nothing_kept
@@ -149,11 +149,16 @@ def _past(
     if failures:
         said = str(failures[0]).strip().partition("\n")[0]
         return "not applicable", f"{type(failures[0]).__name__}: {said}"
-    false = [clause for entry in entries for clause, truth in entry.clauses.items() if truth is not True]
-    return (
-        "got through",
-        f"skipped: {', '.join(dict.fromkeys(false))}" if false else "the trigger did not fire",
+    false = dict.fromkeys(
+        clause for entry in entries for clause, truth in entry.clauses.items() if truth is not True
     )
+    return "got through", "; ".join(
+        _SKIPPED.get(clause, f"false: {clause}") for clause in false
+    ) or "it did not fire"
+
+
+# Why a trigger did not fire, in other words than a clause that is false.
+_SKIPPED = {NOT_IGNORED: "it was ignored", ENABLED: "it was disabled"}
 
 
 @contextmanager
