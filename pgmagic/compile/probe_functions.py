@@ -50,7 +50,7 @@ def drop_probes() -> str:
     """
     return (
         "DROP FUNCTION pg_temp.pgmagic_asked(), pg_temp.pgmagic_seen(), pg_temp.pgmagic_nested(), "
-        "pg_temp.pgmagic_swallowed(text), pg_temp.pgmagic_pairs(oid, text, text), pg_temp.pgmagic_finish(), "
+        "pg_temp.pgmagic_swallowed(int), pg_temp.pgmagic_pairs(oid, text, text), pg_temp.pgmagic_finish(), "
         "pg_temp.pgmagic_counts(text[]) CASCADE"
     )
 
@@ -70,76 +70,92 @@ def read_observations(counters: Sequence[str]) -> str:
                 compose("SELECT pg_temp.pgmagic_finish()"),
                 verbatim(_OBSERVATIONS),
                 compose("SELECT pg_temp.pgmagic_counts(", names, ")"),
-                compose("DELETE FROM pg_temp.pgmagic_observed"),
             ],
         )
     )
 
 
 _OBSERVATIONS = """
-SELECT relation::bigint, event, kind, passed, depth, count(*),
+SELECT relation::bigint, event, kind, passed, depth,
+       ('0' || current_setting(
+         concat_ws('_', 'pgmagic.o', relation::bigint, event, kind, passed, depth), true))::bigint,
        to_jsonb(array_agg(pg_temp.pgmagic_pairs(relation, asked, stored)) FILTER (WHERE asked IS NOT NULL))::text
 FROM pg_temp.pgmagic_observed GROUP BY 1, 2, 3, 4, 5 ORDER BY depth, relation, passed"""
 
 
 # The settings, one for each depth of triggers that fire triggers: `pgmagic.probe_1` is the row under way, as
 # "relation event row", empty between two rows; `pgmagic.passed_1` the number of the last probe that it passed;
-# `pgmagic.update_1` what a trigger made of the row that was to be deleted. Rows are compared as text: every type has a
-# text, not every one an equality. An assignment takes a fifth of the time of a PERFORM.
+# `pgmagic.update_1` what a trigger made of the row that was to be deleted. `pgmagic.o_…` counts what was observed, of
+# which the first rows are kept. Rows are compared as text: every type has a text, not every one an equality.
+# An assignment takes a fifth of the time of a PERFORM.
 _ASKED = f"""
 DECLARE
-  depth text := pg_catalog.pg_trigger_depth();
-  counted bigint := coalesce(nullif(pg_catalog.current_setting(TG_ARGV[0], true), ''), '0');
+  depth int := pg_catalog.pg_trigger_depth();
+  name text := 'pgmagic.probe_' || depth;
+  counted bigint;
   done text;
 BEGIN
-  IF pg_catalog.current_setting('pgmagic.probe_' || depth, true) <> '' THEN
+  IF pg_catalog.current_setting(name, true) <> '' THEN
     PERFORM pg_temp.pgmagic_swallowed(depth);
   END IF;
-  IF depth > '1' OR counted <= {FULL_ROWS} OR counted % {SAMPLED_EVERY} = 0 THEN
-    IF TG_ARGV[1] = 'staged' THEN
-      done := pg_catalog.set_config('pgmagic.passed_' || depth, '0', true);
+  IF depth = 1 THEN
+    counted := '0' || pg_catalog.current_setting(TG_ARGV[0], true);
+    IF TG_ARGV[2] = 'counts' THEN
+      counted := coalesce(counted, 0) + 1;
+      done := pg_catalog.set_config(TG_ARGV[0], counted::text, true);
     END IF;
-    IF TG_OP = 'DELETE' THEN
-      done := pg_catalog.set_config('pgmagic.update_' || depth, '', true);
-      done := pg_catalog.set_config('pgmagic.probe_' || depth,
-                                    pg_catalog.concat_ws(' ', TG_RELID, TG_OP, OLD::text), true);
-    ELSE
-      done := pg_catalog.set_config('pgmagic.probe_' || depth,
-                                    pg_catalog.concat_ws(' ', TG_RELID, TG_OP, NEW::text), true);
+    IF counted > {FULL_ROWS} AND counted % {SAMPLED_EVERY} <> 0 THEN
+      IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
+      RETURN NEW;
     END IF;
   END IF;
-  IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
+  IF TG_ARGV[1] = 'staged' THEN
+    done := pg_catalog.set_config('pgmagic.passed_' || depth, '0', true);
+  END IF;
+  IF TG_OP = 'DELETE' THEN
+    done := pg_catalog.set_config('pgmagic.update_' || depth, '', true);
+    done := pg_catalog.set_config(name, pg_catalog.concat_ws(' ', TG_RELID, TG_OP, OLD::text), true);
+    RETURN OLD;
+  END IF;
+  done := pg_catalog.set_config(name, pg_catalog.concat_ws(' ', TG_RELID, TG_OP, NEW::text), true);
   RETURN NEW;
 END;
 """
 
 _SEEN = f"""
 DECLARE
-  depth text := pg_catalog.pg_trigger_depth();
-  before text;
+  depth int := pg_catalog.pg_trigger_depth();
+  name text := 'pgmagic.probe_' || depth;
+  before text := pg_catalog.current_setting(name, true);
   now text;
-  kept_name text;
-  kept int;
+  counter text;
+  counted int;
   done text;
 BEGIN
+  IF TG_ARGV[3] = 'counts' AND depth = 1 THEN
+    counted := '0' || pg_catalog.current_setting(TG_ARGV[2], true);
+    done := pg_catalog.set_config(TG_ARGV[2], (coalesce(counted, 0) + 1)::text, true);
+  END IF;
+  IF before = '' THEN
+    IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
+    RETURN NEW;
+  END IF;
   IF TG_OP <> 'DELETE' THEN
-    before := pg_catalog.current_setting('pgmagic.probe_' || depth, true);
     now := pg_catalog.concat_ws(' ', TG_RELID, TG_OP, NEW::text);
     IF before <> now AND pg_catalog.starts_with(before, pg_catalog.concat_ws(' ', TG_RELID, TG_OP, '')) THEN
-      kept_name := pg_catalog.concat('pgmagic.kept', TG_RELID, '_', TG_ARGV[0]);
-      kept := coalesce(nullif(pg_catalog.current_setting(kept_name, true), ''), '0');
-      IF kept < {SHOWN_ROWS} THEN
-        done := pg_catalog.set_config(kept_name, (kept + 1)::text, true);
+      counter := pg_catalog.concat_ws('_', 'pgmagic.o', TG_RELID, TG_OP, 'changed', TG_ARGV[0], depth);
+      counted := '0' || pg_catalog.current_setting(counter, true);
+      counted := coalesce(counted, 0) + 1;
+      done := pg_catalog.set_config(counter, counted::text, true);
+      IF counted <= {SHOWN_ROWS} THEN
         INSERT INTO pg_temp.pgmagic_observed
-        VALUES (TG_RELID, TG_OP, 'changed', TG_ARGV[0]::int, depth::int, before, NEW::text);
-      ELSE
-        INSERT INTO pg_temp.pgmagic_observed VALUES (TG_RELID, TG_OP, 'changed', TG_ARGV[0]::int, depth::int);
+        VALUES (TG_RELID, TG_OP, 'changed', TG_ARGV[0]::int, depth, before, NEW::text);
       END IF;
-      done := pg_catalog.set_config('pgmagic.probe_' || depth, now, true);
+      done := pg_catalog.set_config(name, now, true);
     END IF;
   END IF;
   IF TG_ARGV[1] = 'last' THEN
-    done := pg_catalog.set_config('pgmagic.probe_' || depth, '', true);
+    done := pg_catalog.set_config(name, '', true);
   ELSE
     done := pg_catalog.set_config('pgmagic.passed_' || depth, TG_ARGV[0], true);
   END IF;
@@ -164,27 +180,21 @@ END;
 
 _SWALLOWED = f"""
 DECLARE
-  relation oid;
-  kept_name text;
-  kept int;
   row_under_way text := pg_catalog.current_setting('pgmagic.probe_' || depth);
   updated text := nullif(pg_catalog.current_setting('pgmagic.update_' || depth, true), '');
   passed int := coalesce(nullif(pg_catalog.current_setting('pgmagic.passed_' || depth, true), ''), '0');
+  relation oid := pg_catalog.split_part(row_under_way, ' ', 1);
   event text := pg_catalog.split_part(row_under_way, ' ', 2);
+  kind text := CASE WHEN updated IS NULL OR event <> 'DELETE' THEN 'swallowed' ELSE 'converted' END;
+  counter text := pg_catalog.concat_ws('_', 'pgmagic.o', relation, event, kind, passed, depth);
+  counted int := '0' || pg_catalog.current_setting(counter, true);
   done text;
 BEGIN
-  IF event <> 'DELETE' THEN updated := NULL; END IF;
-  relation := pg_catalog.split_part(row_under_way, ' ', 1);
-  kept_name := pg_catalog.concat('pgmagic.kept', relation, '_c', passed);
-  kept := coalesce(nullif(pg_catalog.current_setting(kept_name, true), ''), '0');
-  IF updated IS NULL THEN
-    INSERT INTO pg_temp.pgmagic_observed VALUES (relation, event, 'swallowed', passed, depth::int);
-  ELSIF kept < {SHOWN_ROWS} THEN
-    done := pg_catalog.set_config(kept_name, (kept + 1)::text, true);
+  counted := coalesce(counted, 0) + 1;
+  done := pg_catalog.set_config(counter, counted::text, true);
+  IF counted <= {SHOWN_ROWS} THEN
     INSERT INTO pg_temp.pgmagic_observed
-    VALUES (relation, event, 'converted', passed, depth::int, row_under_way, updated);
-  ELSE
-    INSERT INTO pg_temp.pgmagic_observed VALUES (relation, event, 'converted', passed, depth::int);
+    VALUES (relation, event, kind, passed, depth, CASE kind WHEN 'converted' THEN row_under_way END, updated);
   END IF;
   done := pg_catalog.set_config('pgmagic.probe_' || depth, '', true);
 END;
@@ -211,14 +221,11 @@ _FINISH = f"""
 BEGIN
   FOR depth IN 1..{_DEEPEST} LOOP
     IF pg_catalog.current_setting('pgmagic.probe_' || depth, true) <> '' THEN
-      PERFORM pg_temp.pgmagic_swallowed(depth::text);
+      PERFORM pg_temp.pgmagic_swallowed(depth);
     END IF;
   END LOOP;
-  PERFORM pg_catalog.set_config(
-    pg_catalog.concat('pgmagic.kept', relation, '_', CASE kind WHEN 'converted' THEN 'c' END, passed), '', true)
-  FROM (SELECT DISTINCT relation, kind, passed FROM pg_temp.pgmagic_observed) AS kept;
 END;
-"""  # noqa: S608 - constants of ours
+"""
 
 _COUNTS = """
 DECLARE
@@ -226,7 +233,11 @@ DECLARE
     SELECT coalesce(nullif(pg_catalog.current_setting(name, true), ''), '0')::bigint
     FROM pg_catalog.unnest(names) WITH ORDINALITY AS counter (name, place) ORDER BY place);
 BEGIN
-  PERFORM pg_catalog.set_config(name, '', true) FROM pg_catalog.unnest(names) AS counter (name);
+  PERFORM pg_catalog.set_config(name, '', true) FROM (
+    SELECT pg_catalog.unnest(names)
+    UNION SELECT pg_catalog.concat_ws('_', 'pgmagic.o', relation, event, kind, passed, depth)
+    FROM pg_temp.pgmagic_observed) AS counter (name);
+  DELETE FROM pg_temp.pgmagic_observed;
   RETURN counts;
 END;
 """
@@ -235,7 +246,7 @@ _FUNCTIONS = {
     "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_asked() RETURNS trigger": _ASKED,
     "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_seen() RETURNS trigger": _SEEN,
     "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_nested() RETURNS trigger": _NESTED,
-    "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_swallowed(depth text) RETURNS void": _SWALLOWED,
+    "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_swallowed(depth int) RETURNS void": _SWALLOWED,
     "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_pairs(relation oid, asked text, stored text) RETURNS jsonb": _PAIRS,
     "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_finish() RETURNS void": _FINISH,
     "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_counts(names text[]) RETURNS bigint[]": _COUNTS,

@@ -136,7 +136,7 @@ def test_a_trigger_in_front_of_every_probe_leaves_nothing_to_compare_with() -> N
 
 
 def test_probes_fire_only_for_what_the_triggers_fire_for() -> None:
-    sql = create_probes(table(("keep", "DELETE")))
+    sql = create_probes(table(("keep", "DELETE")), many_rows=False)
     names = ["\x01pgmagic_asked_d", "keep\x01", "\x01pgmagic_nested"]
     assert re.findall('CREATE OR REPLACE TRIGGER "(.*?)" (.*?) ON "s"."t"', sql) == [
         (names[0], "BEFORE DELETE"),
@@ -154,12 +154,14 @@ def test_every_probe_counts_for_itself() -> None:
         "pgmagic.n0u1",
         "pgmagic.n0u2",
     ]
-    sql = create_probes(probed)
+    sql = create_probes(probed, many_rows=True)
     assert all(f"set_config('{counter}'" in sql for counter in probed.counters())
 
 
 def test_names_are_quoted() -> None:
-    sql = create_probes(ProbedTable('o"s', "a b", (BeforeRow("it's", frozenset(["INSERT"])),)))
+    sql = create_probes(
+        ProbedTable('o"s', "a b", (BeforeRow("it's", frozenset(["INSERT"])),)), many_rows=True
+    )
     assert 'ON "o""s"."a b"' in sql
     assert '"it\'s\x01"' in sql
     assert "pgmagic_nested" not in sql

@@ -1088,3 +1088,137 @@ def test_database_error_is_still_an_error_of_django(connection: Any, execute: An
     outcome(connection, step)
     assert isinstance(caught[0], IntegrityError)
     assert isinstance(caught[0].__cause__, psycopg.errors.CheckViolation)
+
+
+MANY = """
+CREATE TABLE many (id int PRIMARY KEY, name text, n int);
+INSERT INTO many SELECT n, 'row ' || n, n FROM generate_series(1, 30000) AS n;
+"""
+COMPARED = 10_000 + 30_000 // 64 - 10_000 // 64
+
+
+@pytest.mark.parametrize(
+    ("body", "event", "expected"),
+    [
+        # (verdict, rows, reason)
+        (
+            "NEW.n = 0; RETURN NEW;",
+            "UPDATE",
+            ("rewritten", 30_000, f"n: 1 → 0 (in all of the {COMPARED:,} rows compared, of 30,000)"),
+        ),
+        (
+            "IF NEW.id % 2 = 0 THEN NEW.n = 0; END IF; RETURN NEW;",
+            "UPDATE",
+            ("rewritten", 30_000, f"n: 2 → 0 (in 5,312 of the {COMPARED:,} rows compared, of 30,000)"),
+        ),
+        (
+            # Not one of them is in the sample.
+            "IF NEW.id = 20001 THEN RETURN NULL; END IF; RETURN NEW;",
+            "UPDATE",
+            ("suppressed", 29_999, "update swallowed for 1 row"),
+        ),
+        (
+            "IF NEW.id > 100 THEN RETURN NULL; END IF; RETURN NEW;",
+            "UPDATE",
+            ("suppressed", 100, "update swallowed for 29,900 rows"),
+        ),
+        (
+            "UPDATE many SET n = 0 WHERE id = OLD.id; RETURN NULL;",
+            "DELETE",
+            ("rewritten", 30_000, "delete → update of n: 1 → 0 (and 29,999 more rows)"),
+        ),
+        ("RETURN NEW;", "UPDATE", ("applied", 30_000, None)),
+    ],
+)
+@pytest.mark.parametrize("in_steps", [False, True], ids=["at once", "one by one"])
+@pytest.mark.slow
+def test_beyond_10000_rows_a_sample_is_compared_and_all_are_counted(
+    connection: Any, execute: Any, body: str, event: str, expected: tuple[Any, ...], in_steps: bool
+) -> None:
+    execute(MANY)
+    execute(trigger("t", f"BEFORE {event}", body, "many"))
+    execute("ANALYZE many")
+    words = {"UPDATE": "UPDATE many SET name = name || 'x'", "DELETE": "DELETE FROM many"}[event]
+    statement = (
+        f"DO $$BEGIN FOR i IN 1..30000 LOOP {words} WHERE id = i; END LOOP; END$$" if in_steps else words
+    )
+    found = outcome(connection, statement)
+    if in_steps:
+        # The command tag of DO tells no rows.
+        assert (found.verdict, found.reason) == (
+            expected[0],
+            (expected[2] or "").removesuffix(" for 1 row") or None,
+        )
+    else:
+        assert (found.verdict, found.rows, found.reason) == expected
+
+
+@pytest.mark.slow
+def test_frame_says_that_a_sample_was_compared(connection: Any, execute: Any) -> None:
+    execute(MANY + trigger("t", "BEFORE UPDATE", "RETURN NEW;", "many"))
+    assert watch(connection, "UPDATE many SET n = 1").notes == [
+        "many: of a step's rows beyond 10,000, one in 64 was compared with what was asked for; all were counted."
+    ]
+    assert watch(connection, "UPDATE many SET n = 1 WHERE id < 10000").notes == []
+
+
+def test_triggers_that_can_only_raise_need_no_probes(connection: Any, execute: Any) -> None:
+    execute(
+        trigger(
+            "no",
+            "BEFORE UPDATE",
+            "IF NEW.id = 2 THEN RAISE EXCEPTION 'no'; END IF; -- Return of\n RETURN NEW;",
+        )
+    )
+    execute(trigger("never", "BEFORE DELETE", REJECT, "part"))
+    seen: list[int] = []
+    watch(connection, "DELETE FROM part", lambda: seen.append(own_probes(connection)))
+    watch(connection, "UPDATE item SET size = 1 WHERE id = 1", lambda: seen.append(own_probes(connection)))
+    assert seen[0] == 0
+    assert seen[1] > 0
+
+
+def test_rejected_statement_takes_back_its_own_observations_only(connection: Any, execute: Any) -> None:
+    """The savepoint is renewed ahead of what is read at the end of a step."""
+    execute(trigger("upper", "BEFORE UPDATE", UPPER))
+    cell = watch(
+        connection,
+        "UPDATE item SET size = 1 WHERE id = 1",
+        "UPDATE item SET size = 100",
+        "UPDATE item SET size = 1 WHERE id = 2",
+        "UPDATE item SET size = 100",
+        "SELECT 1",
+    )
+    assert [(found.verdict, found.rows, found.lines) for found in cell.outcomes] == [
+        ("rewritten", 1, ()),
+        ("rejected", 0, ()),
+        ("rewritten", 1, ()),
+        ("rejected", 0, ()),
+        ("read", 1, ()),
+    ]
+
+
+def test_repeated_statements_are_one_message_each(connection: Any, execute: Any) -> None:
+    """The savepoint is renewed by the statement's own message; nothing of that shows."""
+    statement = "UPDATE item SET size = %s WHERE id = %s"
+    seen: list[Any] = []
+
+    def step() -> None:
+        for size in (1, 2, 100, 3):
+            with suppress(IntegrityError), connection.cursor() as cursor:
+                cursor.execute(statement, [size, 1])
+                seen.append((cursor.rowcount, cursor.cursor.statusmessage, cursor.nextset()))
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [4, 99])
+
+    found = outcome(connection, step)
+    assert seen == [(1, "UPDATE 1", None)] * 3
+    assert (found.verdict, found.rows) == ("rejected", 3)
+    assert execute("SELECT size FROM item WHERE id = 1") == [(3,)]
+
+
+def test_function_that_looks_at_the_statement_sees_the_statement(connection: Any, execute: Any) -> None:
+    execute("CREATE TABLE log (query text)")
+    execute(trigger("log", "AFTER UPDATE", "INSERT INTO log VALUES (current_query()); RETURN NULL;"))
+    watch(connection, *["UPDATE item SET size = 1 WHERE id = 1"] * 3)
+    assert execute("SELECT DISTINCT query FROM log") == [("UPDATE item SET size = 1 WHERE id = 1",)]

@@ -25,6 +25,8 @@ from pgmagic.errors import CellError, DatabaseUnavailableError
 
 _SET = b"SAVEPOINT pgmagic_cell"
 _RENEW = b"RELEASE SAVEPOINT pgmagic_cell; SAVEPOINT pgmagic_cell"
+RENEWAL = f"\n;{_RENEW.decode()}"
+"""To be appended to a statement, on a line of its own: what the server shows of an error is the statement's line."""
 _UNDO = b"ROLLBACK TO SAVEPOINT pgmagic_cell"
 
 LOST = "The database connection was lost while the cell ran: nothing of it was kept."
@@ -80,7 +82,7 @@ class EmulatedAutocommit:
 
         While Python prepares the next statement, the server has the time to: a round trip less for each.
         """
-        self.is_new = self.is_between and self._is_set and self._send(_RENEW)
+        self.is_new = self.is_new or (self.is_between and self._is_set and self._send(_RENEW))
         return self.is_new
 
     def settle(self) -> None:

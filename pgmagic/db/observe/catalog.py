@@ -28,7 +28,10 @@ relations AS (SELECT c.oid, c.relname, s.nspname, c.relkind
               FROM pg_class AS c JOIN searched AS s ON s.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'f'))
 SELECT jsonb_build_object(
   'relations', (SELECT jsonb_agg(jsonb_build_array(
-       oid::bigint, nspname, relname, relkind IN ('r', 'f'), has_table_privilege(oid, 'TRIGGER'))) FROM relations),
+       oid::bigint, nspname, relname, relkind IN ('r', 'f'), has_table_privilege(oid, 'TRIGGER'),
+       relkind = 'f' OR relkind = 'r' AND pg_relation_size(oid) > 400000,
+       (SELECT a.attname FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+        WHERE i.indrelid = relations.oid AND i.indisprimary))) FROM relations),
   'functions', (SELECT jsonb_agg(jsonb_build_array(p.oid::bigint, s.nspname, p.proname, coalesce(p.prosrc, '')))
      FROM pg_proc AS p JOIN searched AS s ON s.oid = p.pronamespace
      WHERE p.provolatile = 'v' AND p.prokind IN ('f', 'p')),
@@ -55,13 +58,18 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class Relation:
-    """A table or view; `rows` tells whether it stores rows itself, `may_probe` whether triggers may be put on it."""
+    """A table or view; `rows` tells whether it stores rows itself, `may_probe` whether triggers may be put on it.
+
+    is_large: it may well hold thousands of rows. key: the first column of its primary key.
+    """
 
     oid: int
     schema: str
     name: str
     rows: bool
     may_probe: bool
+    is_large: bool = False
+    key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,13 @@ class TriggerCatalog:
             oid: ProbedTable(self.relations[oid].schema, self.relations[oid].name, tuple(triggers), oid)
             for oid, triggers in found.items()
         }
+
+    @cached_property
+    def shows_queries(self) -> bool:
+        """Whether a function that may write looks at the text of the statement under way."""
+        return any(
+            "current_query" in source or "pg_stat_activity" in source for _, source in self.functions.values()
+        )
 
     def reached_tables(self, statement: str, writes: bool) -> frozenset[int]:
         """Return the tables with BEFORE ROW triggers that a statement may write to.

@@ -19,6 +19,7 @@ from psycopg.pq import TransactionStatus
 
 from pgmagic.compile.probe_functions import (
     FULL_ROWS,
+    SAMPLED_EVERY,
     create_functions,
     drop_probes,
     looked_at,
@@ -27,7 +28,7 @@ from pgmagic.compile.probe_functions import (
 from pgmagic.compile.probes import EVENTS, Event, ProbedTable, create_probes
 from pgmagic.db.observe.catalog import TriggerCatalog, read_trigger_catalog
 from pgmagic.db.observe.past_django import unwatched
-from pgmagic.db.observe.statements import may_write
+from pgmagic.db.observe.statements import may_write, names_one_row
 from pgmagic.errors import CellError
 
 # How long to wait for other sessions: to put probes on a table they hold up writers, to take them off, readers too.
@@ -136,7 +137,7 @@ class Instruments(ABC, Generic[T]):
             return
         self._renew_changed(clock)
         for oid in sorted(self._reached(statement, writes)):
-            if oid not in self._probed and oid not in self._unobserved:
+            if oid not in self._unobserved and (self._expect(oid, statement) or oid not in self._probed):
                 self._probe(oid, self._tables[oid], clock)
 
     def forget_catalog(self) -> None:
@@ -230,6 +231,10 @@ class Instruments(ABC, Generic[T]):
 
     # What differs from one kind of instruments to the other.
 
+    def _expect(self, oid: int, statement: str) -> bool:
+        """Return whether a table needs other instruments for a statement than those that it has."""
+        return False
+
     @property
     @abstractmethod
     def _tables(self) -> Mapping[int, T]:
@@ -262,6 +267,21 @@ class Instruments(ABC, Generic[T]):
 
 class Probing(Instruments[ProbedTable]):
     """Probes on the tables with BEFORE ROW triggers, which tell what these did to rows."""
+
+    def __init__(self, raw: Any, quietly: Callable[[], AbstractContextManager[None]]) -> None:
+        super().__init__(raw, quietly)
+        # The tables whose probes are those for statements of many rows.
+        self._large: set[int] = set()
+        self._sampled: dict[str, None] = {}
+
+    @property
+    def unobserved(self) -> list[str]:
+        """A sentence for each table of which something is not known."""
+        return super().unobserved + [
+            f"{name}: of a step's rows beyond {FULL_ROWS:,}, one in {SAMPLED_EVERY} was compared with what was "
+            f"asked for; all were counted."
+            for name in self._sampled
+        ]
 
     def read(self) -> list[Observed]:
         """Return what was observed since the last reading; rows that were rolled back are not in it.
@@ -301,11 +321,18 @@ class Probing(Instruments[ProbedTable]):
     def _reached(self, statement: str, writes: bool) -> Iterable[int]:
         return self.catalog.reached_tables(statement, writes)
 
+    def _expect(self, oid: int, statement: str) -> bool:
+        relation = self.catalog.relations[oid]
+        if oid in self._large or not relation.is_large or names_one_row(statement, relation.key):
+            return False
+        self._large.add(oid)
+        return True
+
     def _functions_sql(self) -> str:
         return create_functions()
 
     def _create_sql(self, oid: int, table: ProbedTable) -> str:
-        return create_probes(table)
+        return create_probes(table, many_rows=table.oid in self._large)
 
     def _drop_sql(self) -> str:
         return drop_probes()
@@ -347,6 +374,7 @@ class Probing(Instruments[ProbedTable]):
 
         stages: how many rows passed each probe. What became of swallowed rows is told by those of the sample.
         """
+        self._sampled[table.name] = None
         sample = (looked_at(stages[0]), stages[0])
         mine = [seen for seen in found if (seen.table, seen.event, seen.depth) == (table.name, event, 1)]
         told = [replace(seen, sample=sample) for seen in mine if seen.kind == "changed"]

@@ -12,7 +12,7 @@ import psycopg
 from django.db import Error as DatabaseFailure
 from psycopg.pq import TransactionStatus
 
-from pgmagic.db.observe.autocommit import LOST, EmulatedAutocommit
+from pgmagic.db.observe.autocommit import LOST, RENEWAL, EmulatedAutocommit
 from pgmagic.db.observe.past_django import is_copied_in, watched_cursors
 from pgmagic.db.observe.probing import Instruments, Observed
 from pgmagic.db.observe.statements import (
@@ -20,11 +20,15 @@ from pgmagic.db.observe.statements import (
     answers,
     ends_transaction,
     is_ddl,
+    is_single,
     savepoint_command,
     target_of,
     text_of,
 )
 from pgmagic.errors import CellError, DatabaseUnavailableError, PgMagicError
+
+# Longer statements take their time anyhow, and are not remembered.
+_LONGEST_REPEATED = 10_000
 
 CLOSED = "The cell closed the database connection: nothing of it was kept."
 _ENDED = (
@@ -54,6 +58,8 @@ class Recorder:
         # (name, clock, length of the log) of each savepoint; the first is the one of the emulated transaction.
         self._savepoints: list[tuple[str, int, int]] = [("", 0, 0)]
         self.taken_back: list[Observed] = []
+        # Statements that write rows, and that the server has understood.
+        self._repeated: set[str] = set()
         # What the instruments had changed when the savepoint was last renewed.
         self._changes = 0
         # A statement is under way: what it makes psycopg execute is a part of it.
@@ -69,10 +75,32 @@ class Recorder:
         command = savepoint_command(text)
         if command is not None:
             return self._savepoint(*command, partial(execute, statement, params, many, context))
+        cursor = context["cursor"].cursor
         with self._guarded(text) as finish:
-            result = execute(statement, params, many, context)
-            finish(context["cursor"].cursor, many)
+            if many or not self._may_be_longer(text, statement, cursor):
+                result = execute(statement, params, many, context)
+            else:
+                result = execute(statement + RENEWAL, params, many, context)
+                # Those of the renewal are nobody else's business.
+                del cursor._results[-2:]
+                self.autocommit.is_new = True
+            finish(cursor, many)
             return result
+
+    def _may_be_longer(self, text: str, statement: Any, cursor: Any) -> bool:
+        """Return whether the savepoint can be renewed by the very message that holds a statement.
+
+        That saves the server from waking up twice for each of a loop's statements. The text is known to be one that the
+        server understands, and nobody looks at it: neither Django's log nor a function of the database.
+        """
+        return (
+            text in self._repeated
+            and isinstance(statement, str)
+            and isinstance(cursor, psycopg.ClientCursor)
+            and self.autocommit.is_between
+            and not self.autocommit.connection.queries_logged
+            and not self.probing.catalog.shows_queries
+        )
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -179,6 +207,8 @@ class Recorder:
             elapsed = 0.0
             if self.log[-1].is_ddl:
                 self.probing.forget_catalog()
+        if table is not None and len(text) < _LONGEST_REPEATED and is_single(text):
+            self._repeated.add(text)
         self._changes = self.probing.changes
         if self.autocommit.renew_ahead():
             self._renewed()

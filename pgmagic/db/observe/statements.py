@@ -40,6 +40,8 @@ _TARGET = re.compile(
         (?:(?:"(?:[^"]|"")+"|\w+)\.)?("(?:[^"]|"")+"|\w+)""",
     re.IGNORECASE | re.VERBOSE,
 )
+_ROWS = re.compile(r"\s*(?:insert|update|delete)\s", re.IGNORECASE)
+_VALUES = re.compile(r"\s*insert\s[^;]*?\)\s*values\b", re.IGNORECASE)
 _DDL = ("CREATE", "ALTER", "DROP", "DO", "CALL", "DISCARD", "IMPORT")
 
 
@@ -95,6 +97,21 @@ def savepoint_command(text: str) -> tuple[Literal["set", "release", "undo"], str
 def may_write(text: str) -> bool:
     """Return False for a statement that only reads, unless a function that it calls writes."""
     return not _READING.match(text) or _WRITING.search(_NOT_CODE.sub(" ", text)) is not None
+
+
+def names_one_row(text: str, key: str | None) -> bool:
+    """Return whether a statement looks like one that writes few rows: VALUES, or a condition on the primary key.
+
+    A guess, which costs time where it is wrong, and nothing else.
+    """
+    if _VALUES.match(text):
+        return True
+    return key is not None and re.search(rf'"?{re.escape(key)}"?\s+(?:=|IN)\s', text) is not None
+
+
+def is_single(text: str) -> bool:
+    """Return whether a text is one INSERT, UPDATE or DELETE, and no other command behind it."""
+    return _ROWS.match(text) is not None and ";" not in text
 
 
 def target_of(text: str) -> str | None:
