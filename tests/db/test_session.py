@@ -220,6 +220,30 @@ def test_manual_transactions(state):
         transaction.set_autocommit(True)
 
 
+@pytest.mark.parametrize("ending", ["commit", "rollback"])
+def test_interrupted_end_of_a_transaction_takes_nothing_for_granted(state, monkeypatch, ending):
+    def interrupted(_connection):
+        raise KeyboardInterrupt
+
+    transaction.set_autocommit(False)
+    try:
+        state.value = "x"
+        with default.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        state.value = "y"
+        assert ask() == "y"
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):  # noqa: PT012
+            patched.setattr(type(connections["default"]), f"_{ending}", interrupted)
+            state.value = "x"
+            getattr(transaction, ending)()
+        assert ask() == "x"
+        state.value = ""
+        assert ask() == ""
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+
+
 def test_copy_is_not_disturbed(state):
     with default.cursor() as cursor:
         cursor.execute("CREATE TEMPORARY TABLE copied (n int)")

@@ -50,8 +50,8 @@ class PooledSession(ServerSession):
         self, needed: list[tuple[Carried, str]], execute: Callable[[], Any], context: dict[str, Any]
     ) -> Any:
         """Execute a statement in a transaction of its own, which is told what holds."""
-        self._begin(needed)
         try:
+            self._begin(needed)
             result = execute()
         except BaseException as error:
             self._end("ROLLBACK")

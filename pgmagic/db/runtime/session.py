@@ -197,7 +197,10 @@ class ServerSession:
     def after_end(self) -> None:
         """Tell the server behind a transaction at once: its end took away what was told inside."""
         memory = self.memory
-        if memory.told != memory.lasting or not memory.known:
+        if self.status != TransactionStatus.IDLE:
+            # Interrupted: it may not have ended.
+            memory.known = False
+        elif memory.told != memory.lasting or not memory.known:
             memory.transaction_ended()
             tell_quietly(self)
 
