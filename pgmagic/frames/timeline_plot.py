@@ -98,7 +98,8 @@ def _telling_field(timeline: TimelineFrame) -> str:
 def _bars_of_fields(timeline: TimelineFrame) -> tuple[pd.DataFrame, str]:
     changed = [name for name in timeline.fields if timeline[name].map(_text).nunique() > 1]
     parts = [_joined(timeline, name).assign(lane=name) for name in changed or timeline.fields]
-    return pd.concat(parts), f"object {_text(timeline['pgh_obj_id'].iloc[0])}"
+    key, said = _text(timeline["pgh_obj_id"].iloc[0]), timeline.caption or "Timeline"
+    return pd.concat(parts), said if said.endswith(f" {key}") else f"{said} · {key}"
 
 
 def _joined(timeline: TimelineFrame, field: str) -> pd.DataFrame:

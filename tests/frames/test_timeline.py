@@ -124,6 +124,7 @@ def test_plot_of_one_object_has_a_lane_for_each_field_that_changed(drawn: None) 
     ax = frame.plot(until=day(100))
     assert [label.get_text() for label in ax.get_yticklabels()] == ["value"]
     assert texts(ax) == ["(none)", "b" * 39 + "…"]
+    assert ax.get_title(loc="left") == "Timeline · 1"
 
 
 def test_plot_says_what_it_cannot_draw(drawn: None) -> None:

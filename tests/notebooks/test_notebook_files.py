@@ -25,6 +25,7 @@ SERIES = [
     "08_tracking_history",
     "09_context_and_audit",
     "10_cookbook",
+    "11_history_as_dataframes",
     "12_to_production",
 ]
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
