@@ -16,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from pgmagic.compile.sql import DollarQuoted, compose, render
-from pgmagic.db.catalog import STATE_TABLE, STORED_FUNCTION, STORED_TRIGGER, read_catalog
+from pgmagic.db.catalog import STATE_TABLE, STORED_FUNCTION, STORED_TABLE, STORED_TRIGGER, read_catalog
 from pgmagic.errors import InstallationError
 from pgmagic.plan.state import Installed
 from pgmagic.plan.steps import Marking, Outcome, Plan, Status, Step
@@ -256,6 +256,7 @@ def _leave_marks(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> None
         if remembered:
             cursor.execute(CREATE_STATE_TABLE)
             cursor.executemany(_REMEMBER, remembered)
+            cursor.execute(_NOTE_COLUMNS, [[table for table, *_ in remembered]])
 
 
 def marks_sql(markings: Sequence[Marking]) -> str:
@@ -277,7 +278,8 @@ def _as_json(marking: Marking) -> dict[str, Any]:
 
 CREATE_STATE_TABLE = (
     f"CREATE TABLE IF NOT EXISTS {STATE_TABLE} "
-    "(table_name text PRIMARY KEY, label text NOT NULL, declared text NOT NULL, state text NOT NULL)"
+    "(table_name text PRIMARY KEY, label text NOT NULL, declared text NOT NULL, state text NOT NULL, stored text); "
+    f"ALTER TABLE {STATE_TABLE} ADD COLUMN IF NOT EXISTS stored text"
 )
 _FORGET = f"DELETE FROM {STATE_TABLE} WHERE table_name = %s"  # noqa: S608 - a constant of ours
 _REMEMBER = (
@@ -285,6 +287,7 @@ _REMEMBER = (
     "ON CONFLICT (table_name) DO UPDATE SET label = EXCLUDED.label, declared = EXCLUDED.declared, "
     "state = EXCLUDED.state"
 )
+_NOTE_COLUMNS = f"UPDATE {STATE_TABLE} AS m SET stored = {STORED_TABLE} WHERE table_name = ANY (%s)"  # noqa: S608
 
 # Names resolve by the session's search_path; definitions are read under an empty one, as in the catalog query. The path
 # changes once and not with each mark, since every query of the block would be planned anew.

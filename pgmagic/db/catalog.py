@@ -84,7 +84,19 @@ SELECT json_build_array(
      CROSS JOIN LATERAL (SELECT pg_get_triggerdef(t.oid) AS definition OFFSET 0) AS d))::text
 """  # noqa: S608 - constants of ours
 
-_STATE = f"SELECT table_name, declared, state, label FROM {STATE_TABLE}"  # noqa: S608 - a constant of ours
+# What Postgres holds of the columns of a table that `m`, a row of the state table, is about.
+STORED_TABLE = """
+(SELECT md5(string_agg(concat_ws(' ', a.attname, y.typname, a.atttypmod, a.attnotnull, a.attgenerated), ','
+                       ORDER BY a.attnum))
+ FROM pg_attribute AS a JOIN pg_type AS y ON y.oid = a.atttypid
+ WHERE a.attrelid = to_regclass(quote_ident(current_schema()) || '.' || quote_ident(m.table_name))
+   AND a.attnum > 0 AND NOT a.attisdropped)"""
+
+# A state table of an earlier release has no column for what was stored.
+_STATE = (
+    f"SELECT table_name, declared, state, label, to_jsonb(m) ->> 'stored' <> {STORED_TABLE} "  # noqa: S608
+    f"FROM {STATE_TABLE} AS m"
+)
 
 _WHEN = re.compile(r" WHEN \((.*)\) EXECUTE (?:FUNCTION|PROCEDURE) ", re.DOTALL)
 
@@ -109,7 +121,7 @@ def _read(connection: BaseDatabaseWrapper, pin_path: LiteralString) -> Installed
             part or [] for part in json.loads(cursor.fetchone()[0])
         )
         here = path[0] if path else None
-        remembered: dict[str, list[str]] = {}
+        remembered: dict[str, list[Any]] = {}
         if any((schema, name) == (here, STATE_TABLE) for schema, name, *_ in tables):
             cursor.execute(_STATE)
             remembered = {name: rest for name, *rest in cursor.fetchall()}
@@ -129,10 +141,10 @@ def _read(connection: BaseDatabaseWrapper, pin_path: LiteralString) -> Installed
 
 
 def _installed_table(
-    name: str, columns: list[str], schema: str, in_tree: bool, remembered: dict[str, list[str]]
+    name: str, columns: list[str], schema: str, in_tree: bool, remembered: dict[str, list[Any]]
 ) -> InstalledTable:
-    declared, state, label = remembered.get(name, (None, None, None))
-    return InstalledTable(name, tuple(columns), declared, schema, state, in_tree, label)
+    declared, state, label, is_changed = remembered.get(name, (None, None, None, False))
+    return InstalledTable(name, tuple(columns), declared, schema, state, in_tree, label, bool(is_changed))
 
 
 def _installed_trigger(

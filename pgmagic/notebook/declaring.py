@@ -190,6 +190,7 @@ def outcomes_frame(outcomes: Iterable[Outcome]) -> InstallationFrame:
             fires=outcome.step.fires or None,
             condition=outcome.step.condition or None,
             elapsed_ms=outcome.elapsed_ms,
+            lines=outcome.step.notes,
         )
         for outcome in outcomes
     )

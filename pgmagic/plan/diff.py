@@ -10,7 +10,7 @@ from pgmagic.compile import ddl
 from pgmagic.compile.desired import Desired, DesiredPgTrigger, DesiredRoutine, DesiredTable, DesiredTrigger
 from pgmagic.errors import InstallationError
 from pgmagic.plan.drops import drop_steps
-from pgmagic.plan.state import Installed, InstalledFunction, InstalledTrigger, Mark
+from pgmagic.plan.state import Installed, InstalledFunction, InstalledTable, InstalledTrigger, Mark
 from pgmagic.plan.steps import Evolution, Marking, Plan, Remembered, Step
 
 
@@ -46,13 +46,30 @@ def _table_step(table: DesiredTable, installed: Installed) -> Step:
     remember = Remembered(table.table, table.label, table.declared, table.state)
     if existing is None:
         return Step(table.label, table.kind, "create", table.create, table.deferred, remember=remember)
+    notes = _edits(table, existing)
     if existing.declared == table.declared:
-        return Step(table.label, table.kind, "unchanged")
+        return Step(table.label, table.kind, "unchanged", notes=notes)
     if existing.declared is not None:
-        return Step(table.label, table.kind, "alter", remember=remember)
+        return Step(table.label, table.kind, "alter", remember=remember, notes=notes)
     if set(table.columns) <= set(existing.columns):
         return Step(table.label, table.kind, "unchanged")
     raise InstallationError(_drift(table, existing.columns))
+
+
+def _edits(table: DesiredTable, existing: InstalledTable) -> tuple[str, ...]:
+    """Return a sentence on a table that somebody changed since pgmagic did; nothing on any other."""
+    if not existing.is_edited:
+        return ()
+    missing, surplus = _missing_and_surplus(table, existing.columns)
+    found = [f"lacks {missing}"] if missing else []
+    found += [f"has also {surplus}"] if surplus else []
+    what = " and ".join(found) or "has a column of another type, or with another NOT NULL"
+    return (
+        f"Somebody changed {existing.name} in the database since pgmagic did: against the model it {what}.",
+    )
+
+
+_PASSED_BY = "The update that fills the column passes this notebook's triggers by."
 
 
 def _evolution_steps(
@@ -72,7 +89,10 @@ def _evolution_steps(
         for number, step in enumerate(steps):
             before = (ddl.IGNORE_ALL_TRIGGERS, *drops) if number == 0 else ()
             after = (ddl.IGNORE_NO_TRIGGER,) if number == len(steps) - 1 else ()
-            yield replace(step, sql=(*before, *step.sql, *after))
+            # What Django fills columns with, where a default alone does not do it.
+            updates = any(sql.startswith("UPDATE ") for sql in step.sql)
+            notes = (_PASSED_BY,) if updates else ()
+            yield replace(step, sql=(*before, *step.sql, *after), notes=(*step.notes, *notes))
 
 
 def _moved_triggers(
@@ -109,13 +129,17 @@ def _put_back(desired: Desired, moved: Sequence[InstalledTrigger]) -> Iterator[S
 
 
 def _drift(table: DesiredTable, columns: tuple[str, ...]) -> str:
-    missing = ", ".join(sorted(set(table.columns) - set(columns)))
-    surplus = ", ".join(sorted(set(columns) - set(table.columns)))
+    missing, surplus = _missing_and_surplus(table, columns)
     also = f" and has also {surplus}" if surplus else ""
     return (
         f"The table {table.table} of {table.label} already exists and lacks {missing}{also}: "
         f"give the model another name, or start this notebook's schema afresh with %pgreset."
     )
+
+
+def _missing_and_surplus(table: DesiredTable, columns: tuple[str, ...]) -> tuple[str, str]:
+    wanted, found = set(table.columns), set(columns)
+    return ", ".join(sorted(wanted - found)), ", ".join(sorted(found - wanted))
 
 
 def _routine_step(routine: DesiredRoutine, installed: Installed) -> Step:

@@ -113,6 +113,8 @@ class InstalledTable:
     in_tree: bool = False
     # The label of the model that it was made for.
     label: str | None = None
+    # Whether somebody changed its columns since pgmagic did.
+    is_edited: bool = False
 
 
 @dataclass(frozen=True)

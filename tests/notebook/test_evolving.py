@@ -146,7 +146,10 @@ def test_evolution_passes_this_notebooks_triggers_by(shell):
     nullable = "k = models.IntegerField(null=True)"
     shell.run(cell(TITLE, nullable, meta=meta))
     shell.run("Post.objects.create(title='a')")
-    shell.run(cell(TITLE, "k = models.IntegerField(default=4)", meta=meta))
+    frame = shell.run(cell(TITLE, "k = models.IntegerField(default=4)", meta=meta))
+    assert list(frame.attached.values()) == [
+        ["The update that fills the column passes this notebook's triggers by."]
+    ]
     assert rows(shell, "k") == [(4,)]
     assert "Cannot update" in str(shell.error("Post.objects.update(title='b')")), "and they are back"
 
@@ -182,3 +185,47 @@ def test_dry_run_shows_the_alterations_and_makes_none(post):
     assert ("notebook.Post.k", "column", "create") in changes(frame)
     assert set(frame["status"]) == {"planned"}
     assert changes(post.run(cell(TITLE, NUMBER))) == []
+
+
+EDITS = {
+    "DROP COLUMN n": "against the model it lacks n.",
+    "ADD COLUMN m int, DROP COLUMN n": "against the model it lacks n and has also m.",
+    "ALTER COLUMN n TYPE bigint": "has a column of another type, or with another NOT NULL.",
+    "ALTER COLUMN n DROP NOT NULL": "has a column of another type, or with another NOT NULL.",
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_plan_says_where_somebody_changed_the_table(post, edit):
+    def notes(frame):
+        [row] = frame.index[frame["kind"] == "table"]
+        return frame.lines_of(row)
+
+    assert notes(post.run(cell(TITLE, NUMBER))) == []
+    alter(edit)
+    frame = post.run(cell(TITLE, NUMBER))
+    [line] = notes(frame)
+    assert line.startswith("Somebody changed notebook_post in the database since pgmagic did: ")
+    assert line.endswith(EDITS[edit])
+    assert changes(frame) == []
+    wider = post.run(cell(TITLE.replace("20", "30"), NUMBER, options="--dry-run"))
+    assert notes(wider) == [line]
+
+
+def test_alteration_of_pgmagics_own_is_no_edit(post):
+    for fields in (
+        [TITLE, NUMBER.replace("Integer", "BigInteger")],
+        [TITLE, NUMBER, "k = models.TextField(default='')"],
+    ):
+        post.run(cell(*fields, options="--allow-data-loss"))
+        frame = post.run(cell(*fields))
+        assert frame.attached == {}
+
+
+def test_state_table_of_an_earlier_release_is_read_and_extended(post):
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE pgmagic_model DROP COLUMN stored")
+    assert changes(post.run(cell(TITLE, NUMBER))) == []
+    post.run(cell(TITLE.replace("20", "30"), NUMBER))
+    alter("DROP COLUMN n")
+    assert post.run(cell(TITLE.replace("20", "30"), NUMBER)).attached != {}
