@@ -10,6 +10,7 @@ from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 from pgmagic.compile.desired import DesiredTable
 from pgmagic.compile.model_state import dump_state
 from pgmagic.compile.offline import offline_connection
+from pgmagic.compile.partitions import PartitionedEditor, with_partitions
 from pgmagic.compile.table_names import check_table_name
 from pgmagic.declare.conditions import table_fields
 
@@ -23,14 +24,17 @@ def compile_table(model: Model, schema: str | None = None) -> DesiredTable:
     the table is looked for.
     """
     check_table_name(model)
-    editor: Any = DatabaseSchemaEditor(offline_connection(), collect_sql=True, atomic=False)
+    is_partitioned = getattr(model, "pgh_partition_by", None) is not None
+    make = PartitionedEditor if is_partitioned else DatabaseSchemaEditor
+    editor: Any = make(offline_connection(), collect_sql=True, atomic=False)
     editor.deferred_sql = []
     editor.create_model(model)
+    create = tuple(editor.collected_sql)
     return DesiredTable(
         label=model._meta.label,
         table=model._meta.db_table,
         kind="event table" if hasattr(model, "pgh_tracked_model") else "table",
-        create=tuple(editor.collected_sql),
+        create=with_partitions(model, create) if is_partitioned else create,
         deferred=tuple(str(statement) + ";" for statement in editor.deferred_sql),
         state=dump_state(model),
         columns=tuple(str(field.column) for field in table_fields(model)),

@@ -56,7 +56,7 @@ def prune_events(
         HistoryError: neither age nor number was given, one of them makes no sense, the model is not tracked, or the
             events do not tell their object, by which alone the last ones can be known. Nothing is removed.
     """
-    event_models = _event_models(model)
+    event_models = event_models_of(model)
     retention = _retention(model, older_than, keep_last, with_last)
     if batch_size < 1:
         raise HistoryError(f"Events are removed in batches of at least one, but batch_size={batch_size}.")
@@ -76,13 +76,18 @@ def prune_events(
     return Pruned(sum(removed.values()), removed, batches)
 
 
-def _event_models(model: Any) -> list[EventModel]:
+def event_models_of(model: Any) -> list[EventModel]:
+    """Return the event models of a tracked model, or the event model that was given.
+
+    Raises:
+        HistoryError: it is neither.
+    """
     if hasattr(model, "pgh_tracked_model"):
         return [model]
     found = getattr(model, "pgh_event_models", None)
     if not found:
         name = getattr(getattr(model, "_meta", None), "object_name", repr(model))
-        raise HistoryError(f"{name} is not tracked, so it has no events to remove.")
+        raise HistoryError(f"{name} is not tracked, so it has no events.")
     return list(dict.fromkeys(found.values()))
 
 
@@ -119,7 +124,7 @@ def _prune(event_model: EventModel, retention: Retention, size: int, alias: str)
     while True:
         with (
             transaction.atomic(using=alias),
-            _past_protection(event_model, alias),
+            past_protection(event_model, alias),
             connections[alias].cursor() as cursor,
         ):
             cursor.execute(render(prune_sql(event_model, retention, behind, size)))
@@ -131,7 +136,8 @@ def _prune(event_model: EventModel, retention: Retention, size: int, alias: str)
         behind = last
 
 
-def _past_protection(event_model: EventModel, alias: str) -> AbstractContextManager[object]:
+def past_protection(event_model: EventModel, alias: str) -> AbstractContextManager[object]:
+    """Return a block in which append-only events can be removed from their table."""
     if not event_model.pgh_append_only:
         return nullcontext()
     return ignore(f"{event_model._meta.label}:{APPEND_ONLY}", databases=[alias])

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from django.apps import apps
 from django.core.serializers.json import DjangoJSONEncoder
@@ -85,6 +85,7 @@ def track(
     meta: Mapping[str, Any] | None = None,
     level: Level | None = None,
     hash_chain: bool = False,
+    partition_by: Literal["month"] | None = None,
 ) -> Callable[[type[M]], type[M]]:
     """Return a class decorator that tracks a model; the arguments are those of `create_event_model`.
 
@@ -97,6 +98,7 @@ def track(
             model, *trackers, fields=fields, exclude=exclude, obj_field=obj_field, context_field=context_field,
             context_id_field=context_id_field, append_only=append_only, model_name=model_name, app_label=app_label,
             base_model=base_model, attrs=attrs, meta=meta, abstract=False, level=level, hash_chain=hash_chain,
+            partition_by=partition_by,
         )  # fmt: skip
         return model
 
@@ -120,6 +122,7 @@ def create_event_model(
     abstract: bool = True,
     level: Level | None = None,
     hash_chain: bool = False,
+    partition_by: Literal["month"] | None = None,
 ) -> EventModel:
     """Return an event model of `tracked_model`; an abstract one, to be subclassed, unless told otherwise.
 
@@ -132,11 +135,19 @@ def create_event_model(
     always where Postgres needs it: partitioned and inherited tables, `UpdateOf`; and, unless `Statement` is given,
     where a condition is in SQL. Migrations cannot know of partitions: there, give `Row` yourself. hash_chain: whether
     each event carries a hash over itself and the event before of the same object; `pgmagic.verify` says what it proves.
+    partition_by: "month" for a table that is partitioned by `pgh_created_at`, which then is part of its primary key;
+    its months are made by `create_partitions`. It counts where a cell makes the table; a project's migrations do not
+    know of it.
 
     Raises:
         DeclarationError: the arguments contradict each other, two trackers have one label, or a field cannot be
             mirrored; the message names the model and the field.
     """
+    if partition_by not in (None, "month"):
+        raise DeclarationError(
+            f'The events of {tracked_model._meta.object_name} are partitioned by "month" or not at all, but '
+            f"partition_by={partition_by!r} was given."
+        )
     names = _names_of(tracked_model, fields, "fields")
     tracked = _tracked_fields(tracked_model, fields, exclude)
     _check_names(tracked, (*_OWN_FIELDS, *CHAIN_FIELDS) if hash_chain else _OWN_FIELDS)
@@ -156,6 +167,7 @@ def create_event_model(
         ),
         "pgh_level": level,
         "pgh_hash_chain": hash_chain,
+        "pgh_partition_by": partition_by,
         "Meta": type("Meta", (), {"abstract": abstract, "app_label": label, **(meta or {})}),
     }
     for field_name, field in {

@@ -12,6 +12,7 @@ from pgmagic import __version__
 from pgmagic.compile import capture, chain  # noqa: F401 - register the bodies of event triggers
 from pgmagic.db.backfill import backfill
 from pgmagic.db.history import create_event
+from pgmagic.db.partitions import create_partitions
 from pgmagic.db.prepare import prepare_every_connection
 from pgmagic.db.pruning import prune_events
 from pgmagic.db.runtime.context import context
@@ -105,6 +106,7 @@ __all__ = [
     "context",
     "create_event",
     "create_event_model",
+    "create_partitions",
     "prune_events",
     "track",
 ]

@@ -51,6 +51,7 @@ class Event(models.Model):
     pgh_append_only: ClassVar[bool]
     pgh_level: ClassVar[Level | None]
     pgh_hash_chain: ClassVar[bool] = False
+    pgh_partition_by: ClassVar[str | None] = None
     can_revert: ClassVar[_CanRevert] = _CanRevert()
 
     class Meta:  # noqa: D106 - Django's own

@@ -258,4 +258,4 @@ def test_events_of_an_inherited_model_hold_its_own_table() -> None:
         field.name for field in child.pgh_event_model._meta.local_fields if not field.name.startswith("pgh_")
     ]
     assert mirrored == ["parent_ptr", "b"]
-    assert not child.pgh_event_model.can_revert
+    assert child.pgh_event_model.can_revert

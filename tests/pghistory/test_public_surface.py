@@ -32,7 +32,7 @@ OLDER = {
     "AfterInsert", "AfterInsertOrUpdate", "AfterUpdate", "BeforeDelete", "BeforeUpdate", "BeforeUpdateOrDelete",
     "Snapshot",
 }  # fmt: skip
-BEYOND = {"backfill", "prune_events"}
+BEYOND = {"backfill", "create_partitions", "prune_events"}
 
 TRACKING = (
     "fields=None, exclude=None, obj_field=UNSET, context_field=UNSET, context_id_field=UNSET, append_only=UNSET, "
@@ -68,6 +68,7 @@ SIGNATURES = {
     # Beyond upstream: the names of older tutorials, and ours.
     **dict.fromkeys(sorted(OLDER), ROW_EVENT),
     "backfill": "model, *, label='backfill', using=None",
+    "create_partitions": "model, *, months=3, since=None, using=None",
     "prune_events": "model, *, older_than=None, keep_last=None, with_last=False, batch_size=10000, using=None",
 }  # fmt: skip
 MODEL_SIGNATURES = {
