@@ -2,7 +2,7 @@
 
 Two tracked models in a schema of their own, which is dropped at the end; the events (5 million unless told otherwise,
 ten of each post) come from one INSERT. Medians, and in brackets the slowest. The server is the embedded one, or the one
-that PGMAGIC_DATABASE_URL names.
+that PGMAGIC_BENCH_URL names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import django
@@ -58,7 +58,7 @@ def configure() -> None:
     django.setup()
     from pgmagic.db import backend
 
-    backend.choice.url, backend.choice.schema = os.environ.get("PGMAGIC_DATABASE_URL"), SCHEMA
+    backend.choice.url, backend.choice.schema = os.environ.get("PGMAGIC_BENCH_URL"), SCHEMA
 
 
 def declared() -> tuple[Any, Any]:
@@ -138,6 +138,9 @@ def main(events: int, repetitions: int) -> None:
         print(f"{events:,} events written in {time.perf_counter() - started:.0f} s; medians of {repetitions}")
         for name, run in questions(author, post, events).items():
             print(f"{name:46} {measured(repetitions, run)}", flush=True)
+        print("medians of 3")
+        for name, run in large_questions(post).items():
+            print(f"{name:46} {measured(3, run)}", flush=True)
     finally:
         with connection.cursor() as cursor:
             cursor.execute(f'DROP SCHEMA IF EXISTS "{SCHEMA}" CASCADE')
@@ -180,6 +183,24 @@ def questions(author: Any, post: Any, events: int) -> dict[str, Callable[[int], 
         "pgmagic.history(obj)": lambda turn: reading.history(other(turn)),
         "pgmagic.diff(obj)": lambda turn: reading.diff(other(turn)),
         "pgmagic.history(Post, limit=1000)": lambda turn: reading.history(post, limit=1000),
+    }
+
+
+def large_questions(post: Any) -> dict[str, Callable[[int], Any]]:
+    """Return what reads a million events, or looks at all."""
+    from pgmagic import reading
+    from pgmagic.frames.timeline import timeline_frame
+
+    million: dict[str, Any] = {}
+
+    def read(_turn: int) -> None:
+        million["history"] = reading.history(post, limit=1_000_000)
+
+    return {
+        "pgmagic.history(Post, limit=1000000)": read,
+        "its diff": lambda turn: million["history"].pgh.diff(),
+        "pgmagic.as_of(Post, a day of 2020)": lambda turn: reading.as_of(post, date(2020, 1, 10 + turn)),
+        "pgmagic.timeline of the million": lambda turn: timeline_frame(million["history"]),
     }
 
 
