@@ -133,7 +133,7 @@ def create_event_model(
     given. attrs, meta: more attributes of the model, and of its `Meta`. level: `Statement`
     (one INSERT for all rows of a statement) unless `Row` is given, here, to a tracker, or as `PGHISTORY_LEVEL`; `Row`
     always where Postgres needs it: partitioned and inherited tables, `UpdateOf`; and, unless `Statement` is given,
-    where a condition is in SQL. Migrations cannot know of partitions: there, give `Row` yourself. hash_chain: whether
+    where a condition is in SQL. A migration finds out when it runs. hash_chain: whether
     each event carries a hash over itself and the event before of the same object; `pgmagic.verify` says what it proves.
     partition_by: "month" for a table that is partitioned by `pgh_created_at`, which then is part of its primary key;
     its months are made by `create_partitions`. It counts where a cell makes the table; a project's migrations do not

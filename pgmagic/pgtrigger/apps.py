@@ -7,6 +7,7 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
+from django.core import checks
 from django.core.management.commands import makemigrations, migrate
 from django.db import connections
 from django.db.models.signals import post_migrate
@@ -15,6 +16,7 @@ from pgmagic.aliases import add_aliases
 from pgmagic.db.installation import install_where_possible
 from pgmagic.db.schema_editor import take_triggers_along
 from pgmagic.pgtrigger import features
+from pgmagic.pgtrigger.checks import check_owners
 
 
 class PgTriggerConfig(AppConfig):
@@ -37,6 +39,7 @@ class PgTriggerConfig(AppConfig):
         """Teach migrations about triggers."""
         _detect_triggers()
         take_triggers_along()
+        checks.register(check_owners, "pgtrigger")
         post_migrate.connect(_install, dispatch_uid="pgmagic.install_on_migrate")
 
 
