@@ -104,6 +104,11 @@ class Events(models.Model):
     def __str__(self) -> str:
         return f"{self.pgh_slug} {self.pgh_label}"
 
+    def refresh_from_db(self, using: Any = None, fields: Any = None, from_queryset: Any = None) -> None:
+        """Read the event again, or what of it was deferred."""
+        events = type(self).objects.all() if from_queryset is None else from_queryset
+        super().refresh_from_db(using=using, fields=fields, from_queryset=events)
+
 
 class MiddlewareEvents(Events):
     """Events with what `HistoryMiddleware` attaches: the user and the URL; None where the context has none."""

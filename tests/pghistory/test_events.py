@@ -357,3 +357,23 @@ def test_proxied_names_change_nothing_else(history: History) -> None:
     ]
     assert list(found.Named.objects.filter(label__startswith="A").order_by("label")) == [event]
     assert found.Named.objects.filter(label__isnull=True).count() == 1
+
+
+def test_slices_work_within_other_queries(many: Any) -> None:
+    many.Other.objects.create(n=1)
+    events = Events.objects.filter(pgh_label="update").order_by("pgh_created_at")
+    first = events.all()[0]
+    assert events.annotate(again=models.F("pgh_diff")).values_list("again", flat=True)[0] == first.pgh_diff
+    assert events.defer("pgh_diff")[0].pgh_data == first.pgh_data
+    assert events.only("pgh_slug")[0].pgh_diff == first.pgh_diff
+    assert events.all()[:5].aggregate(n=models.Count("pgh_data"))["n"] == 5
+    inner = (
+        Events.objects.filter(pgh_obj_id=models.OuterRef("pgh_obj_id"))
+        .order_by("-pgh_id")
+        .values("pgh_data")[:1]
+    )
+    found = events.annotate(latest=models.Subquery(inner)).values_list("latest", flat=True)[:1]
+    assert next(iter(found))["n"] == 20000
+    assert events.filter(models.Exists(inner)).first().pgh_slug == first.pgh_slug
+    assert events.first().pgh_diff == first.pgh_diff
+    assert events.all()[:2].union(events.all()[2:4]).count() == 4
