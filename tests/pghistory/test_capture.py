@@ -446,3 +446,55 @@ def test_plain_tables_keep_statements(history: History) -> None:
     assert history.run(
         "SELECT DISTINCT tgtype & 1 FROM pg_trigger WHERE tgrelid = 'hist_thing'::regclass AND tgtype & 32 = 0"
     ) == [(1,)]
+
+
+CELL = """%%pgtrigger
+class Tag(models.Model):
+    name = models.TextField()
+
+class Post(models.Model):
+    tags = models.ManyToManyField(Tag)
+
+pghistory.track(pghistory.InsertEvent("add"), pghistory.DeleteEvent("remove"))(Post.tags.through)
+"""
+
+
+def test_a_cell_tracks_many_to_many_relations(shell: Any) -> None:
+    shell.run(CELL)
+    assert set(shell.run(CELL)["action"]) == {"unchanged"}
+    shell.run(
+        "post, tag = Post.objects.create(), Tag.objects.create(name='a'); post.tags.add(tag); post.tags.clear()"
+    )
+    assert shell.run("list(Post.tags.through.pgh_event_model.objects.values_list('pgh_label', 'tag'))") == [
+        ("add", 1), ("remove", 1),
+    ]  # fmt: skip
+
+
+EVOLVING = """%%pgtrigger
+@pghistory.track(pghistory.InsertEvent(), pghistory.UpdateEvent(), pghistory.DeleteEvent())
+class Thing(models.Model):
+    {field}
+"""
+
+
+def test_a_cell_renames_and_drops_fields_of_a_history(shell: Any) -> None:
+    shell.run(EVOLVING.format(field="n = models.IntegerField(default=0)"))
+    shell.run("Thing.objects.create(n=1)")
+    shell.run(
+        EVOLVING.format(field="number = models.IntegerField(default=0)").replace(
+            "%%pgtrigger", "%%pgtrigger --rename Thing.n=number"
+        )
+    )
+    shell.run("Thing.objects.update(number=2)")
+    assert shell.run("list(ThingEvent.objects.order_by('pgh_id').values_list('pgh_label', 'number'))") == [
+        ("insert", 1), ("update", 2),
+    ]  # fmt: skip
+    shell.run(
+        EVOLVING.format(field="other = models.TextField(default='x')").replace(
+            "%%pgtrigger", "%%pgtrigger --allow-data-loss"
+        )
+    )
+    shell.run("Thing.objects.update(other='y'); Thing.objects.all().delete()")
+    assert shell.run("list(ThingEvent.objects.order_by('pgh_id').values_list('pgh_label', 'other'))")[2:] == [
+        ("update", "y"), ("delete", "y"),
+    ]  # fmt: skip
