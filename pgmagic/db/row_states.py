@@ -11,6 +11,7 @@ from pgmagic.compile.reading import object_fields
 from pgmagic.compile.row_states import (
     end_labels,
     labels_apart,
+    old_update_labels,
     records_new_updates,
     states_sql,
     unknown_sql,
@@ -78,6 +79,11 @@ class LabelRoles(TypedDict):
     ends: list[str]
     apart: list[str]
     updates_are_new: bool
+
+
+def tells_the_present(event_model: EventModel) -> bool:
+    """Return whether events tell the rows of now: not where only rows as they were before updates are recorded."""
+    return not old_update_labels(event_model) or records_new_updates(event_model)
 
 
 def label_roles(event_model: EventModel) -> LabelRoles:

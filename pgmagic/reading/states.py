@@ -10,7 +10,7 @@ from django.db import models
 from django.utils import timezone
 
 from pgmagic.db.columns import instant
-from pgmagic.db.row_states import ObjectStates, label_roles, read_states
+from pgmagic.db.row_states import ObjectStates, label_roles, read_states, tells_the_present
 from pgmagic.errors import HistoryError
 from pgmagic.frames.as_of import AsOfFrame, as_of_frame, with_related
 from pgmagic.frames.timeline import TimelineFrame, timeline_frame
@@ -86,6 +86,8 @@ def timeline(
         frame = frame[frame["valid_from"].isna() | (frame["valid_from"] < instant(until))]
     frame = frame.reset_index(drop=True)
     frame.caption = caption
+    if not tells_the_present(event_model):
+        frame.notes.append("These events hold rows as they were; how they are now is in the table, not here.")
     return frame
 
 

@@ -174,6 +174,7 @@ def test_every_way_of_tracking_tells_the_same(history: History, clock: Clock, tr
         else:
             # What is valid now is in the table alone.
             assert shown.items() <= values.items()
+            assert "how they are now is in the table" in timeline.notes[0]
 
 
 def test_rows_that_no_event_tells_are_counted(history: History, clock: Clock) -> None:  # noqa: F811
