@@ -22,6 +22,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from pgmagic.db import embedded
+from tests.browser.tables import TABLES
 
 ROOT = Path(__file__).parents[2]
 # As root, Chromium has no sandbox; headless machines have no graphics card; and tests reach nothing but loopback.
@@ -63,6 +64,7 @@ def lab(chromium: str, database_url: str | None) -> Iterator[str]:
     shutil.copytree(ROOT / "notebooks", base / "notebooks", ignore=shutil.ignore_patterns(".*"))
     shutil.copytree(ROOT / "data", base / "data")
     _write_readme_notebook(base / "notebooks" / "readme.ipynb")
+    _write_notebook(base / "notebooks" / "tables.ipynb", TABLES)
     settings = base / "settings"
     settings.mkdir()
     (settings / "overrides.json").write_text(NO_NEWS)
@@ -113,7 +115,10 @@ def page(chromium: str, screenshots: Path) -> Iterator[Any]:
 def _write_readme_notebook(path: Path) -> None:
     """Write a notebook of the README's cells."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    sources = re.findall(r"^```python\n(.*?)\n```$", text, re.MULTILINE | re.DOTALL)
+    _write_notebook(path, re.findall(r"^```python\n(.*?)\n```$", text, re.MULTILINE | re.DOTALL))
+
+
+def _write_notebook(path: Path, sources: list[str]) -> None:
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     nbformat.write(
         new_notebook(cells=list(map(new_code_cell, sources)), metadata={"kernelspec": kernel}), path

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.browser.tables import TABLES
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 FINISHED_MS = 120_000
@@ -35,6 +37,38 @@ def test_notebook_runs_and_shows_what_was_rejected(name: str, lab: str, page: An
     outcome = page.locator(".jp-OutputArea-output table").filter(has=rejected).first
     assert outcome.locator("th", has_text=re.compile(r"^\s*verdict\s*$")).count() == 1
     _photograph_themes(page, outcome, screenshots, name)
+
+
+def test_each_kind_of_table_is_shown_in_both_themes(lab: str, page: Any, screenshots: Path) -> None:
+    page.goto(lab.replace("/lab?", "/lab/workspaces/tables/tree/tables.ipynb?"))
+    # So tall that JupyterLab draws every cell.
+    page.set_viewport_size({"width": 1500, "height": 9000})
+    page.wait_for_function("window.jupyterapp && window.jupyterapp.restored")
+    page.locator(".jp-StatusBar-TextItem", has_text=re.compile(r"\| Idle")).wait_for(timeout=FINISHED_MS)
+    _command(page, "notebook:run-all-cells")
+    _wait_until_finished(page)
+    for kind in ("error", "stderr"):
+        shown = page.locator(f".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.{kind}']")
+        assert shown.all_inner_texts() == []
+    # JupyterLab itself draws the diagram of a state machine.
+    page.locator(".jp-RenderedMermaid img, .jp-RenderedMermaid svg").first.wait_for()
+    tables = page.locator(".jp-OutputArea-output table.pgm-table")
+    assert tables.count() == len(TABLES) - 2
+    for theme, label in THEMES.items():
+        _command(page, "apputils:change-theme", theme=label)
+        page.wait_for_selector(f"body[data-jp-theme-name='{label}']", state="attached")
+        page.wait_for_timeout(1000)
+        for number in range(tables.count()):
+            # Ink differs from paper, and a wide table scrolls inside of its own frame.
+            table = tables.nth(number)
+            ink, paper = table.evaluate(
+                "table => [getComputedStyle(table).color, getComputedStyle(document.body).backgroundColor]"
+            )
+            assert ink != paper
+            cell = table.locator("xpath=ancestor::*[contains(@class, 'jp-CodeCell')]")
+            overflow = cell.evaluate("cell => cell.scrollWidth - cell.clientWidth")
+            assert overflow <= 1
+            cell.screenshot(path=screenshots / f"tables-{number:02}-{theme}.png")
 
 
 def _photograph_themes(page: Any, outcome: Any, folder: Path, name: str) -> None:
