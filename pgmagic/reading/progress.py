@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 PATIENCE = 2.0
 """Seconds without a bar."""
@@ -18,7 +19,7 @@ class Bar:
 
     def __init__(self, what: str) -> None:
         self.what = what
-        self.console = Console(stderr=True)
+        self.console: Console | None = None
         self.progress: Progress | None = None
 
     def __enter__(self) -> Self:
@@ -34,14 +35,22 @@ class Bar:
     def show(self, done: int, total: int) -> None:
         """Show that `done` of about `total` are done."""
         if self.progress is None:
-            looked_at = self.console.is_terminal or self.console.is_jupyter
-            if not looked_at or time.monotonic() - self.started < PATIENCE:
+            if time.monotonic() - self.started < PATIENCE:
                 return
-            self.progress = Progress(
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                console=self.console, transient=True,
-            )  # fmt: skip
-            self.task = self.progress.add_task(self.what, total=total)
-            self.progress.start()
+            self.progress = self._begun(total)
         # An estimate may fall short.
         self.progress.update(self.task, completed=done, total=max(total, done))
+
+    def _begun(self, total: int) -> Progress:
+        # Imported only where a bar is wanted: most reading is over before.
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console: Any = self.console or Console(stderr=True)
+        progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            console=console, transient=True, disable=not (console.is_terminal or console.is_jupyter),
+        )  # fmt: skip
+        self.task = progress.add_task(self.what, total=total)
+        progress.start()
+        return progress
