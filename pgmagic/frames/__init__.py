@@ -5,6 +5,7 @@ from __future__ import annotations
 from pgmagic.frames.accessor import HistoryAccessor
 from pgmagic.frames.as_of import AsOfFrame, as_of_frame, with_related
 from pgmagic.frames.base import LINE, ResultFrame, ResultRow, Role
+from pgmagic.frames.bypasses import BypassFrame, BypassRow, bypass_frame
 from pgmagic.frames.diff import DiffFrame, WideDiffFrame, diff_frame, wide_diff_frame
 from pgmagic.frames.faithful import KINDS, Kind, faithful
 from pgmagic.frames.history import EVENT_KINDS, HistoryFrame, Side, history_frame
@@ -13,6 +14,7 @@ from pgmagic.frames.outcomes import OutcomeFrame, OutcomeRow, Verdict, outcome_f
 from pgmagic.frames.sql import CommandFrame, CommandRow, SqlFrame, command_frame, sql_frame
 from pgmagic.frames.timeline import TimelineFrame, timeline_frame
 from pgmagic.frames.trace import TraceFrame, TraceRow, trace_frame
+from pgmagic.frames.transitions import TransitionFrame, transition_frame
 from pgmagic.frames.triggers import (
     DifferenceFrame,
     DifferenceRow,
@@ -22,6 +24,7 @@ from pgmagic.frames.triggers import (
     trigger_frame,
 )
 from pgmagic.frames.undo import UndoFrame, UndoRow, undo_frame
+from pgmagic.frames.whatif import WhatIfFrame, WhatIfRow, whatif_frame
 
 __all__ = [
     "EVENT_KINDS",
@@ -29,6 +32,8 @@ __all__ = [
     "LINE",
     "Action",
     "AsOfFrame",
+    "BypassFrame",
+    "BypassRow",
     "CommandFrame",
     "CommandRow",
     "DiffFrame",
@@ -50,13 +55,17 @@ __all__ = [
     "TimelineFrame",
     "TraceFrame",
     "TraceRow",
+    "TransitionFrame",
     "TriggerFrame",
     "TriggerRow",
     "UndoFrame",
     "UndoRow",
     "Verdict",
+    "WhatIfFrame",
+    "WhatIfRow",
     "WideDiffFrame",
     "as_of_frame",
+    "bypass_frame",
     "command_frame",
     "diff_frame",
     "difference_frame",
@@ -67,8 +76,10 @@ __all__ = [
     "sql_frame",
     "timeline_frame",
     "trace_frame",
+    "transition_frame",
     "trigger_frame",
     "undo_frame",
+    "whatif_frame",
     "wide_diff_frame",
     "with_related",
 ]

@@ -177,10 +177,7 @@ class Ways:
         )
 
     def _literal(self, field: Any, value: Any) -> Fragment:
-        prepared = field.get_db_prep_save(value, self.connection)
-        if isinstance(field, models.JSONField) and value is not None:
-            return verbatim(render(literal(prepared)))
-        return literal(prepared)
+        return literal(field.get_db_prep_save(value, self.connection))
 
     def _values(self) -> dict[str, Fragment]:
         fields = {field.attname: field for field in table_fields(self.model)}
