@@ -101,6 +101,11 @@ _STATE = (
 _WHEN = re.compile(r" WHEN \((.*)\) EXECUTE (?:FUNCTION|PROCEDURE) ", re.DOTALL)
 
 
+# Where in their rows the definitions of functions and triggers are, and the function that a trigger calls.
+_STORED_FUNCTION, _FUNCTION = 4, 5
+_TRIGGER, _CALLED = 7, 11
+
+
 def read_catalog(connection: BaseDatabaseWrapper) -> Installed:
     """Return what the schemas of the session's `search_path` hold; takes no lock that a writer would notice."""
     return _read(connection, _SEARCHED)
@@ -126,7 +131,11 @@ def _read(connection: BaseDatabaseWrapper, pin_path: LiteralString) -> Installed
             cursor.execute(_STATE)
             remembered = {name: rest for name, *rest in cursor.fetchall()}
     own = getattr(connection, "own_schema", None)
+    # Postgres looks definitions up as of now, not as of the query: those of objects that another session has just
+    # dropped are missing.
+    functions = [row for row in functions if None not in (row[_STORED_FUNCTION], row[_FUNCTION])]
     known = {oid: InstalledFunction(*rest) for oid, *rest, _ in functions}
+    triggers = [row for row in triggers if row[_TRIGGER] is not None and row[_CALLED] in known]
     return Installed(
         search_path=tuple(path),
         home=(own,) if own else tuple(path),

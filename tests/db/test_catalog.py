@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from django.db import models, transaction
 
@@ -143,3 +145,29 @@ def test_partitions_show_the_triggers_of_their_table(live):
     live.sql("CREATE TRIGGER theirs AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()")
     found = read_catalog(live.connection)
     assert ("t", "theirs") in {(trigger.table, trigger.name) for trigger in found.triggers}
+
+
+def test_objects_that_are_dropped_meanwhile_are_left_out(live):
+    """Another session's DROP, committed behind the snapshot of the query: its definition is NULL by then."""
+    other, stop = live.other(), threading.Event()
+    other.execute(f'SET search_path TO "{live.schema}"')
+    live.sql("CREATE TABLE t (b int)")
+
+    def come_and_go():
+        while not stop.is_set():
+            other.execute(
+                "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+                "CREATE TRIGGER c AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()"
+            )
+            other.execute("DROP FUNCTION f CASCADE")
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        for _ in range(200):
+            for found in read_catalog(live.connection).triggers:
+                assert found.definition
+                assert found.function.definition
+    finally:
+        stop.set()
+        thread.join()

@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 
 from tests.notebook.test_evolving import NUMBER, TITLE, cell, changes
+from tests.notebook.test_trigger_magic import here
 
 TAG = "class Tag(models.Model):\n    name = models.TextField()\n"
 TAGS = "tags = models.ManyToManyField('Tag')"
@@ -139,7 +140,7 @@ def test_retyped_column_keeps_trigger_comment_and_state_on_a_mixed_case_table(sh
             "WHERE tgrelid = '\"My Posts\"'::regclass AND NOT tgisinternal"
         )
         assert cursor.fetchall() == [(state, True)]
-    frame = shell.run("%pgtrigger ls notebook.Post:")
+    frame = here(shell.run("%pgtrigger ls notebook.Post:"))
     assert set(frame["state"]) == {"INSTALLED"}
     assert set(frame["enabled"]) == {state == "A"}
     assert len(frame) == 3

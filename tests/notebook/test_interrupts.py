@@ -15,6 +15,7 @@ from pgmagic.declare.model_registry import Redeclaration
 from pgmagic.notebook.interrupts import Shield
 from tests.db.live import conninfo
 from tests.notebook.test_declaring import world
+from tests.notebook.test_trigger_magic import here
 
 BEFORE = """%%pgtrigger
 class Post(models.Model):
@@ -119,9 +120,8 @@ def assert_next_cell_works(shell):
     assert set(frame["status"]) == {"done"}
     assert list(shell["Post"].objects.values_list("title", "more")) == [("a", "x")]
     assert shell["Comment"]._meta.get_field("post").related_model is shell["Post"]
-    assert {state for _, state in shell.run("%pgtrigger ls notebook.Post")[["name", "state"]].to_numpy()} == {
-        "INSTALLED"
-    }
+    found = here(shell.run("%pgtrigger ls notebook.Post"))
+    assert set(found["state"]) == {"INSTALLED"}
 
 
 @pytest.mark.parametrize("behind", [False, True], ids=["before", "behind"])

@@ -9,6 +9,7 @@ from django.db import connection
 from pgmagic.declare import model_registry
 from tests.notebook.test_declaring import world
 from tests.notebook.test_evolving import changes
+from tests.notebook.test_trigger_magic import here
 
 POST = """%%pgtrigger {options}
 @pghistory.track()
@@ -59,7 +60,7 @@ def filled(shell):
 
 
 def triggers(shell):
-    frame = shell.run("%pgtrigger ls notebook.")
+    frame = here(shell.run("%pgtrigger ls notebook."))
     rows = map(tuple, frame[["name", "state", "enabled"]].to_numpy())
     return sorted(row for row in rows if row[0].endswith((":keep", ":late", ":off")))
 
