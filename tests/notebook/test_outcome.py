@@ -59,6 +59,7 @@ FSM_REASON = (
     'pgtrigger: Invalid transition of field "status" from "draft" to "gone" on table notebook_post '
     '(From "draft" it may go to "published".)'
 )
+FSM_ROW = '; row id 1: status: "draft" → "gone"'
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def told(frame: OutcomeFrame, *columns: str) -> list[tuple[Any, ...]]:
         ("Post.objects.filter(pk=0).update(status='x')", ("no rows", 0, "notebook_post", None, None)),
         (
             "Post.objects.filter(title='draft').update(status='gone')",
-            ("rejected", 0, "notebook_post", "notebook.Post:cycle", FSM_REASON),
+            ("rejected", 0, "notebook_post", "notebook.Post:cycle", FSM_REASON + FSM_ROW),
         ),
         (
             "Post.objects.filter(title='draft').update(title='')",
@@ -123,14 +124,15 @@ def told(frame: OutcomeFrame, *columns: str) -> list[tuple[Any, ...]]:
             "Post.objects.update(locked=True)",
             (
                 "rejected", 0, "notebook_post", "notebook.Post:fixed",
-                "pgtrigger: Cannot update rows from notebook_post table (These fields are read-only: locked.)",
+                "pgtrigger: Cannot update rows from notebook_post table (These fields are read-only: locked.); "
+                "row id 1: locked: false → true",
             ),
         ),
         (
             "safe.delete()",
             (
                 "rejected", 0, "notebook_post", "notebook.Post:keep",
-                "pgtrigger: Cannot delete rows from notebook_post table",
+                "pgtrigger: Cannot delete rows from notebook_post table; row id 2",
             ),
         ),
         (
@@ -148,7 +150,7 @@ def told(frame: OutcomeFrame, *columns: str) -> list[tuple[Any, ...]]:
             "with connection.cursor() as cursor: cursor.execute(\"DELETE FROM notebook_post WHERE title = 'safe'\")",
             (
                 "rejected", 0, "notebook_post", "notebook.Post:keep",
-                "pgtrigger: Cannot delete rows from notebook_post table",
+                "pgtrigger: Cannot delete rows from notebook_post table; row id 2",
             ),
         ),
         (
@@ -248,7 +250,7 @@ def test_loop_with_its_own_try(cells: Any) -> None:
     )
     [(verdict, rows, trigger, reason)] = told(frame, "verdict", "rows", "trigger", "reason")
     assert (verdict, rows, trigger) == ("rejected", 1, "notebook.Post:cycle")
-    assert reason == f"2 of 3 statements rejected: {FSM_REASON} (and 1 other message)"
+    assert reason == f"2 of 3 statements rejected: {FSM_REASON} (and 1 other message){FSM_ROW}"
     assert statuses(cells)[0] == "published"
 
 

@@ -14,6 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
 from pgmagic.db.observe.autocommit import LOST, EmulatedAutocommit, forget_settings, reset_transaction_state
+from pgmagic.db.observe.bystanders import Path, other_threads_bounded
 from pgmagic.db.observe.messages import Messages
 from pgmagic.db.observe.past_django import unwatched
 from pgmagic.db.observe.probing import Instruments, Observed, Probing
@@ -165,8 +166,11 @@ def watched(
     outer = cell.raw.transaction()
     try:
         with _installed(cell), outer:
-            yield cell
+            path = Path(cell.raw)
+            with _nothing_under_way(cell.raw):
+                yield cell
             cell.finish()
+            cell.notes += path.restore()
             if not keep:
                 raise _NotKept
             cell.probing.remove()
@@ -183,6 +187,24 @@ def watched(
 
 
 @contextmanager
+def _nothing_under_way(raw: Any) -> Iterator[None]:
+    """Close the connection if the block leaves a command unfinished, a COPY say: no ROLLBACK would get through.
+
+    Raises:
+        CellError: it does, and no exception of its own says why.
+    """
+    try:
+        yield
+    finally:
+        with raw.lock:
+            is_active = not raw.closed and raw.pgconn.transaction_status == TransactionStatus.ACTIVE
+        if is_active:
+            raw.close()
+    if is_active:
+        raise CellError("The cell left a COPY or a stream open, so nothing of it was kept: close it in the same cell.")
+
+
+@contextmanager
 def _installed(cell: CellObserver) -> Iterator[None]:
     """Let statements and messages pass through the observer; the connection is as before behind the block."""
     connection = cell.connection
@@ -190,6 +212,7 @@ def _installed(cell: CellObserver) -> Iterator[None]:
         stack.callback(_leave, connection, cell.raw)
         cell.raw.add_notice_handler(cell.messages)
         stack.callback(cell.raw.remove_notice_handler, cell.messages)
+        stack.enter_context(other_threads_bounded(cell.notes))
         stack.enter_context(cell.autocommit.installed())
         stack.enter_context(cell.recorder.installed())
         yield

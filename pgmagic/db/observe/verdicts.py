@@ -57,11 +57,12 @@ class StepOutcome:
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why the database refused a statement, or COMMIT."""
+    """Why the database refused a statement, or COMMIT. row: which row it was about, and what would have changed."""
 
     reason: str
     table: str | None = None
     trigger: str | None = None
+    row: str | None = None
 
 
 @dataclass(frozen=True)
@@ -127,12 +128,27 @@ def rejection(error: BaseException, catalog: TriggerCatalog | None, table: str |
     hint = f" ({diag.message_hint})" if diag.message_hint else ""
     message = (diag.message_primary or "").partition("\n")[0]
     table = diag.table_name or table
-    return Rejection(f"{message}{hint}", table, _deciding_trigger(diag, catalog, table))
+    return Rejection(
+        f"{message}{hint}", table, _deciding_trigger(diag, catalog, table), _row(diag.message_detail)
+    )
 
 
 def needs_catalog(executed: Iterable[Executed], error: BaseException | None) -> bool:
     """Return whether the triggers have to be known to tell the outcome of a step."""
     return error is not None or any(statement.kind == "rejected" for statement in executed)
+
+
+def _row(detail: str | None) -> str | None:
+    """Return the row that a ready-made trigger names in the detail of its error, None for any other detail."""
+    try:
+        found = json.loads(detail or "")
+        key, old, new = found["key"] or {}, found["old"] or {}, found["new"] or {}
+    except (ValueError, TypeError, KeyError):
+        return None
+    named = [f"{name} {_value(value)}" for name, value in key.items() if value is not None]
+    changes = [f"{name}: {_value(value)} → {_value(new[name])}" for name, value in old.items() if name in new]
+    told = "row" if not named else f"row {', '.join(named)}"
+    return f"{told}: {', '.join(changes)}" if changes else told if named else None
 
 
 def _deciding_trigger(diag: Any, catalog: TriggerCatalog | None, table: str | None) -> str | None:
@@ -161,7 +177,9 @@ def _rejections(
     if not refused:
         if error is not None:
             refusal = rejection(error, catalog)
-            yield _Finding("rejected", refusal.reason, refusal.table, _one(refusal.trigger))
+            yield _Finding(
+                "rejected", _with_row(refusal.reason, refusal), refusal.table, _one(refusal.trigger)
+            )
         return
     total = sum(statement.kind != "read" for statement in executed)
     messages = Counter(refusal.reason for refusal in refused)
@@ -174,7 +192,11 @@ def _rejections(
     if total > 1:
         reason = f"{len(refused):,} of {total:,} statements rejected: {reason}"
     triggers = tuple(dict.fromkeys(refusal.trigger for refusal in refused if refusal.trigger))
-    yield _Finding("rejected", reason, first.table, triggers)
+    yield _Finding("rejected", _with_row(reason, first), first.table, triggers)
+
+
+def _with_row(reason: str, refusal: Rejection) -> str:
+    return f"{reason}; {refusal.row}" if refusal.row else reason
 
 
 def _suppressions(observed: Sequence[Observed], counted: Sequence[Executed]) -> Iterable[_Finding]:
