@@ -61,6 +61,13 @@ def records_new_updates(event_model: EventModel) -> bool:
     )
 
 
+def records_every_update(event_model: EventModel) -> bool:
+    """Return whether every update becomes an event, from either side."""
+    return any(
+        "UPDATE" in kinds_of(tracker) and not _is_conditional(tracker) for tracker in changes_of(event_model)
+    )
+
+
 def end_labels(event_model: EventModel) -> list[str]:
     """Return the labels of events behind which the object is gone."""
     return _labels(

@@ -12,6 +12,7 @@ from pgmagic.compile.row_states import (
     end_labels,
     labels_apart,
     old_update_labels,
+    records_every_update,
     records_new_updates,
     states_sql,
     unknown_sql,
@@ -33,6 +34,7 @@ class ObjectStates:
     columns: the primary key's fields, then the other tracked ones, by name; lists of equal length. keys: which of them
     are the primary key. kinds: what the values of a column are. when: the instant, with its time zone. untold: how many
     objects were there in a state that no event tells. eventless: how many rows of now have no event at all.
+    is_complete: whether every update becomes an event.
     """
 
     columns: dict[str, list[Any]]
@@ -41,6 +43,7 @@ class ObjectStates:
     when: datetime
     untold: int
     eventless: int
+    is_complete: bool
 
 
 def read_states(
@@ -70,6 +73,7 @@ def read_states(
         untold=_count(unknown_sql(event_model, moment, conditions), using),
         # Of single objects it is plain to see.
         eventless=_count(without_events_sql(event_model), using) if obj_ids is None else 0,
+        is_complete=records_every_update(event_model),
     )
 
 

@@ -99,6 +99,8 @@ def _shown(moment: datetime) -> str:
 
 def _untold(states: ObjectStates, name: str) -> list[str]:
     notes = []
+    if not states.is_complete:
+        notes.append("Not every update is recorded: rows are what they were when they were last recorded.")
     if states.untold:
         notes.append(
             f"{states.untold:,} more were there, in a state that no event tells: their first event is a later change."

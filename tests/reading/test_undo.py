@@ -368,3 +368,18 @@ def test_a_frame_of_a_plan_is_still_a_frame(shop: Any) -> None:
     # A selection keeps the whole plan.
     frame[frame["action"] == "restore"].apply()
     assert not shop.Author.objects.exists()
+
+
+def test_updates_that_are_not_all_recorded_tell_no_state_before(history: History) -> None:
+    grown = pghistory.UpdateEvent("grown", condition=pghistory.Q(new__n__gt=10))
+    thing = history.declare(
+        lambda: pghistory.track(pghistory.InsertEvent(), grown)(model("Thing", n=models.IntegerField()))
+    )
+    thing.objects.create(n=1)
+    thing.objects.update(n=5)
+    with pghistory.context(job="x") as opened:
+        thing.objects.update(n=20)
+    conflict = "not every update is recorded, so that what it was is not known"
+    assert shown(pgmagic.undo_plan(opened), "action", "conflict") == [("nothing", conflict)]
+    moment = thing.pgh_event_model.objects.get(pgh_label="grown").pgh_created_at
+    assert "Not every update is recorded" in pgmagic.as_of(thing, moment).notes[0]

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import models
 
 from pgmagic.compile.reading import object_fields
-from pgmagic.compile.row_states import changes_of, kinds_of, labels_by_hand
+from pgmagic.compile.row_states import changes_of, kinds_of, labels_by_hand, records_new_updates
 from pgmagic.compile.sql import render
 from pgmagic.compile.undoing import missing_fields, touched_sql
 from pgmagic.declare.event_trigger import Old
@@ -159,7 +159,7 @@ def _tell(touched: Touched, table: TouchedTable, known: dict[str, Meaning], by_h
     elif companion is not None:
         touched.before = companion.pgh_id
     else:
-        _tell_from_earlier(touched, known, meaning, by_hand)
+        _tell_from_earlier(touched, known, meaning, by_hand, records_new_updates(table.event_model))
     last = touched.inside[-1]
     if known[last.label].is_delete:
         touched.last, touched.is_last_told = None, True
@@ -181,7 +181,11 @@ def _old_companion(touched: Touched, table: TouchedTable, known: dict[str, Meani
 
 
 def _tell_from_earlier(
-    touched: Touched, known: dict[str, Meaning], meaning: Meaning, by_hand: Collection[str]
+    touched: Touched,
+    known: dict[str, Meaning],
+    meaning: Meaning,
+    by_hand: Collection[str],
+    is_complete: bool,
 ) -> None:
     """Say what an object was from the events before the context's; `meaning` is that of the context's first."""
     first = touched.inside[0].pgh_id
@@ -192,8 +196,11 @@ def _tell_from_earlier(
         if told is not None and told.is_delete and "INSERT" in meaning.kinds:
             touched.before = None
             return
+        if not is_complete:
+            touched.untold = "not every update is recorded, so that what it was is not known"
+            return
         if told is None or not told.is_old:
-            # The NEW row of a change, or a baseline.
+            # The NEW row of a change, or a baseline: nothing came between that is not recorded.
             touched.before = event.pgh_id
             return
         if told.kinds != {"UPDATE"}:
