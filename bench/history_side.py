@@ -12,6 +12,7 @@ from django.core.management import call_command
 from django.db import connection, models
 
 LEVEL = os.environ.get("BENCH_LEVEL", "")
+APP = "tracked.apps.TrackedConfig"
 COLUMNS = "id, title, body, n, price, done, at, code"
 _found: dict[str, Any] = {}
 
@@ -29,7 +30,7 @@ def thing(**attributes: Any) -> Any:
         "Thing",
         (models.Model,),
         {
-            "__module__": "bench",
+            "__module__": "tracked.models",
             "Meta": type("Meta", (), {"app_label": "bench"}),
             "title": models.CharField(max_length=50),
             "body": models.TextField(),
@@ -150,7 +151,8 @@ def create(*created: Any) -> None:
 
 def declare_with_package() -> None:
     """Track the model by a package's default trackers."""
-    child.configure("pgtrigger", "pghistory")
+    prefix = "" if SIDE == "upstream" else "pgmagic."
+    child.configure_apps(f"{prefix}pgtrigger", f"{prefix}pghistory", APP)
     pghistory = child.package("pghistory")
     level = {"level": getattr(pghistory, LEVEL)} if LEVEL else {}
     model = pghistory.track(pghistory.InsertEvent(), pghistory.UpdateEvent(), **level)(thing())
@@ -164,7 +166,7 @@ def declare_with_package() -> None:
 
 def declare_by_hand() -> None:
     """Write the triggers as one would who knows that keys never change: the limit."""
-    child.configure()
+    child.configure_apps(APP)
     model = thing()
     create(model)
     columns = COLUMNS.split(", ")
@@ -195,10 +197,10 @@ def declare_by_hand() -> None:
 
 def declare_simple_history() -> None:
     """Track the model by django-simple-history."""
-    child.configure_apps("simple_history")
+    child.configure_apps("simple_history", APP)
     from simple_history.models import HistoricalRecords
 
-    model = thing(history=HistoricalRecords(app="bench"))
+    model = thing(history=HistoricalRecords())
     create(model, model.history.model)
     _found.update(Thing=model, events=model.history.model._meta.db_table)
 

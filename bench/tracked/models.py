@@ -1,0 +1,1 @@
+"""Where upstream puts the event model that it makes."""
