@@ -15,7 +15,7 @@ from django.db import Error as DatabaseFailure
 from django.db import IntegrityError, InternalError, connections, transaction
 
 from pgmagic.db.observe import CellObserver, observed
-from pgmagic.db.observe import probing as probing_module
+from pgmagic.db.observe import instruments as instruments_module
 from pgmagic.db.observe.statements import ends_transaction, may_write, savepoint_command, target_of
 from pgmagic.errors import CellError, DatabaseUnavailableError
 
@@ -747,7 +747,7 @@ def test_only_tables_that_a_statement_may_reach_are_locked(connection: Any, exec
 def test_table_that_another_session_holds_is_not_waited_for(
     connection: Any, execute: Any, other: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probing_module, "_BEGIN", probing_module._BEGIN.replace("3s", "100ms"))
+    monkeypatch.setattr(instruments_module, "_BEGIN", instruments_module._BEGIN.replace("3s", "100ms"))
     execute(trigger("upper", "BEFORE UPDATE", UPPER))
     with other.transaction():
         other.execute("UPDATE item SET size = 2 WHERE id = 2")
@@ -760,7 +760,7 @@ def test_reader_that_stays_keeps_the_cell_from_committing(
     connection: Any, execute: Any, other: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Taking a trigger off needs the table for a moment; the answer is one line, and nothing half-kept."""
-    monkeypatch.setattr(probing_module, "_BEGIN", probing_module._BEGIN.replace("3s", "100ms"))
+    monkeypatch.setattr(instruments_module, "_BEGIN", instruments_module._BEGIN.replace("3s", "100ms"))
     execute(trigger("upper", "BEFORE UPDATE", UPPER))
     with other.transaction():
         other.execute("SELECT * FROM item")

@@ -3,9 +3,11 @@
 - `autocommit`: one transaction in which Django's connection behaves as it does outside of one;
 - `statements`, `recorder`: every statement that passes, its command tag, its time, its error;
 - `catalog`: the triggers of the schemas, and which tables a statement may reach;
-- `probing`: probes put on tables, read after each step, and gone before COMMIT;
+- `instruments`: what watches tables, put there before the first write, and gone before COMMIT;
+- `probing`: probes, which tell what BEFORE ROW triggers did to rows;
 - `verdicts`: what all of that says about a step;
 - `tracing`, `timeline`: traces around each trigger, and what their messages come to;
+- `capturing`: every change of a row that was stored, for two runs to be compared;
 - `cell`: the block that holds them together.
 """
 

@@ -20,9 +20,10 @@ from pgmagic.compile.capturing import (
     drop_captures,
 )
 from pgmagic.db.observe.cell import CellObserver
+from pgmagic.db.observe.instruments import Instruments, Observed
 from pgmagic.db.observe.messages import Messages
 from pgmagic.db.observe.past_django import unwatched
-from pgmagic.db.observe.probing import Instruments, Observed, Probing
+from pgmagic.db.observe.probing import Probing
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from psycopg.pq import TransactionStatus
 
 from pgmagic.db.observe.autocommit import LOST, EmulatedAutocommit, forget_settings, reset_transaction_state
 from pgmagic.db.observe.bystanders import Path, other_threads_bounded
+from pgmagic.db.observe.instruments import Instruments, Observed
 from pgmagic.db.observe.messages import Messages
 from pgmagic.db.observe.past_django import unwatched
-from pgmagic.db.observe.probing import Instruments, Observed, Probing
+from pgmagic.db.observe.probing import Probing
 from pgmagic.db.observe.recorder import Recorder
 from pgmagic.db.observe.statements import Executed
 from pgmagic.db.observe.verdicts import Rejection, StepOutcome, needs_catalog, rejection, step_outcome

@@ -13,8 +13,8 @@ from django.db import Error as DatabaseFailure
 from psycopg.pq import TransactionStatus
 
 from pgmagic.db.observe.autocommit import LOST, RENEWAL, EmulatedAutocommit
+from pgmagic.db.observe.instruments import Instruments, Observed
 from pgmagic.db.observe.past_django import is_copied_in, watched_cursors
-from pgmagic.db.observe.probing import Instruments, Observed
 from pgmagic.db.observe.statements import (
     Executed,
     answers,

@@ -27,9 +27,9 @@ from pgmagic.compile.tracing import (
 )
 from pgmagic.db.observe.catalog import LiveTrigger, TriggerCatalog
 from pgmagic.db.observe.cell import CellObserver
+from pgmagic.db.observe.instruments import LOCK_TIMEOUT, Instruments, Observed
 from pgmagic.db.observe.messages import Messages
 from pgmagic.db.observe.past_django import unwatched
-from pgmagic.db.observe.probing import LOCK_TIMEOUT, Instruments, Observed
 from pgmagic.db.observe.statements import Executed
 from pgmagic.db.observe.timeline import NOT_IGNORED, Timeline
 from pgmagic.declare import registry

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import psycopg
 
 from pgmagic.db.observe.catalog import TriggerCatalog
-from pgmagic.db.observe.probing import Observed
+from pgmagic.db.observe.instruments import Observed
 from pgmagic.db.observe.statements import Executed
 from pgmagic.declare.names import split_uri
 from pgmagic.errors import DeclarationError
