@@ -97,7 +97,7 @@ def test_raising_trigger_is_the_one_that_fired(cells):
         "ERROR: pgtrigger: Cannot delete rows from notebook_post table",
     )  # fmt: skip
     assert frame.notes[0] == (
-        "Step 1 was rejected by notebook.Post:keep: pgtrigger: Cannot delete rows from notebook_post table"
+        "Step 1 was rejected by notebook.Post:keep: pgtrigger: Cannot delete rows from notebook_post table; row id 2"
     )
     assert set(frame["step"][1:]) == {3}
     assert cells.run("Post.objects.get(pk=draft.pk).title") == "y"

@@ -29,7 +29,7 @@ def state(shell: Any) -> Any:
     )
 
 
-REJECTED = "rejected by notebook.Post:keep: pgtrigger: Cannot delete rows from notebook_post table"
+REJECTED = "rejected by notebook.Post:keep: pgtrigger: Cannot delete rows from notebook_post table; row id 2"
 
 
 def test_verdicts_and_rows_that_differ(cells, other):  # noqa: F811

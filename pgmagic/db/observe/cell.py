@@ -202,7 +202,9 @@ def _nothing_under_way(raw: Any) -> Iterator[None]:
         if is_active:
             raw.close()
     if is_active:
-        raise CellError("The cell left a COPY or a stream open, so nothing of it was kept: close it in the same cell.")
+        raise CellError(
+            "The cell left a COPY or a stream open, so nothing of it was kept: close it in the same cell."
+        )
 
 
 @contextmanager
