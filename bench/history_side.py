@@ -200,6 +200,8 @@ def declare_simple_history() -> None:
     child.configure_apps("simple_history", APP)
     from simple_history.models import HistoricalRecords
 
+    # It refers to whoever made a change.
+    call_command("migrate", verbosity=0)
     model = thing(history=HistoricalRecords())
     create(model, model.history.model)
     _found.update(Thing=model, events=model.history.model._meta.db_table)
