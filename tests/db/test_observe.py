@@ -1222,3 +1222,49 @@ def test_function_that_looks_at_the_statement_sees_the_statement(connection: Any
     execute(trigger("log", "AFTER UPDATE", "INSERT INTO log VALUES (current_query()); RETURN NULL;"))
     watch(connection, *["UPDATE item SET size = 1 WHERE id = 1"] * 3)
     assert execute("SELECT DISTINCT query FROM log") == [("UPDATE item SET size = 1 WHERE id = 1",)]
+
+
+def test_copy_left_open_is_given_up(connection: Any, execute: Any) -> None:
+    """It holds psycopg's lock, and no ROLLBACK would get through."""
+    left: list[Any] = []
+
+    def step() -> None:
+        execute("UPDATE item SET size = 1 WHERE id = 2")
+        copy = connection.connection.cursor().copy("COPY part FROM STDIN")
+        left.append((copy, copy.__enter__()))
+
+    with pytest.raises(CellError, match="left a COPY or a stream open"):
+        watch(connection, step)
+    left.clear()
+    connection.close()
+    assert execute("SELECT size FROM item WHERE id = 2") == [(2,)]
+
+
+def test_thread_that_waits_for_the_cell_does_not_wait_for_ever(connection: Any, execute: Any) -> None:
+    execute(trigger("upper", "BEFORE UPDATE", UPPER))
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with connections["default"].cursor() as cursor:
+                cursor.execute("UPDATE item SET size = 1 WHERE id = 2")
+        except DatabaseFailure as error:
+            failed.append(error)
+        finally:
+            connections.close_all()
+
+    def step() -> None:
+        execute("UPDATE item SET size = 1 WHERE id = 2")
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(30)
+
+    cell = watch(connection, step)
+    assert "lock timeout" in str(failed[0])
+    assert cell.notes[0].startswith("Another thread worked on a connection of its own")
+
+
+def test_search_path_is_as_before_behind_the_cell(connection: Any, execute: Any, schema: str) -> None:
+    cell = watch(connection, "SET search_path TO pg_catalog")
+    assert cell.notes[0].startswith("The cell changed search_path; it is ")
+    assert execute("SELECT current_schema()") == [(schema,)]

@@ -11,6 +11,7 @@ Source: https://www.postgresql.org/docs/current/sql-savepoint.html
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -97,6 +98,19 @@ class EmulatedAutocommit:
             message = message or result.error_message
         self._check(message)
 
+    def abandon_unfinished(self) -> bool:
+        """Close the connection if a command is unfinished, a COPY say, behind which no ROLLBACK would get through.
+
+        Returns:
+            Whether it did. The lock that the command holds is given up with the connection.
+        """
+        self.settle()
+        if self.raw.closed or self.raw.pgconn.transaction_status != TransactionStatus.ACTIVE:
+            return False
+        self.raw.close()
+        self.raw.lock.inner = threading.Lock()
+        return True
+
     def _send(self, command: bytes) -> bool:
         try:
             self.raw.pgconn.send_query(command)
@@ -134,11 +148,11 @@ class EmulatedAutocommit:
         }
         before = {name: vars(self.connection).get(name) for name in own}
         vars(self.connection).update(own)
-        lock, self.raw.lock = self.raw.lock, _Settling(self.raw.lock, self.settle)
+        lock = self.raw.lock = _Settling(self.raw.lock, self.settle)
         try:
             yield
         finally:
-            self.raw.lock = lock
+            self.raw.lock = lock.inner
             for name, value in before.items():
                 if value is None:
                     del vars(self.connection)[name]
@@ -210,22 +224,25 @@ class _Settling:
     """
 
     def __init__(self, lock: Any, settle: Callable[[], None]) -> None:
-        self._lock = lock
+        self.inner = lock
         self.settle = settle
+        # Those taken: an abandoned COPY gives back the one that it took, long after another has come in its place.
+        self._taken: list[Any] = []
 
     def __enter__(self) -> None:
-        self._lock.acquire()
+        self.inner.acquire()
+        self._taken.append(self.inner)
         try:
             self.settle()
         except BaseException:
-            self._lock.release()
+            self._taken.pop().release()
             raise
 
     def __exit__(self, *error: object) -> None:
-        self._lock.release()
+        self._taken.pop().release()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._lock, name)
+        return getattr(self.inner, name)
 
 
 def forget_settings(connection: BaseDatabaseWrapper) -> None:

@@ -168,7 +168,7 @@ def watched(
     try:
         with _installed(cell), outer:
             path = Path(cell.raw)
-            with _nothing_under_way(cell.raw):
+            with _nothing_under_way(cell.autocommit):
                 yield cell
             cell.finish()
             cell.notes += path.restore()
@@ -188,20 +188,18 @@ def watched(
 
 
 @contextmanager
-def _nothing_under_way(raw: Any) -> Iterator[None]:
-    """Close the connection if the block leaves a command unfinished, a COPY say: no ROLLBACK would get through.
+def _nothing_under_way(autocommit: EmulatedAutocommit) -> Iterator[None]:
+    """Give the connection up if the block leaves a command unfinished.
 
     Raises:
         CellError: it does, and no exception of its own says why.
     """
+    abandoned = False
     try:
         yield
     finally:
-        with raw.lock:
-            is_active = not raw.closed and raw.pgconn.transaction_status == TransactionStatus.ACTIVE
-        if is_active:
-            raw.close()
-    if is_active:
+        abandoned = autocommit.abandon_unfinished()
+    if abandoned:
         raise CellError(
             "The cell left a COPY or a stream open, so nothing of it was kept: close it in the same cell."
         )
