@@ -18,12 +18,12 @@ from pgmagic.compile.offline import offline_connection
 from pgmagic.compile.predicate import column_of, condition_sql, expression_sql, named_rows, reason
 from pgmagic.compile.rejections import Rejection, primary_key, reject_row, reject_touched_rows
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, quoted, verbatim
-from pgmagic.compile.transitions import touched_rows
+from pgmagic.compile.transitions import of_pairs, touched_rows
 from pgmagic.declare.conditions import concrete_field, table_fields
 from pgmagic.declare.fsm import FSM
 from pgmagic.declare.ready_made import Protect, ReadOnly, SoftDelete, UpdateSearchVector
 from pgmagic.declare.trigger import Trigger
-from pgmagic.declare.vocabulary import Delete, Insert, Operation, Statement, Truncate
+from pgmagic.declare.vocabulary import Delete, Insert, Operation, Statement, Truncate, Update
 from pgmagic.errors import DeclarationError, PgMagicError
 
 Model = type[models.Model]
@@ -88,7 +88,8 @@ def _judgement(trigger: Protect, rejection: Rejection, operation: Operation, sch
     if condition is not None:
         _check_rows(trigger, operation, named_rows(condition, rejection.model))
     where = verbatim("TRUE") if condition is None else condition_sql(condition, rejection.model)
-    return reject_touched_rows(rejection, operation, touched_rows(operation, rejection.model, schema), where)
+    rows = touched_rows(operation, rejection.model, schema)
+    return reject_touched_rows(rejection, operation, rows, of_pairs(where) if operation == Update else where)
 
 
 def _check_rows(trigger: Protect, operation: Operation, named: frozenset[str]) -> None:

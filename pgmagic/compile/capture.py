@@ -4,9 +4,8 @@ At statement level the rows come out of the transition tables, aliased `old` and
 paired by their position (`transitions.py`). Beside keys that change, a join on the key would mix up the states of a row
 that two ON DELETE SET NULL actions changed: the rows of such actions are gathered with each other.
 
-Most statements change one row, which needs no pairing. For all others the tables are joined by a FULL JOIN: both have
-the same positions, and Postgres executes it by hashing or merging alone. PL/pgSQL keeps the plan of the first
-statement; an inner join that was planned for two rows would be a nested loop, and take minutes for a hundred thousand.
+Most statements change one row, which needs no pairing. For all others the tables are joined by a FULL JOIN, which is
+never a nested loop.
 
 Source: https://www.postgresql.org/docs/current/sql-createtrigger.html (REFERENCING)
         https://www.postgresql.org/docs/current/plpgsql-implementation.html#PLPGSQL-PLAN-CACHING
@@ -20,7 +19,7 @@ from pgmagic.compile import bodies
 from pgmagic.compile.history import CONTEXT_FIELDS, event_columns
 from pgmagic.compile.predicate import condition_sql, named_rows
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, verbatim
-from pgmagic.compile.transitions import POSITION, numbered
+from pgmagic.compile.transitions import POSITION, numbered, of_pairs
 from pgmagic.declare.composer import NEW_VALUES, OLD_VALUES
 from pgmagic.declare.event_trigger import EventTrigger
 from pgmagic.declare.vocabulary import Delete, Insert, Operation, Row, Truncate
@@ -105,8 +104,7 @@ class _Insert:
             numbered(OLD_VALUES), " AS old\n  FULL JOIN ", numbered(NEW_VALUES), " AS new ON old.", position, " = new.",
             position,
         )  # fmt: skip
-        # A plain condition is true only of whole pairs, which would let the planner make an inner join of it.
-        where = compose("coalesce(", condition, ", FALSE)")
+        where = of_pairs(condition)
         in_order = compose("\nORDER BY new.", position)
         return compose(
             self._select(one, compose(condition, "\n  AND NOT ", several)),

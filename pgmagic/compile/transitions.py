@@ -37,6 +37,7 @@ def touched_rows(operation: Operation, model: Model, schema: str | None) -> Frag
     """Return what stands behind FROM to see the rows that a statement touched as `old` and `new`.
 
     What an operation does not have is a row without columns. TRUNCATE is asked before it happens, of the table itself.
+    The condition behind WHERE is to be one that `of_pairs` made.
     """
     if operation == Insert:
         return compose(identifier(NEW_VALUES), " AS new, (SELECT) AS old")
@@ -46,12 +47,23 @@ def touched_rows(operation: Operation, model: Model, schema: str | None) -> Frag
         return compose(identifier(schema, model._meta.db_table), " AS old, (SELECT) AS new")
     return compose(
         numbered(OLD_VALUES),
-        " AS old JOIN ",
+        " AS old FULL JOIN ",
         numbered(NEW_VALUES),
         " AS new USING (",
         identifier(POSITION),
         ")",
     )
+
+
+def of_pairs(condition: Fragment) -> Fragment:
+    """Return a condition on pairs of rows as one that the planner does not look through.
+
+    Both tables have the same positions, so a FULL JOIN finds the same pairs as an inner one. But it is always hashed or
+    merged, while an inner join that was planned for a statement of two rows is a nested loop, and PL/pgSQL would keep
+    that plan for a statement of a hundred thousand. A plain condition is true only of whole pairs, which would let the
+    planner make an inner join of the other.
+    """
+    return compose("coalesce(", condition, ", FALSE)")
 
 
 def numbered(table: str) -> Fragment:
@@ -124,4 +136,4 @@ def _rows(needed: frozenset[str]) -> Fragment:
         compose(" CROSS JOIN LATERAL (SELECT (", identifier(f"pgmagic_{row}", _ROW), ").*) AS ", identifier(table))
         for row, table in _TABLES.items()
     ]  # fmt: skip
-    return compose(before, " JOIN ", after, " USING (", identifier(POSITION), ")", *columns)
+    return compose(before, " FULL JOIN ", after, " USING (", identifier(POSITION), ")", *columns)

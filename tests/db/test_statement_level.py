@@ -319,3 +319,23 @@ def drop_constraints_without_action(live):
         " WHERE conrelid = 'live_post'::regclass AND contype = 'f' AND confdeltype = 'a'"
     ):
         live.sql(statement)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["rule", "function", "function without a condition"])
+def test_many_rows_behind_small_statements_take_no_longer(live, kind):
+    """PL/pgSQL keeps the plan of the first statements: a nested loop would then take minutes for so many rows."""
+    func = pgtrigger.Func("PERFORM count(*) FROM {cond_joined_values}; RETURN NULL;")
+    condition = pgtrigger.AnyChange("body") if kind == "function" else None
+    rule = pgtrigger.ReadOnly(name="fixed", fields=["title"], **STATEMENT)
+    trigger = rule if kind == "rule" else composer(pgtrigger.Update, func, condition=condition)
+    live.declare("Post", [trigger], **fields())
+    live.sql("INSERT INTO live_post (title, \"Body\") SELECT 'a', 'b' FROM generate_series(1, 30000)")
+    live.sql("ANALYZE live_post")
+    for number in range(8):
+        live.sql(f"UPDATE live_post SET \"Body\" = '{number}' WHERE id = {number + 1}")
+    live.sql("SET statement_timeout = '8s'")
+    try:
+        live.sql("UPDATE live_post SET \"Body\" = 'c'")
+    finally:
+        live.sql("RESET statement_timeout")

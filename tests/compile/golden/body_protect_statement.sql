@@ -12,8 +12,8 @@ SELECT (SELECT jsonb_build_object(
     FROM jsonb_each(to_jsonb(OLD.*)) AS before FULL JOIN jsonb_each(to_jsonb(NEW.*)) AS after USING (key),
       LATERAL (SELECT key IN ('id', 'title', 'Isbn No', 'pages', 'price', 'printed', 'day', 'length', 'code', 'data', 'raw', 'good', 'ratio', 'order', 'shelf_id', 'created', 'updated', 'doubled')
         AND before.value IS DISTINCT FROM after.value) AS filter(shown)) INTO rejected
-  FROM (SELECT row_number() OVER () AS "pgmagic_position", * FROM "old_values") AS old JOIN (SELECT row_number() OVER () AS "pgmagic_position", * FROM "new_values") AS new USING ("pgmagic_position")
-  WHERE (OLD.good OR false) LIMIT 1;
+  FROM (SELECT row_number() OVER () AS "pgmagic_position", * FROM "old_values") AS old FULL JOIN (SELECT row_number() OVER () AS "pgmagic_position", * FROM "new_values") AS new USING ("pgmagic_position")
+  WHERE coalesce((OLD.good OR false), FALSE) LIMIT 1;
 IF FOUND THEN
 RAISE EXCEPTION USING
   MESSAGE = 'pgtrigger: Cannot update or delete or truncate rows from rooms_book table',

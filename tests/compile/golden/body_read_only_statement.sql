@@ -12,8 +12,8 @@ SELECT (SELECT jsonb_build_object(
     FROM jsonb_each(to_jsonb(OLD.*)) AS before FULL JOIN jsonb_each(to_jsonb(NEW.*)) AS after USING (key),
       LATERAL (SELECT key IN ('Isbn No')
         AND before.value IS DISTINCT FROM after.value) AS filter(shown)) INTO rejected
-  FROM (SELECT row_number() OVER () AS "pgmagic_position", * FROM "old_values") AS old JOIN (SELECT row_number() OVER () AS "pgmagic_position", * FROM "new_values") AS new USING ("pgmagic_position")
-  WHERE (OLD."Isbn No" IS DISTINCT FROM NEW."Isbn No") LIMIT 1;
+  FROM (SELECT row_number() OVER () AS "pgmagic_position", * FROM "old_values") AS old FULL JOIN (SELECT row_number() OVER () AS "pgmagic_position", * FROM "new_values") AS new USING ("pgmagic_position")
+  WHERE coalesce((OLD."Isbn No" IS DISTINCT FROM NEW."Isbn No"), FALSE) LIMIT 1;
 IF FOUND THEN
 RAISE EXCEPTION USING
   MESSAGE = 'pgtrigger: Cannot update rows from rooms_book table',
