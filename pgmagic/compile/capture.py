@@ -1,8 +1,9 @@
 """What an event trigger does: one INSERT for each changed row, or one for all rows of a statement.
 
 At statement level the rows come out of the transition tables, aliased `old` and `new`, and those of an update are
-paired by their position (`transitions.py`). Beside keys that change, a join on the key would mix up the states of a row
-that two ON DELETE SET NULL actions changed: the rows of such actions are gathered with each other.
+paired by their position (`transitions.py`): a join on the key would lose keys that change, and mix up the states of a
+row that two ON DELETE SET NULL actions changed, which Postgres gathers with each other. Only where both tables list the
+same keys in the same order, and none of them twice, is the faster join on the key the same.
 
 Most statements change one row, which needs no pairing. For all others the tables are joined by a FULL JOIN, which is
 never a nested loop.
@@ -17,7 +18,9 @@ from django.db import models
 
 from pgmagic.compile import bodies
 from pgmagic.compile.history import CONTEXT_FIELDS, event_columns
+from pgmagic.compile.operators import has_built_in_equality
 from pgmagic.compile.predicate import condition_sql, named_rows
+from pgmagic.compile.rejections import primary_key
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, verbatim
 from pgmagic.compile.transitions import POSITION, numbered, of_pairs
 from pgmagic.declare.composer import NEW_VALUES, OLD_VALUES
@@ -35,6 +38,11 @@ _TABLES = {
 _HAS_ACTIONS = verbatim(
     "EXISTS (SELECT FROM pg_catalog.pg_constraint AS c WHERE c.conrelid = TG_RELID AND c.contype = 'f'\n"
     "    AND (c.confdeltype IN ('n', 'd') OR c.confupdtype IN ('c', 'n', 'd')))"
+)
+# Whether no two rows of a statement can have the same key, not even until the end of the transaction.
+_HAS_KEY = verbatim(
+    "EXISTS (SELECT FROM pg_catalog.pg_index AS i\n"
+    "    WHERE i.indrelid = TG_RELID AND i.indisprimary AND i.indimmediate AND i.indisvalid)"
 )
 
 
@@ -61,6 +69,7 @@ class _Insert:
 
     def __init__(self, trigger: EventTrigger, model: Model, schema: str | None) -> None:
         self.trigger = trigger
+        self.model = model
         self.table = identifier(schema, model._meta.db_table)
         self.columns = event_columns(trigger, schema)
         target = identifier(schema, trigger.event_model._meta.db_table)
@@ -97,26 +106,40 @@ class _Insert:
         return self._select(compose(self.table, " AS old"), where)
 
     def _of_pairs(self, condition: Fragment) -> Fragment:
-        new_values, position = identifier(NEW_VALUES), identifier(POSITION)
         one = compose(_first(OLD_VALUES), " AS old, ", _first(NEW_VALUES), " AS new")
-        several = compose("EXISTS (SELECT FROM ", new_values, " OFFSET 1)")
+        several = compose("EXISTS (SELECT FROM ", identifier(NEW_VALUES), " OFFSET 1)")
+        position = identifier(POSITION)
         pairs = compose(
             numbered(OLD_VALUES), " AS old\n  FULL JOIN ", numbered(NEW_VALUES), " AS new ON old.", position, " = new.",
             position,
         )  # fmt: skip
         where = of_pairs(condition)
-        in_order = compose("\nORDER BY new.", position)
         return compose(
             self._select(one, compose(condition, "\n  AND NOT ", several)),
             "\nIF FOUND THEN RETURN NULL; END IF;\n",
             "IF NOT ", several, " THEN RETURN NULL; END IF;\n",
             # Hashing keeps the order as long as it fits into memory; it matters where a row is there several times.
             "IF ", _HAS_ACTIONS, " THEN\n",
-            self._select(pairs, where, in_order),
+            self._select(pairs, where, compose("\nORDER BY new.", position)),
+            *self._by_key(where),
             "\nELSE\n",
             self._select(pairs, where),
             "\nEND IF;",
         )  # fmt: skip
+
+    def _by_key(self, where: Fragment) -> list[Fragment]:
+        """Return the branch for keys that stayed as they were: a third faster than numbering the rows."""
+        keys = primary_key(self.model)
+        if len(keys) > 1 or not has_built_in_equality(keys[0]):
+            return []
+        key = identifier(keys[0].column)
+        same_keys = compose(
+            "(SELECT array_agg(old.", key, ") FROM ", _TABLES["old"], ")\n    = (SELECT array_agg(new.", key, ") FROM ",
+            _TABLES["new"], ")",
+        )  # fmt: skip
+        pairs = compose(_TABLES["old"], "\n  FULL JOIN ", _TABLES["new"], " ON old.", key, " = new.", key)
+        test = compose("\nELSIF ", _HAS_KEY, "\n  AND ", same_keys, " THEN\n")
+        return [test, self._select(pairs, where)]
 
     def _select(self, source: Fragment, where: Fragment | None, tail: Fragment | None = None) -> Fragment:
         values = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from django.db import models
 
@@ -19,6 +20,15 @@ _BUILT_IN = re.compile(
     r"|smallint|text|time|timestamp|tsvector|uuid|varchar|xml|(date|int4|int8|num|ts|tstz)range)"
     r"(\([\d, ]*\))?( with(out)? time zone)?(\[\d*\])*"
 )
+
+
+def has_built_in_equality(field: models.Field[Any, Any]) -> bool:
+    """Return whether a column is compared by an operator that every session finds."""
+    return _BUILT_IN.fullmatch(_type(field)) is not None
+
+
+def _type(field: models.Field[Any, Any]) -> str:
+    return field.db_type(offline_connection()) or ""
 
 
 def has_only_built_in_operators(trigger: EventTrigger, model: Model) -> bool:
@@ -40,4 +50,4 @@ def _compared_types(condition: Condition | models.Q, model: Model) -> Iterator[s
         yield ""
         return
     for field in condition.compared_fields(model):
-        yield field.db_type(offline_connection()) or ""
+        yield _type(field)

@@ -54,6 +54,38 @@ def test_a_change_of_keys_alone_is_a_change(history: History, level: Any) -> Non
 
 
 @pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(
+    "key",
+    ["", ", ADD PRIMARY KEY (id) DEFERRABLE INITIALLY DEFERRED"],
+    ids=["no key", "a key that is checked at COMMIT"],
+)
+def test_rows_of_one_key_are_recorded_each_by_itself(history: History, level: Any, key: str) -> None:
+    """Both sides of the update list the same keys in the same order, and yet they do not tell the rows apart."""
+    found = tracked(history, pghistory.UpdateEvent(), level=level)
+    history.run(f"ALTER TABLE hist_thing DROP CONSTRAINT hist_thing_pkey{key}")
+    with transaction.atomic():
+        history.run(
+            "INSERT INTO hist_thing (id, n, note) VALUES (1, 1, 'a'), (1, 2, 'b'), (2, 3, 'c')",
+            "UPDATE hist_thing SET note = upper(note)",
+        )
+        events = history.events(found.Event, "pgh_obj", "n", "note")
+        history.run("DELETE FROM hist_thing WHERE n = 2")
+    assert sorted(events) == [("update", 1, 1, "A"), ("update", 1, 2, "B"), ("update", 2, 3, "C")]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_rows_that_stay_what_they_were_leave_no_event_among_many(history: History, level: Any) -> None:
+    found = tracked(history, pghistory.UpdateEvent(), level=level)
+    history.run(
+        "INSERT INTO hist_thing (id, n, note) SELECT i, i, 'a' FROM generate_series(1, 40) AS i",
+        "UPDATE hist_thing SET note = CASE WHEN n % 2 = 0 THEN 'b' ELSE note END",
+    )
+    assert sorted(history.events(found.Event, "pgh_obj", "note")) == [
+        ("update", i, "b") for i in range(2, 41, 2)
+    ]
+
+
+@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("rows", [1, 2, 100])
 def test_a_row_that_two_cascades_change_has_two_events(history: History, level: Any, rows: int) -> None:
     def declare() -> Any:
