@@ -112,8 +112,8 @@ def _check_fields(model: Model) -> None:
     Raises:
         DeclarationError: it has no field but the key that Django adds.
     """
-    fields = [field for field in model._meta.get_fields() if not (field.auto_created or not field.concrete)]
-    if not fields and model._meta.managed and not model._meta.proxy and not model._meta.auto_created:
+    own = [field for field in (*model._meta.fields, *model._meta.many_to_many) if not field.auto_created]
+    if not own and model._meta.managed and not model._meta.proxy and not model._meta.auto_created:
         raise DeclarationError(
             f"{model._meta.object_name} has no fields: add at least one, as in `title = models.TextField()`."
         )
