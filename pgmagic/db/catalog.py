@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import Any, LiteralString
 
+import psycopg.errors
+from django.db import InternalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from pgmagic.plan.state import Installed, InstalledFunction, InstalledTable, InstalledTrigger, Mark
@@ -101,6 +104,9 @@ _STATE = (
 _WHEN = re.compile(r" WHEN \((.*)\) EXECUTE (?:FUNCTION|PROCEDURE) ", re.DOTALL)
 
 
+# How often the whole catalog is asked, while other sessions drop what is in it.
+_ATTEMPTS = 5
+
 # Where in their rows the definitions of functions and triggers are, and the function that a trigger calls.
 _STORED_FUNCTION, _FUNCTION = 4, 5
 _TRIGGER, _CALLED = 7, 11
@@ -112,8 +118,29 @@ def read_catalog(connection: BaseDatabaseWrapper) -> Installed:
 
 
 def read_whole_catalog(connection: BaseDatabaseWrapper) -> Installed:
-    """Return what every schema holds but those of the system; names still resolve along the `search_path`."""
-    return _read(connection, _EVERY)
+    """Return what every schema holds but those of the system; names still resolve along the `search_path`.
+
+    Other sessions drop tables meanwhile, of which the query has read already: then it is asked again.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(_DroppedError):
+            return _read_unless_dropped(connection)
+    return _read_unless_dropped(connection)
+
+
+class _DroppedError(InternalError):
+    """Postgres looked for something that another session has just dropped."""
+
+
+def _read_unless_dropped(connection: BaseDatabaseWrapper) -> Installed:
+    try:
+        # A savepoint, where the caller has a transaction: the error must not end that.
+        with transaction.atomic(using=connection.alias):
+            return _read(connection, _EVERY)
+    except InternalError as error:
+        if isinstance(error.__cause__, psycopg.errors.InternalError_):
+            raise _DroppedError(*error.args) from error.__cause__
+        raise
 
 
 def _read(connection: BaseDatabaseWrapper, pin_path: LiteralString) -> Installed:

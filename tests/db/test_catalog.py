@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 
 import pytest
-from django.db import models, transaction
+from django.db import InternalError, models, transaction
 
 from pgmagic import pgtrigger
+from pgmagic.db import catalog
 from pgmagic.db.catalog import describe_kind, read_catalog
 
 KEEP = {"name": "keep", "operation": pgtrigger.Delete}
@@ -171,3 +173,33 @@ def test_objects_that_are_dropped_meanwhile_are_left_out(live):
     finally:
         stop.set()
         thread.join()
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["autocommit", "in a transaction"])
+@pytest.mark.parametrize("times", [1, 4])
+def test_whole_catalog_is_read_again_where_something_was_dropped_meanwhile(live, monkeypatch, times, inside):
+    """As Postgres says it: could not open relation with OID … It must not end the caller's transaction."""
+    live.declare("Post", [pgtrigger.Protect(**KEEP)], title=models.TextField())
+    failures, read = [None] * times, catalog._read
+
+    def failing(connection, pin_path):
+        if failures:
+            failures.pop()
+            live.sql("DO $$ BEGIN RAISE 'could not open relation with OID 1' USING ERRCODE = 'XX000'; END $$")
+        return read(connection, pin_path)
+
+    monkeypatch.setattr(catalog, "_read", failing)
+    with transaction.atomic() if inside else nullcontext():
+        found = catalog.read_whole_catalog(live.connection)
+        assert live.sql("SELECT 1") == [(1,)]
+    assert [trigger.table for trigger in found.triggers if trigger.schema == live.schema] == ["live_post"]
+
+
+def test_whole_catalog_gives_up_in_the_end(live, monkeypatch):
+    def failing(connection, pin_path):
+        live.sql("DO $$ BEGIN RAISE 'could not open relation with OID 1' USING ERRCODE = 'XX000'; END $$")
+
+    monkeypatch.setattr(catalog, "_read", failing)
+    with pytest.raises(InternalError, match="could not open relation"):
+        catalog.read_whole_catalog(live.connection)
+    assert live.sql("SELECT 1") == [(1,)]
