@@ -138,22 +138,7 @@ def many_uris() -> list[str]:
 
 def install_many() -> None:
     """Install the 200 triggers as a user does."""
-    pgtrigger = child.package("pgtrigger")
-    if hasattr(pgtrigger, "install"):
-        pgtrigger.install(*many_uris())
-        return
-    from pgmagic.compile.desired import Desired
-    from pgmagic.db.apply import plan_and_apply
-    from pgmagic.db.installation import compiled
-    from pgmagic.declare import registry
-    from pgmagic.plan.diff import plan_changes
-
-    desired = Desired(
-        triggers=[compiled(model, trigger) for model, trigger in registry.registered(*many_uris())]
-    )
-    applied = plan_and_apply(connection, lambda installed: plan_changes(desired, installed))
-    if applied.error is not None:
-        raise applied.error
+    child.package("pgtrigger").install(*many_uris())
 
 
 @case

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from asgiref.sync import iscoroutinefunction
 from django.db import connections
@@ -39,6 +39,28 @@ class Block(ABC):
     def __call__(self, function: F) -> F:
         """Return a function, sync or async, whose body runs in the block; that of a generator whenever it runs."""
         return _wrapped(function, self)  # type: ignore[return-value]
+
+
+class Entered(Protocol):
+    """What is kept of a block for as long as it is open."""
+
+    @property
+    def block(self) -> Block:
+        """The block that was entered."""
+
+
+E = TypeVar("E", bound=Entered)
+
+
+def without_innermost(entered: Sequence[E], block: Block) -> tuple[E, ...] | None:
+    """Return what stays open when a block is left: all but the last time that it was entered.
+
+    None where the block is left in another task than it was entered in: then it is not open here.
+    """
+    for place in reversed(range(len(entered))):
+        if entered[place].block is block:
+            return (*entered[:place], *entered[place + 1 :])
+    return None
 
 
 def _wrapped(function: Callable[..., Any], block: Block) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from pgmagic.compile.ignoring import IGNORE_ALL, IGNORE_SETTING
-from pgmagic.db.runtime.blocks import Block, checked_aliases
+from pgmagic.db.runtime.blocks import Block, checked_aliases, without_innermost
 from pgmagic.db.runtime.session import Carried, carry, tell_open_connections
 from pgmagic.declare import registry
 from pgmagic.errors import DeclarationError
@@ -80,11 +80,8 @@ class ignore(Block):  # noqa: N801 - upstream's name
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        blocks = list(_open.get().blocks)
-        own = [place for place, entered in enumerate(blocks) if entered.block is self]
-        # None where the block is left in another task than it was entered in: then it is not open here.
-        if own:
-            del blocks[own[-1]]
+        blocks = without_innermost(_open.get().blocks, self)
+        if blocks is not None:
             _open.set(_Open(*blocks))
             tell_open_connections(self.databases)
 

@@ -16,7 +16,7 @@ from types import TracebackType
 
 from psycopg import sql
 
-from pgmagic.db.runtime.blocks import Block, checked_aliases
+from pgmagic.db.runtime.blocks import Block, checked_aliases, without_innermost
 from pgmagic.db.runtime.session import Carried, carry, tell_open_connections
 from pgmagic.errors import SchemaError
 
@@ -94,12 +94,9 @@ class schema(Block):  # noqa: N801 - upstream's name
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        entered = list(_open.get())
-        own = [place for place, found in enumerate(entered) if found.block is self]
-        # None where the block is left in another task than it was entered in: then it is not open here.
-        if own:
-            del entered[own[-1]]
-            _open.set(tuple(entered))
+        entered = without_innermost(_open.get(), self)
+        if entered is not None:
+            _open.set(entered)
             tell_open_connections(self.databases)
 
     @staticmethod
