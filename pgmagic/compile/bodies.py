@@ -18,12 +18,12 @@ from pgmagic.compile.offline import offline_connection
 from pgmagic.compile.predicate import column_of, condition_sql, expression_sql, named_rows, reason
 from pgmagic.compile.rejections import Rejection, primary_key, reject_row, reject_touched_rows
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, quoted, verbatim
-from pgmagic.compile.transitions import of_pairs, touched_rows
+from pgmagic.compile.transitions import touched_condition, touched_rows
 from pgmagic.declare.conditions import concrete_field, table_fields
 from pgmagic.declare.fsm import FSM
 from pgmagic.declare.ready_made import Protect, ReadOnly, SoftDelete, UpdateSearchVector
 from pgmagic.declare.trigger import Trigger
-from pgmagic.declare.vocabulary import Delete, Insert, Operation, Statement, Truncate, Update
+from pgmagic.declare.vocabulary import Delete, Insert, Operation, Statement, Truncate
 from pgmagic.errors import DeclarationError, PgMagicError
 
 Model = type[models.Model]
@@ -89,7 +89,7 @@ def _judgement(trigger: Protect, rejection: Rejection, operation: Operation, sch
         _check_rows(trigger, operation, named_rows(condition, rejection.model))
     where = verbatim("TRUE") if condition is None else condition_sql(condition, rejection.model)
     rows = touched_rows(operation, rejection.model, schema)
-    return reject_touched_rows(rejection, operation, rows, of_pairs(where) if operation == Update else where)
+    return reject_touched_rows(rejection, operation, rows, touched_condition(operation, where))
 
 
 def _check_rows(trigger: Protect, operation: Operation, named: frozenset[str]) -> None:

@@ -22,7 +22,7 @@ from pgmagic.compile.operators import has_built_in_equality
 from pgmagic.compile.predicate import condition_sql, named_rows
 from pgmagic.compile.rejections import primary_key
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, verbatim
-from pgmagic.compile.transitions import POSITION, numbered, of_pairs
+from pgmagic.compile.transitions import IS_PARTITIONED, POSITION, numbered, of_pairs
 from pgmagic.declare.composer import NEW_VALUES, OLD_VALUES
 from pgmagic.declare.event_trigger import EventTrigger
 from pgmagic.declare.vocabulary import Delete, Insert, Operation, Row, Truncate
@@ -98,10 +98,7 @@ class _Insert:
 
     def of_table(self) -> Fragment:
         """Return what records the rows that TRUNCATE is about to remove: the table's own, or all of its partitions."""
-        own = compose(
-            "(old.tableoid = TG_RELID\n"
-            "    OR (SELECT c.relkind = 'p' FROM pg_catalog.pg_class AS c WHERE c.oid = TG_RELID))"
-        )
+        own = compose("(old.tableoid = TG_RELID\n    OR ", IS_PARTITIONED, ")")
         where = own if self.condition is None else compose(own, "\n  AND ", self.condition)
         return self._select(compose(self.table, " AS old"), where)
 

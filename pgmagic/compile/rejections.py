@@ -15,6 +15,7 @@ from django.db import models
 from django.db.models.fields import Field
 
 from pgmagic.compile.sql import Fragment, compose, join, literal, verbatim
+from pgmagic.compile.transitions import ARE_UNPAIRED
 from pgmagic.declare.trigger import Trigger
 from pgmagic.declare.vocabulary import Insert, Operation, Update
 
@@ -46,13 +47,28 @@ def reject_touched_rows(
 ) -> Fragment:
     """Return the block that rejects a statement if a row that it touched fulfils the condition, and shows one of them.
 
-    rows: what stands behind FROM, with the rows `old` and `new`.
+    rows: what stands behind FROM, with the rows `old` and `new`. The condition is also true of a row without its pair.
     """
+    unpaired = reject_unpaired(rejection.trigger, rejection.model) if operation == Update else compose("")
     return compose(
         "DECLARE rejected text;\nBEGIN\nSELECT ", _touched_detail(rejection, operation),
-        " INTO rejected\n  FROM ", rows, "\n  WHERE ", condition, " LIMIT 1;\nIF FOUND THEN\n",
+        " INTO rejected\n  FROM ", rows, "\n  WHERE ", condition, " LIMIT 1;\nIF FOUND THEN\n", unpaired,
         _raise(rejection, verbatim("rejected")), "\nEND IF;\nEND;",
     )  # fmt: skip
+
+
+def reject_unpaired(trigger: Trigger, model: Model) -> Fragment:
+    """Return the statement that rejects an UPDATE whose rows cannot be paired; see `transitions.is_unpaired`."""
+    message = (
+        f"pgtrigger: Cannot tell what became of each row of {model._meta.db_table}: a BEFORE INSERT trigger kept a row "
+        f"out of the partition that it was to move to"
+    )
+    hint = (
+        "A trigger at statement level sees such a row before the statement only, and not which one it is: declare it "
+        "with level=pgtrigger.Row."
+    )
+    options = [*_place(trigger, model, literal(message)), compose("HINT = ", literal(hint))]
+    return compose("IF ", ARE_UNPAIRED, " THEN\n", _raise_using(options), "\nEND IF;\n")
 
 
 def primary_key(model: Model) -> list[Field[Any, Any]]:
@@ -62,16 +78,26 @@ def primary_key(model: Model) -> list[Field[Any, Any]]:
 
 def _raise(rejection: Rejection, detail: Fragment) -> Fragment:
     options = [
-        compose("MESSAGE = ", rejection.message),
-        compose("SCHEMA = TG_TABLE_SCHEMA"),
-        compose("TABLE = TG_TABLE_NAME"),
-        compose("CONSTRAINT = ", literal(rejection.trigger.get_uri(rejection.model))),
+        *_place(rejection.trigger, rejection.model, rejection.message),
         compose("DETAIL = ", detail),
     ]
     if rejection.column is not None:
         options.append(compose("COLUMN = ", rejection.column))
     if rejection.hint is not None:
         options.append(compose("HINT = ", rejection.hint))
+    return _raise_using(options)
+
+
+def _place(trigger: Trigger, model: Model, message: Fragment) -> list[Fragment]:
+    return [
+        compose("MESSAGE = ", message),
+        compose("SCHEMA = TG_TABLE_SCHEMA"),
+        compose("TABLE = TG_TABLE_NAME"),
+        compose("CONSTRAINT = ", literal(trigger.get_uri(model))),
+    ]
+
+
+def _raise_using(options: list[Fragment]) -> Fragment:
     return compose("RAISE EXCEPTION USING\n  ", join(",\n  ", options), ";")
 
 

@@ -5,6 +5,9 @@ changes, and mix up rows that swap keys. Postgres appends to both transition tab
 same order; so rows are paired by their position. The manual does not promise this order: a property test holds it on
 every supported version.
 
+In one case only, a row is in the OLD table alone: an UPDATE moved it to another partition, where a BEFORE INSERT
+trigger returned NULL. All rows behind it would have the wrong neighbours, so such a statement is rejected.
+
 Source: https://www.postgresql.org/docs/current/sql-createtrigger.html (REFERENCING)
         https://www.postgresql.org/docs/current/plpgsql-implementation.html#PLPGSQL-VAR-SUBST (use_column)
 """
@@ -18,7 +21,7 @@ from django.db import models
 from pgmagic.compile.predicate import condition_sql, named_rows
 from pgmagic.compile.sql import Fragment, compose, identifier, join, render, verbatim
 from pgmagic.declare.composer import NEW_VALUES, OLD_VALUES, Composer
-from pgmagic.declare.vocabulary import Delete, Insert, Operation, Truncate
+from pgmagic.declare.vocabulary import Delete, Insert, Operation, Truncate, Update
 from pgmagic.errors import DeclarationError
 
 Model = type[models.Model]
@@ -28,6 +31,11 @@ PREFER_COLUMNS = "#variable_conflict use_column"
 
 _TABLES = {"old": OLD_VALUES, "new": NEW_VALUES}
 POSITION = "pgmagic_position"
+IS_PARTITIONED = verbatim("(SELECT c.relkind = 'p' FROM pg_catalog.pg_class AS c WHERE c.oid = TG_RELID)")
+# Whether pairs by position are none, because a row of an UPDATE is missing in the NEW table.
+ARE_UNPAIRED = compose(
+    "(SELECT count(*) FROM ", identifier(OLD_VALUES), ") <> (SELECT count(*) FROM ", identifier(NEW_VALUES), ")"
+)  # fmt: skip
 _ROW = "pgmagic_row"
 # No column is called so: a bare name of a table is its row only if no column has that name.
 _TABLE = "pgmagic_table"
@@ -37,7 +45,7 @@ def touched_rows(operation: Operation, model: Model, schema: str | None) -> Frag
     """Return what stands behind FROM to see the rows that a statement touched as `old` and `new`.
 
     What an operation does not have is a row without columns. TRUNCATE is asked before it happens, of the table itself.
-    The condition behind WHERE is to be one that `of_pairs` made.
+    Behind WHERE stands what `touched_condition` made of the condition.
     """
     if operation == Insert:
         return compose(identifier(NEW_VALUES), " AS new, (SELECT) AS old")
@@ -53,6 +61,13 @@ def touched_rows(operation: Operation, model: Model, schema: str | None) -> Frag
         identifier(POSITION),
         ")",
     )
+
+
+def touched_condition(operation: Operation, condition: Fragment) -> Fragment:
+    """Return a condition on `touched_rows`; that of an update is also true of a row that has no pair."""
+    if operation != Update:
+        return condition
+    return compose(of_pairs(condition), " OR ", identifier("new", POSITION), " IS NULL")
 
 
 def of_pairs(condition: Fragment) -> Fragment:

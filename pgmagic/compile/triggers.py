@@ -19,9 +19,10 @@ from pgmagic.compile.ignoring import not_ignored
 from pgmagic.compile.operators import has_only_built_in_operators
 from pgmagic.compile.pinned import PINNED
 from pgmagic.compile.predicate import condition_sql, named_rows
+from pgmagic.compile.rejections import reject_unpaired
 from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, join, literal, render, verbatim
 from pgmagic.compile.table_names import check_table_name
-from pgmagic.compile.transitions import PREFER_COLUMNS
+from pgmagic.compile.transitions import IS_PARTITIONED, POSITION, PREFER_COLUMNS
 from pgmagic.declare.composer import Composer
 from pgmagic.declare.conditions import Condition, concrete_fields
 from pgmagic.declare.event_chain import HashChain
@@ -151,6 +152,10 @@ def _with_frame(trigger: Trigger, model: Model, body: str) -> str:
     if _checks_in_body(trigger):
         # WHEN of a deferred trigger is evaluated at the statement, long before COMMIT; INSTEAD OF takes none.
         lines.append(f"IF NOT {render(_not_ignored(trigger, model))} THEN RETURN NULL; END IF;")
+    if POSITION in body and not isinstance(body, Body):
+        # Of other tables no UPDATE moves a row.
+        unpaired = compose("IF ", IS_PARTITIONED, " THEN\n", reject_unpaired(trigger, model), "END IF;")
+        lines.append(render(unpaired))
     return "\n" + "\n".join([*lines, trigger.format_sql(body), "END;"]) + "\n"
 
 

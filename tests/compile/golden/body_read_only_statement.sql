@@ -13,8 +13,16 @@ SELECT (SELECT jsonb_build_object(
       LATERAL (SELECT key IN ('Isbn No')
         AND before.value IS DISTINCT FROM after.value) AS filter(shown)) INTO rejected
   FROM (SELECT row_number() OVER () AS "pgmagic_position", * FROM "old_values") AS old FULL JOIN (SELECT row_number() OVER () AS "pgmagic_position", * FROM "new_values") AS new USING ("pgmagic_position")
-  WHERE coalesce((OLD."Isbn No" IS DISTINCT FROM NEW."Isbn No"), FALSE) LIMIT 1;
+  WHERE coalesce((OLD."Isbn No" IS DISTINCT FROM NEW."Isbn No"), FALSE) OR "new"."pgmagic_position" IS NULL LIMIT 1;
 IF FOUND THEN
+IF (SELECT count(*) FROM "old_values") <> (SELECT count(*) FROM "new_values") THEN
+RAISE EXCEPTION USING
+  MESSAGE = 'pgtrigger: Cannot tell what became of each row of rooms_book: a BEFORE INSERT trigger kept a row out of the partition that it was to move to',
+  SCHEMA = TG_TABLE_SCHEMA,
+  TABLE = TG_TABLE_NAME,
+  CONSTRAINT = 'rooms.Book:t',
+  HINT = 'A trigger at statement level sees such a row before the statement only, and not which one it is: declare it with level=pgtrigger.Row.';
+END IF;
 RAISE EXCEPTION USING
   MESSAGE = 'pgtrigger: Cannot update rows from rooms_book table',
   SCHEMA = TG_TABLE_SCHEMA,
