@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pgmagic.compile.ignoring import IGNORE_SETTING
-
 _WHEN = re.compile(r" WHEN \((.*)\) EXECUTE (?:FUNCTION|PROCEDURE) ", re.DOTALL)
 # What is looked at as a whole: quoted text and names, words, and single characters.
 _TOKEN = re.compile(
@@ -21,9 +19,6 @@ _TOKEN = re.compile(
 )
 
 Connector = Literal["AND", "OR"]
-
-# A condition of ours on this setting is one thing to say, though it is made of several.
-_OURS = f"'{IGNORE_SETTING}'"
 
 
 @dataclass(frozen=True)
@@ -55,8 +50,6 @@ def _clauses(condition: str) -> Iterator[Clause]:
     connector: Connector = "OR"
     if len(parts) == 1:
         parts, connector = _split(condition, "AND"), "AND"
-    elif _OURS in condition:
-        parts = [condition]
     if len(parts) == 1:
         yield Clause(condition, condition)
         return
@@ -71,7 +64,7 @@ def _inner(condition: str, outer: Connector) -> Iterator[Clause]:
     """Yield the clauses of an operand, where these are joined by the other connector than the operand itself."""
     condition = _bare(condition)
     connector: Connector = "AND" if outer == "OR" else "OR"
-    parts = [condition] if _OURS in condition else _split(condition, connector)
+    parts = _split(condition, connector)
     for number, part in enumerate(parts):
         bare = _bare(part)
         yield Clause(f"{connector.lower()} {bare}" if number else bare, part)

@@ -15,7 +15,7 @@ from django.db import models
 
 from pgmagic.compile import bodies, ddl, states
 from pgmagic.compile.desired import DesiredFunction, DesiredPgTrigger, DesiredTrigger
-from pgmagic.compile.ignoring import not_ignored
+from pgmagic.compile.ignoring import ignored
 from pgmagic.compile.operators import has_only_built_in_operators
 from pgmagic.compile.pinned import PINNED
 from pgmagic.compile.predicate import condition_sql, named_rows
@@ -32,7 +32,6 @@ from pgmagic.declare.ready_made import Protect
 from pgmagic.declare.trigger import Trigger
 from pgmagic.declare.vocabulary import (
     Before,
-    Deferred,
     Delete,
     Insert,
     InsteadOf,
@@ -149,9 +148,8 @@ def _with_frame(trigger: Trigger, model: Model, body: str) -> str:
     )
     lines = [PREFER_COLUMNS] if asks_tables else []
     lines += [declare, "BEGIN"] if declare else ["BEGIN"]
-    if _checks_in_body(trigger):
-        # WHEN of a deferred trigger is evaluated at the statement, long before COMMIT; INSTEAD OF takes none.
-        lines.append(f"IF NOT {render(_not_ignored(trigger, model))} THEN RETURN NULL; END IF;")
+    if trigger.ignorable:
+        lines.append(_unless_ignored(trigger, model))
     if POSITION in body and not isinstance(body, Body):
         # Of other tables no UPDATE moves a row.
         unpaired = compose("IF ", IS_PARTITIONED, " THEN\n", reject_unpaired(trigger, model), "END IF;")
@@ -159,15 +157,25 @@ def _with_frame(trigger: Trigger, model: Model, body: str) -> str:
     return "\n" + "\n".join([*lines, trigger.format_sql(body), "END;"]) + "\n"
 
 
-def _checks_in_body(trigger: Trigger) -> bool:
-    # Postgres reads a WHEN clause from its stored text at each statement. A trigger for rows is worth that; to one that
-    # fires once, for a statement that changes one row, it is as much as everything else together.
-    records_statements = isinstance(trigger, EventTrigger) and trigger.level == Statement
-    return trigger.timing == Deferred or trigger.when == InsteadOf or records_statements
+def _unless_ignored(trigger: Trigger, model: Model) -> str:
+    """Return the line that lets everything pass in a session that ignores the trigger.
+
+    A WHEN clause would spare the call, but Postgres reads it from its stored text at each statement: for an update of
+    one row that costs as much as the rest of a trigger, and looking its functions up is half of what CREATE TRIGGER
+    takes. Nor could a WHEN clause of a deferred trigger do it, which is evaluated at the statement, long before COMMIT.
+    """
+    condition = render(ignored(trigger.get_pgid(model)))
+    return f"IF {condition} THEN {_let_pass(trigger)} END IF;"
 
 
-def _not_ignored(trigger: Trigger, model: Model) -> Fragment:
-    return not_ignored(trigger.get_pgid(model))
+def _let_pass(trigger: Trigger) -> str:
+    if trigger.when != Before or trigger.level == Statement:
+        return "RETURN NULL;"
+    if Delete not in trigger.operations:
+        return "RETURN NEW;"
+    if trigger.operations == (Delete,):
+        return "RETURN OLD;"
+    return "IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW;"
 
 
 @dataclass(frozen=True)
@@ -268,8 +276,6 @@ def _when(trigger: Trigger, model: Model, part: _Part) -> Fragment | None:
     if trigger.when == InsteadOf:
         return None
     conditions = list(_conditions(trigger, model, part))
-    if trigger.ignorable and not _checks_in_body(trigger):
-        conditions.append(_not_ignored(trigger, model))
     return join("\n    AND ", conditions) if conditions else None
 
 

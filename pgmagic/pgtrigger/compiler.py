@@ -8,7 +8,7 @@ from typing import Any
 
 from pgmagic.compile import ddl
 from pgmagic.compile.desired import DesiredFunction, DesiredPgTrigger, DesiredTrigger
-from pgmagic.compile.ignoring import not_ignored
+from pgmagic.compile.ignoring import ignored
 from pgmagic.compile.sql import DollarQuoted, compose, identifier, render, verbatim
 from pgmagic.declare.names import postgres_name
 from pgmagic.errors import DeclarationError
@@ -113,8 +113,8 @@ class UpsertTriggerSql(_Written):
 
     def _function(self, uri: str) -> str:
         body = compose(
-            "\n", verbatim(self.declare), "\nBEGIN\nIF NOT ",
-            not_ignored(postgres_name(uri.partition(":")[2], uri)),
+            "\n", verbatim(self.declare), "\nBEGIN\nIF ",
+            ignored(postgres_name(uri.partition(":")[2], uri)),
             " THEN\n  IF TG_OP = 'DELETE' THEN RETURN OLD; ELSE RETURN NEW; END IF;\nEND IF;\n",
             verbatim(self.func or "RETURN NULL;"), "\nEND;\n",
         )  # fmt: skip

@@ -24,14 +24,6 @@ from pgmagic.compile.clauses import clauses_of, condition_of
         ("CASE WHEN (old.a OR x) THEN y ELSE z END", ["CASE WHEN (old.a OR x) THEN y ELSE z END"]),
         ("CASE WHEN old.a THEN y AND z END", ["CASE WHEN old.a THEN y AND z END"]),
         ("(old.* IS DISTINCT FROM new.*)", ["old.* IS DISTINCT FROM new.*"]),
-        (
-            "((old.a = 1) AND ((COALESCE(current_setting('pgmagic.ignore'::text, true), ''::text) = ''::text) OR x))",
-            ["old.a = 1", "(COALESCE(current_setting('pgmagic.ignore'::text, true), ''::text) = ''::text) OR x"],
-        ),
-        (
-            "((COALESCE(current_setting('pgmagic.ignore'::text, true), ''::text) = ''::text) OR x)",
-            ["(COALESCE(current_setting('pgmagic.ignore'::text, true), ''::text) = ''::text) OR x"],
-        ),
     ],
 )  # fmt: skip
 def test_clauses(condition, expected):

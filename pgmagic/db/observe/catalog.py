@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from pgmagic.compile.ignoring import ASKING_LINE
 from pgmagic.compile.probes import EVENTS, BeforeRow, Event, ProbedTable
+from pgmagic.compile.sql import literal, render
 from pgmagic.db.observe.past_django import unwatched
 from pgmagic.plan.state import Mark
 
@@ -20,8 +22,11 @@ from pgmagic.plan.state import Mark
 _ROW, _BEFORE = 1, 2
 _EVENT_BITS: dict[Event, int] = {"INSERT": 4, "DELETE": 8, "UPDATE": 16}
 
-# A function that is volatile may write; its source names the tables.
-_CATALOG = """
+_ASKING_LINE = render(literal(ASKING_LINE))
+
+# A function that is volatile may write; its source names the tables. That a session which ignores a trigger has its row
+# returned as it is makes no difference to what the trigger does.
+_CATALOG = f"""
 WITH searched AS (SELECT oid, nspname FROM pg_namespace
                   WHERE nspname = ANY (current_schemas(true)) AND nspname <> 'pg_catalog'),
 relations AS (SELECT c.oid, c.relname, s.nspname, c.relkind
@@ -39,7 +44,7 @@ SELECT jsonb_build_object(
        t.tgrelid::bigint, t.tgname, t.tgtype, t.tgenabled, t.tgfoid::bigint,
        quote_ident(p.proname), quote_ident(n.nspname) || '.' || quote_ident(p.proname),
        coalesce(obj_description(t.oid, 'pg_trigger'), obj_description(p.oid, 'pg_proc')),
-       l.lanname = 'plpgsql' AND p.prosrc !~* '\\mreturn\\M') ORDER BY t.tgname)
+       l.lanname = 'plpgsql' AND regexp_replace(p.prosrc, {_ASKING_LINE}, '') !~* '\\mreturn\\M') ORDER BY t.tgname)
      FROM pg_trigger AS t JOIN relations AS c ON c.oid = t.tgrelid
        JOIN pg_proc AS p ON p.oid = t.tgfoid JOIN pg_language AS l ON l.oid = p.prolang
        JOIN pg_namespace AS n ON n.oid = p.pronamespace
@@ -51,7 +56,7 @@ SELECT jsonb_build_object(
        UNION SELECT w.ev_class, d.refobjid FROM pg_rewrite AS w JOIN pg_depend AS d
          ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
      ) AS l (origin, target) JOIN relations AS r ON r.oid = origin))::text
-"""
+"""  # noqa: S608 - constants of ours
 
 _WORD = re.compile(r"\w+")
 

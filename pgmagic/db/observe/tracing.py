@@ -11,7 +11,7 @@ from typing import Any, Literal
 from psycopg.pq import TransactionStatus
 
 from pgmagic.compile.clauses import Clause, clauses_of, condition_of
-from pgmagic.compile.ignoring import IGNORE_SETTING, not_ignored
+from pgmagic.compile.ignoring import IGNORE_SETTING, ignored
 from pgmagic.compile.sql import compose, literal, render
 from pgmagic.compile.tracing import (
     MESSAGE,
@@ -53,7 +53,8 @@ SELECT jsonb_build_object(
   'triggers', (SELECT jsonb_agg(jsonb_build_array(
        t.tgrelid::bigint, t.tgname, pg_get_triggerdef(t.oid), t.tgconstraint <> 0, t.tginitdeferred, t.tgdeferrable,
        (SELECT coalesce(jsonb_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_attribute AS a
-        WHERE a.attrelid = t.tgrelid AND a.attnum = ANY (t.tgattr::int2[])), l.lanname))
+        WHERE a.attrelid = t.tgrelid AND a.attnum = ANY (t.tgattr::int2[])), l.lanname,
+       CASE WHEN strpos(p.prosrc, '''{IGNORE_SETTING}''') > 0 THEN p.proname END))
      FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid JOIN pg_language AS l ON l.oid = p.prolang
      WHERE NOT t.tgisinternal AND t.tgrelid = ANY ({_TABLES})))::text;
 SELECT set_config('search_path', current_setting('pgmagic.traced_path'), true)
@@ -189,7 +190,7 @@ class Tracing(Instruments[TracedTable]):
         triggers: dict[int, list[TracedTrigger]] = {}
         for live in catalog.triggers:
             traced = _traced(
-                live, *details.get((live.relation, live.name), ("", False, False, False, [], ""))
+                live, *details.get((live.relation, live.name), ("", False, False, False, [], "", None))
             )
             # A partitioned table or a view stores no rows: its partitions, or its INSTEAD OF triggers, see them.
             if catalog.relations[live.relation].rows or not traced.per_row or traced.when == "INSTEAD OF":
@@ -211,6 +212,7 @@ def _traced(
     deferrable: bool,
     columns: list[str],
     language: str,
+    ignored_as: str | None,
 ) -> TracedTrigger:
     when: Literal["BEFORE", "AFTER", "INSTEAD OF"] = (
         "BEFORE" if live.kind & _BEFORE else "INSTEAD OF" if live.kind & _INSTEAD else "AFTER"
@@ -220,9 +222,9 @@ def _traced(
         deferral = "DEFERRED" if deferred else "IMMEDIATE"
     condition = condition_of(definition)
     clauses = [_readable(clause, live) for clause in clauses_of(condition)] if condition else []
-    if Mark.from_comment(live.comment) is not None and (deferral == "DEFERRED" or when == "INSTEAD OF"):
-        # Such a trigger of ours asks in its body.
-        asked = render(not_ignored(live.function[0].strip('"')))
+    if ignored_as is not None and Mark.from_comment(live.comment) is not None:
+        # A trigger of ours asks in its body.
+        asked = render(compose("NOT ", ignored(ignored_as)))
         condition = f"({condition}) AND {asked}" if condition else asked
         clauses.append(Clause(NOT_IGNORED, asked))
     return TracedTrigger(
@@ -244,8 +246,6 @@ def _readable(clause: Clause, live: LiveTrigger) -> Clause:
     mark = Mark.from_comment(live.comment)
     if mark is None:
         return clause
-    if f"'{IGNORE_SETTING}'" in clause.sql:
-        return replace(clause, text=NOT_IGNORED)
     declared = registry.find(mark.uri)
     if declared and isinstance(declared[1], FSM) and clause.text.endswith("IS NOT TRUE"):
         return replace(clause, text=f"the transition of {declared[1].field} is not listed")

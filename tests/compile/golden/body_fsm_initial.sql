@@ -1,5 +1,6 @@
 CREATE OR REPLACE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $body$
 BEGIN
+IF (coalesce(current_setting('pgmagic.ignore', true), '') <> '' AND (current_setting('pgmagic.ignore', true) = '*' OR strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') > 0)) THEN RETURN NEW; END IF;
 IF TG_OP = 'INSERT' THEN
 RAISE EXCEPTION USING
   MESSAGE = concat('pgtrigger: Invalid initial state "', coalesce(NEW."title"::text, 'NULL'), '" of field "title" on table rooms_book'),
@@ -38,13 +39,11 @@ CREATE TRIGGER "pgtrigger_t_8e9bead3_i"
   BEFORE INSERT ON "my Schema"."rooms_book"
   FOR EACH ROW
   WHEN ((((NEW."title" IN ('draft') OR NEW."title" IS NULL)) IS NOT TRUE)
-    AND (NEW."good")
-    AND (coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
+    AND (NEW."good"))
   EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
 CREATE TRIGGER "pgtrigger_t_8e9bead3_u"
   BEFORE UPDATE ON "my Schema"."rooms_book"
   FOR EACH ROW
   WHEN (((OLD."title" IS DISTINCT FROM NEW."title") AND (NEW."good"))
-    AND ((((OLD."title" IN ('draft') AND NEW."title" IN ('out'))) OR (((OLD."title" IN ('draft') AND NEW."title" IN ('o''k'))) AND (NEW."pages" > 1)) OR (((OLD."title" IN ('o''k') AND NEW."title" IN ('out'))) AND (OLD.pages = 1 OR true))) IS NOT TRUE)
-    AND (coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
+    AND ((((OLD."title" IN ('draft') AND NEW."title" IN ('out'))) OR (((OLD."title" IN ('draft') AND NEW."title" IN ('o''k'))) AND (NEW."pages" > 1)) OR (((OLD."title" IN ('o''k') AND NEW."title" IN ('out'))) AND (OLD.pages = 1 OR true))) IS NOT TRUE))
   EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();

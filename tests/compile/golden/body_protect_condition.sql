@@ -1,5 +1,6 @@
 CREATE OR REPLACE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $body$
 BEGIN
+IF (coalesce(current_setting('pgmagic.ignore', true), '') <> '' AND (current_setting('pgmagic.ignore', true) = '*' OR strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') > 0)) THEN RETURN OLD; END IF;
 RAISE EXCEPTION USING
   MESSAGE = 'pgtrigger: Cannot delete rows from rooms_book table',
   SCHEMA = TG_TABLE_SCHEMA,
@@ -18,6 +19,5 @@ $body$;
 CREATE TRIGGER "pgtrigger_t_8e9bead3"
   BEFORE DELETE ON "my Schema"."rooms_book"
   FOR EACH ROW
-  WHEN ((OLD."good")
-    AND (coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
+  WHEN ((OLD."good"))
   EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();

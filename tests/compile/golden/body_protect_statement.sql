@@ -1,6 +1,7 @@
 CREATE OR REPLACE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $body$
 #variable_conflict use_column
 BEGIN
+IF (coalesce(current_setting('pgmagic.ignore', true), '') <> '' AND (current_setting('pgmagic.ignore', true) = '*' OR strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') > 0)) THEN RETURN NULL; END IF;
 IF TG_OP = 'UPDATE' THEN
 DECLARE rejected text;
 BEGIN
@@ -86,16 +87,13 @@ CREATE TRIGGER "pgtrigger_t_8e9bead3_u"
   AFTER UPDATE ON "my Schema"."rooms_book"
   REFERENCING OLD TABLE AS "old_values" NEW TABLE AS "new_values"
   FOR EACH STATEMENT
-  WHEN ((coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
   EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
 CREATE TRIGGER "pgtrigger_t_8e9bead3_d"
   AFTER DELETE ON "my Schema"."rooms_book"
   REFERENCING OLD TABLE AS "old_values"
   FOR EACH STATEMENT
-  WHEN ((coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
   EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
 CREATE TRIGGER "pgtrigger_t_8e9bead3_t"
   BEFORE TRUNCATE ON "my Schema"."rooms_book"
   FOR EACH STATEMENT
-  WHEN ((coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
   EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();

@@ -1,6 +1,7 @@
 CREATE OR REPLACE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $body$
 #variable_conflict use_column
 BEGIN
+IF (coalesce(current_setting('pgmagic.ignore', true), '') <> '' AND (current_setting('pgmagic.ignore', true) = '*' OR strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') > 0)) THEN IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW; END IF;
 IF TG_OP = 'TRUNCATE' THEN
 DECLARE rejected text;
 BEGIN
@@ -42,11 +43,9 @@ $body$;
 CREATE TRIGGER "pgtrigger_t_8e9bead3"
   BEFORE DELETE ON "my Schema"."rooms_book"
   FOR EACH ROW
-  WHEN ((OLD."good")
-    AND (coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
+  WHEN ((OLD."good"))
   EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
 CREATE TRIGGER "pgtrigger_t_8e9bead3_t"
   BEFORE TRUNCATE ON "my Schema"."rooms_book"
   FOR EACH STATEMENT
-  WHEN ((coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
   EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();

@@ -1,5 +1,6 @@
 CREATE OR REPLACE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $body$
 BEGIN
+IF (coalesce(current_setting('pgmagic.ignore', true), '') <> '' AND (current_setting('pgmagic.ignore', true) = '*' OR strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') > 0)) THEN RETURN OLD; END IF;
 UPDATE "my Schema"."rooms_book" AS target SET "Isbn No" = 'o''k' WHERE target."id" = OLD."id";
 RETURN NULL;
 END;
@@ -7,5 +8,4 @@ $body$;
 CREATE TRIGGER "pgtrigger_t_8e9bead3"
   BEFORE DELETE ON "my Schema"."rooms_book"
   FOR EACH ROW
-  WHEN ((coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
   EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();

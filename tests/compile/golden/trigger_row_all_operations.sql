@@ -1,6 +1,7 @@
 CREATE OR REPLACE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $body$
 DECLARE n int = 3; r record;
 BEGIN
+IF (coalesce(current_setting('pgmagic.ignore', true), '') <> '' AND (current_setting('pgmagic.ignore', true) = '*' OR strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') > 0)) THEN IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW; END IF;
 PERFORM 'Isbn No', 'rooms_book';
 RETURN NULL;
 END;
@@ -8,12 +9,10 @@ $body$;
 CREATE TRIGGER "pgtrigger_t_8e9bead3"
   BEFORE INSERT OR UPDATE OF "Isbn No", "order" OR DELETE ON "my Schema"."rooms_book"
   FOR EACH ROW
-  WHEN ((coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
   EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
 CREATE TRIGGER "pgtrigger_t_8e9bead3_t"
   BEFORE TRUNCATE ON "my Schema"."rooms_book"
   FOR EACH STATEMENT
-  WHEN ((coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
   EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
 
 DROP TRIGGER "pgtrigger_t_8e9bead3" ON "my Schema"."rooms_book";

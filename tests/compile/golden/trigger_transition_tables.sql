@@ -1,5 +1,6 @@
 CREATE OR REPLACE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $body$
 BEGIN
+IF (coalesce(current_setting('pgmagic.ignore', true), '') <> '' AND (current_setting('pgmagic.ignore', true) = '*' OR strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') > 0)) THEN RETURN NULL; END IF;
 PERFORM 'Isbn No', 'rooms_book';
 RETURN NULL;
 END;
@@ -8,19 +9,16 @@ CREATE TRIGGER "pgtrigger_t_8e9bead3_i"
   AFTER INSERT ON "my Schema"."rooms_book"
   REFERENCING NEW TABLE AS "new_rows"
   FOR EACH STATEMENT
-  WHEN ((coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
   EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
 CREATE TRIGGER "pgtrigger_t_8e9bead3_u"
   AFTER UPDATE ON "my Schema"."rooms_book"
   REFERENCING OLD TABLE AS "Old Rows" NEW TABLE AS "new_rows"
   FOR EACH STATEMENT
-  WHEN ((coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
   EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
 CREATE TRIGGER "pgtrigger_t_8e9bead3_d"
   AFTER DELETE ON "my Schema"."rooms_book"
   REFERENCING OLD TABLE AS "Old Rows"
   FOR EACH STATEMENT
-  WHEN ((coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
   EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
 
 DROP TRIGGER "pgtrigger_t_8e9bead3_i" ON "my Schema"."rooms_book";

@@ -1,5 +1,6 @@
 CREATE OR REPLACE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $body$
 BEGIN
+IF (coalesce(current_setting('pgmagic.ignore', true), '') <> '' AND (current_setting('pgmagic.ignore', true) = '*' OR strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') > 0)) THEN RETURN NULL; END IF;
 PERFORM 'Isbn No', 'rooms_book';
 RETURN NULL;
 END;
@@ -7,7 +8,6 @@ $body$;
 CREATE TRIGGER "pgtrigger_t_8e9bead3"
   AFTER TRUNCATE ON "my Schema"."rooms_book"
   FOR EACH STATEMENT
-  WHEN ((coalesce(current_setting('pgmagic.ignore', true), '') = '' OR current_setting('pgmagic.ignore', true) <> '*' AND strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') = 0))
   EXECUTE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"();
 
 DROP TRIGGER "pgtrigger_t_8e9bead3" ON "my Schema"."rooms_book";
