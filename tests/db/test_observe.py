@@ -905,11 +905,11 @@ def past_django(connection: Any, action: str) -> None:
 )
 def test_statement_past_django_is_seen(connection: Any, execute: Any, action: str, rows: int) -> None:
     execute(trigger("upper", "BEFORE UPDATE OR INSERT", UPPER))
-    factories = connection.connection.cursor_factory, connection.connection.server_cursor_factory
+    raw = connection.connection
+    before = raw.cursor_factory, raw.server_cursor_factory, raw.transaction
     found = outcome(connection, lambda: past_django(connection, action))
     assert (found.verdict, found.rows, found.table, found.trigger) == ("rewritten", rows, "item", "upper")
-    assert (connection.connection.cursor_factory, connection.connection.server_cursor_factory) == factories
-    assert "transaction" not in vars(connection.connection)
+    assert (raw.cursor_factory, raw.server_cursor_factory, raw.transaction) == before
 
 
 def test_statement_past_django_that_fails(connection: Any, execute: Any) -> None:

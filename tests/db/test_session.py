@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 
+import psycopg
 import pytest
 from django.db import OperationalError, connections, transaction
 from django.db import connection as default
@@ -31,8 +32,13 @@ def state(connection, monkeypatch):
 
 def on_server(connection=default):
     """What the server's session holds, asked for without Django: nothing is told on the way."""
-    with connection.connection.cursor() as cursor:
+    with unseen(connection) as cursor:
         return cursor.execute(f"SELECT coalesce(current_setting('{NAME}', true), '')").fetchone()[0]
+
+
+def unseen(connection=default):
+    """A cursor that nobody notices."""
+    return psycopg.Cursor(connection.connection)
 
 
 def ask():
@@ -145,10 +151,10 @@ def test_value_is_right_behind_a_savepoint_that_is_rolled_back(state):
 
 
 def test_nothing_that_a_transaction_was_told_outlives_it_where_nobody_looks(state):
-    default.connection.execute("BEGIN")
+    unseen().execute("BEGIN")
     state.value = "x"
     assert ask() == "x"
-    default.connection.execute("COMMIT")
+    unseen().execute("COMMIT")
     assert on_server() == ""
 
 

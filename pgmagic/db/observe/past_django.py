@@ -34,15 +34,16 @@ def watched_cursors(raw: Any, guard: Guard) -> Iterator[None]:
 
     Those of Django's are among them, and guarded already. pgmagic's own come from `unwatched`.
     """
-    before = {name: getattr(raw, name) for name in ("cursor_factory", "server_cursor_factory")}
-    for name, factory in before.items():
+    factories = {name: getattr(raw, name) for name in ("cursor_factory", "server_cursor_factory")}
+    transaction = raw.transaction
+    for name, factory in factories.items():
         setattr(raw, name, _watched(factory, guard))
-    raw.transaction = _watched_transaction(raw.transaction, guard)
+    raw.transaction = _watched_transaction(transaction, guard)
     try:
         yield
     finally:
-        del raw.transaction
-        for name, factory in before.items():
+        raw.transaction = transaction
+        for name, factory in factories.items():
             setattr(raw, name, factory)
 
 

@@ -103,19 +103,24 @@ class ServerSession:
         self.connection = connection
         self.raw: Any = connection.connection
         self.memory = _memories.setdefault(self.raw, Memory())
+        # A statement of Django's is under way, which is told already.
+        self.is_executing = False
 
     def __call__(
         self, execute: Callable[..., Any], statement: Any, params: Any, many: bool, context: dict[str, Any]
     ) -> Any:
         """Tell the server, then execute the statement."""
         self.tell()
+        self.is_executing = True
         try:
             result = execute(statement, params, many, context)
         except BaseException:
             self.notice(statement, context["cursor"])
             raise
+        finally:
+            self.is_executing = False
         if self.notice(statement, context["cursor"]):
-            # At once, since psycopg's own cursors come by here no more than their transactions do.
+            # At once: a cursor that somebody makes of psycopg's classes by hand does not come by here.
             self.tell()
         return result
 
@@ -204,6 +209,14 @@ class ServerSession:
             memory.transaction_ended()
             tell_quietly(self)
 
+    def after_block(self) -> None:
+        """Tell the server behind a block of psycopg's, which may have rolled back to its savepoint."""
+        if self.status == TransactionStatus.IDLE:
+            self.after_end()
+        else:
+            self.memory.known = False
+            tell_quietly(self)
+
     def leave(self) -> None:
         """Take from the server what the next user of the connection must not find; it goes back to a pool."""
         memory = self.memory
@@ -218,16 +231,25 @@ class ServerSession:
 
 def _forgets(statement: Any, cursor: Any) -> bool:
     """Return whether a session's settings may be others behind a statement that was executed."""
-    if isinstance(statement, str):
-        text = statement.lstrip()
-        if ";" in text:
-            # Several statements, perhaps; being told again costs little.
-            upper = text.upper()
-            return any(word in upper for word in _FORGETTING)
-        if not text.startswith(("-", "/")):
-            return text[:_LONGEST].upper().startswith(_FORGETTING)
-    # Behind a comment, or in an object of psycopg's: the server says what it was.
+    text = (statement if isinstance(statement, str) else _text(statement, cursor)).lstrip()
+    if ";" in text:
+        # Several statements, perhaps; being told again costs little.
+        upper = text.upper()
+        return any(word in upper for word in _FORGETTING)
+    if not text.startswith(("-", "/")):
+        return text[:_LONGEST].upper().startswith(_FORGETTING)
+    # Behind a comment: the server says what it was.
     return (cursor.statusmessage or "").startswith(_FORGETTING)
+
+
+def _text(statement: Any, cursor: Any) -> str:
+    """Return a statement that psycopg takes, and that is no text: bytes, or composed of typed fragments."""
+    if isinstance(statement, bytes):
+        return statement.decode("latin-1")
+    if isinstance(statement, sql.Composable):
+        return statement.as_string(cursor)
+    # A template string of Python 3.14's: its texts.
+    return "".join(getattr(statement, "strings", ()))
 
 
 def tell_quietly(session: ServerSession) -> None:
