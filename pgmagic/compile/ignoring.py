@@ -8,8 +8,16 @@ from pgmagic.compile.sql import Fragment, compose, literal
 IGNORE_SETTING = "pgmagic.ignore"
 IGNORE_ALL = "*"
 
+# What a name must not have in that setting, or in the line of a body that asks; and what stands for it.
+_CODED = {ord(character): f"%{ord(character):02x}" for character in (*map(chr, range(32)), "%", ":")}
+
 # The line of a body that asks, as a regular expression of Postgres.
 ASKING_LINE = r"\nIF \(coalesce\(current_setting\('pgmagic\.ignore'[^\n]* THEN [^\n]* END IF;(?=\n)"
+
+
+def told_as(pgid: str) -> str:
+    """Return a trigger's name as it is told to a session: one that holds another between colons is not taken for it."""
+    return pgid.translate(_CODED)
 
 
 def ignored(pgid: str) -> Fragment:
@@ -17,5 +25,5 @@ def ignored(pgid: str) -> Fragment:
     setting = compose("current_setting(", literal(IGNORE_SETTING), ", true)")
     return compose(
         "(coalesce(", setting, ", '') <> '' AND (", setting, " = ", literal(IGNORE_ALL), " OR strpos(", setting, ", ",
-        literal(f":{pgid}:"), ") > 0))",
+        literal(f":{told_as(pgid)}:"), ") > 0))",
     )  # fmt: skip

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
 
-from pgmagic.compile.ignoring import IGNORE_ALL, IGNORE_SETTING
+from pgmagic.compile.ignoring import IGNORE_ALL, IGNORE_SETTING, told_as
 from pgmagic.db.runtime.blocks import Block, checked_aliases, without_innermost
 from pgmagic.db.runtime.session import Carried, carry, tell_open_connections
 from pgmagic.declare import registry
@@ -17,7 +17,7 @@ from pgmagic.errors import DeclarationError
 
 @dataclass(frozen=True)
 class _Ignored:
-    """What one entered block ignores: names in Postgres, and the databases (None: all) in which they are ignored."""
+    """What one entered block ignores: names as they are told, and on which databases (None: on all)."""
 
     block: ignore
     names: frozenset[str]
@@ -92,7 +92,7 @@ class ignore(Block):  # noqa: N801 - upstream's name
         for model, trigger in named:
             if not trigger.ignorable:
                 raise DeclarationError(f"{trigger.get_uri(model)} cannot be ignored: its class says so.")
-        return frozenset(trigger.get_pgid(model) for model, trigger in named)
+        return frozenset(told_as(trigger.get_pgid(model)) for model, trigger in named)
 
     @staticmethod
     def session(databases: Iterable[str] | None = None) -> AbstractContextManager[None]:
@@ -114,7 +114,7 @@ def is_ignored(uri: str) -> bool:
         UnknownTriggerError: nothing is registered under the URI.
     """
     [(model, trigger)] = registry.registered(uri)
-    name = trigger.get_pgid(model)
+    name = told_as(trigger.get_pgid(model))
     return trigger.ignorable and any(
         name in entered.names or IGNORE_ALL in entered.names for entered in _open.get().blocks
     )
