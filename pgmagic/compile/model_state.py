@@ -19,6 +19,7 @@ from typing import Any
 from django.db import models
 from django.db.migrations.state import ModelState
 
+from pgmagic.declare.names import PARTITION_OPTION
 from pgmagic.errors import SchemaError
 
 _DATABASE_OPTIONS = {
@@ -30,6 +31,7 @@ _DATABASE_OPTIONS = {
     "index_together",
     "managed",
     "order_with_respect_to",
+    PARTITION_OPTION,
     "proxy",
     "unique_together",
 }

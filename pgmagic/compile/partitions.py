@@ -17,66 +17,115 @@ from typing import Any
 from django.db import models
 from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 
-from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, render, verbatim
-from pgmagic.declare.names import MAX_NAME_BYTES, shorten
+from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, join, literal, render, verbatim
+from pgmagic.declare.names import MAX_NAME_BYTES, PARTITION_OPTION, shorten
 
 Model = type[models.Model]
 EventModel = type[Any]
+
+# How many months are made ahead, beside the present one.
+MONTHS_AHEAD = 3
 
 _PARTITIONED_BY = "pgh_created_at"
 _SEQUENCE = "_pgh_id_seq"
 
 
+def partition_of(model: Any) -> str | None:
+    """Return by what a model's table is partitioned, also of one that Django makes from migrations."""
+    return getattr(model._meta, PARTITION_OPTION, None)
+
+
 class PartitionedEditor(DatabaseSchemaEditor):
     """Django's schema editor, but for the tables that it creates: they are partitioned."""
 
-    _create_fk_sql: Any
-
     def table_sql(self, model: Any) -> tuple[str, list[Any]]:
-        """Return the statement that creates the table; an identity column it may have from Postgres 17 on only."""
-        pk = model._meta.pk
-        sequence = literal(render(identifier(_name(model._meta.db_table, _SEQUENCE))))
-        columns = [
-            compose(identifier(pk.column), " bigint NOT NULL DEFAULT nextval(", sequence, "::regclass)")
-        ]
-        params: list[Any] = []
-        for field in model._meta.local_fields:
-            definition, more = self.column_sql(model, field)
-            if field is pk or definition is None:
-                continue
-            columns.append(compose(identifier(field.column), " ", verbatim(definition)))
-            params += more or []
-            if field.remote_field and field.db_constraint:
-                self.deferred_sql.append(self._create_fk_sql(model, field, "_fk_%(to_table)s_%(to_column)s"))
-        constraints = [
-            verbatim(str(constraint.constraint_sql(model, self))) for constraint in model._meta.constraints
-        ]
-        key = compose("PRIMARY KEY (", identifier(pk.column), ", ", identifier(_column(model)), ")")
-        statement = compose(
-            "CREATE TABLE ", identifier(model._meta.db_table), " (", join(", ", [*columns, *constraints, key]),
-            ") PARTITION BY RANGE (", identifier(_column(model)), ")",
-        )  # fmt: skip
-        return render(statement), params
+        """Return the statement that creates the table."""
+        return partitioned_table_sql(self, model)
 
 
-def with_partitions(event_model: EventModel, create: Sequence[str]) -> tuple[str, ...]:
-    """Return the statements of `PartitionedEditor` with those that make the sequence and the default partition."""
-    table = event_model._meta.db_table
-    sequence = identifier(_name(table, _SEQUENCE))
-    pk = identifier(table, event_model._meta.pk.column)
-    return (
-        render(compose("CREATE SEQUENCE ", sequence, ";")),
-        *create,
-        render(compose("ALTER SEQUENCE ", sequence, " OWNED BY ", pk, ";")),
-        render(
-            compose(
-                "CREATE TABLE ", identifier(default_name(event_model)), " PARTITION OF ", identifier(table), " DEFAULT;"
-            )
-        ),
+def partitioned_table_sql(editor: Any, model: Any) -> tuple[str, list[Any]]:
+    """Return the statement that creates a table; an identity column it may have from Postgres 17 on only."""
+    pk = model._meta.pk
+    columns = [compose(identifier(pk.column), " bigint NOT NULL DEFAULT ", next_key(model))]
+    params: list[Any] = []
+    for field in model._meta.local_fields:
+        definition, more = editor.column_sql(model, field)
+        if field is pk or definition is None:
+            continue
+        columns.append(compose(identifier(field.column), " ", verbatim(definition)))
+        params += more or []
+        if field.remote_field and field.db_constraint:
+            editor.deferred_sql.append(editor._create_fk_sql(model, field, "_fk_%(to_table)s_%(to_column)s"))
+    constraints = [
+        verbatim(str(constraint.constraint_sql(model, editor))) for constraint in model._meta.constraints
+    ]
+    statement = compose(
+        "CREATE TABLE ", identifier(model._meta.db_table), " (",
+        join(", ", [*columns, *constraints, compose("PRIMARY KEY ", key_columns(model))]),
+        ") ", partitioning(model),
     )  # fmt: skip
+    return render(statement), params
 
 
-def _column(model: Any) -> str:
+def with_partitions(event_model: EventModel, create: Sequence[str], now: datetime) -> tuple[str, ...]:
+    """Return the statements that create a partitioned table with those that make its sequence and its partitions."""
+    return (before_table(event_model), *create, *behind_table(event_model, now))
+
+
+def before_table(event_model: EventModel) -> str:
+    """Return the statement that makes the sequence of the keys."""
+    return render(compose("CREATE SEQUENCE ", sequence_name(event_model), ";"))
+
+
+def behind_table(event_model: EventModel, now: datetime) -> list[str]:
+    """Return the statements that make the default partition of a new table, and the months from `now` on."""
+    table = identifier(event_model._meta.db_table)
+    months = [
+        compose(
+            "CREATE TABLE ", identifier(month_name(event_model, month)), " PARTITION OF ", table, " ", _bounds(month),
+            ";",
+        )
+        for month in months_from(now)
+    ]  # fmt: skip
+    default = identifier(default_name(event_model))
+    return [
+        render(statement)
+        for statement in (
+            own_sequence(event_model),
+            compose("CREATE TABLE ", default, " PARTITION OF ", table, " DEFAULT;"),
+            *months,
+        )
+    ]
+
+
+def own_sequence(event_model: EventModel) -> Fragment:
+    """Return the statement that lets the sequence of the keys go with the table."""
+    pk = identifier(event_model._meta.db_table, event_model._meta.pk.column)
+    return compose("ALTER SEQUENCE ", sequence_name(event_model), " OWNED BY ", pk, ";")
+
+
+def next_key(event_model: EventModel) -> Fragment:
+    """Return the expression that counts the keys."""
+    return compose("nextval(", literal(render(sequence_name(event_model))), "::regclass)")
+
+
+def key_columns(event_model: EventModel) -> Fragment:
+    """Return the columns of the primary key, in brackets."""
+    return compose("(", identifier(event_model._meta.pk.column), ", ", time_column(event_model), ")")
+
+
+def partitioning(event_model: EventModel) -> Fragment:
+    """Return the clause of a table in partitions."""
+    return compose("PARTITION BY RANGE (", time_column(event_model), ")")
+
+
+def time_column(model: Any) -> Fragment:
+    """Return the column by which a table is partitioned."""
+    return identifier(time_column_name(model))
+
+
+def time_column_name(model: Any) -> str:
+    """Return the name of the column by which a table is partitioned."""
     return str(model._meta.get_field(_PARTITIONED_BY).column)
 
 
@@ -88,14 +137,29 @@ def _name(table: str, tail: str) -> str:
     return shorten(table, MAX_NAME_BYTES - len(tail)) + tail
 
 
+def sequence_name(event_model: EventModel) -> Fragment:
+    """Return the name of the sequence of the keys."""
+    return identifier(_name(event_model._meta.db_table, _SEQUENCE))
+
+
 def default_name(event_model: EventModel) -> str:
-    """Return the name of the default partition."""
+    """Return the name of the default partition, as it is made."""
     return _name(event_model._meta.db_table, "_default")
 
 
+def former_name(event_model: EventModel) -> str:
+    """Return the name that a partitioned table has while another takes its place."""
+    return _name(event_model._meta.db_table, "_former")
+
+
 def month_name(event_model: EventModel, month: datetime) -> str:
-    """Return the name of a month's partition."""
+    """Return the name of a month's partition, as it is made."""
     return _name(event_model._meta.db_table, f"_{month:%Y_%m}")
+
+
+def month_of(moment: datetime) -> datetime:
+    """Return the beginning of a moment's month."""
+    return datetime(moment.year, moment.month, 1, tzinfo=UTC)
 
 
 def following(month: datetime) -> datetime:
@@ -103,19 +167,35 @@ def following(month: datetime) -> datetime:
     return datetime(month.year + month.month // 12, month.month % 12 + 1, 1, tzinfo=UTC)
 
 
-def month_statements(event_model: EventModel, month: datetime) -> list[Fragment]:
-    """Return the statements that make the partition of a month, and move there what lies in the default one."""
+def months_from(now: datetime, months: int = MONTHS_AHEAD) -> list[datetime]:
+    """Return the beginnings of a moment's month, and of so many behind it."""
+    found = [month_of(now)]
+    for _ in range(months):
+        found.append(following(found[-1]))
+    return found
+
+
+def _bounds(month: datetime) -> Fragment:
+    return compose("FOR VALUES FROM (", literal(month), ") TO (", literal(following(month)), ")")
+
+
+def month_statements(event_model: EventModel, month: datetime, default: Fragment | None) -> list[Fragment]:
+    """Return the statements that make the partition of a month, and move there what lies in the default one.
+
+    default: the name of the default partition; None where there is none.
+    """
     table, part = identifier(event_model._meta.db_table), identifier(month_name(event_model, month))
-    column = identifier(_column(event_model))
+    column = time_column(event_model)
     start, end = literal(month), literal(following(month))
-    return [
-        compose("CREATE TABLE ", part, " (LIKE ", table, " INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"),
-        compose(
-            "WITH moved AS (DELETE FROM ", identifier(default_name(event_model)), " WHERE ", column, " >= ", start,
-            " AND ", column, " < ", end, " RETURNING *) INSERT INTO ", part, " SELECT * FROM moved",
-        ),
-        compose("ALTER TABLE ", table, " ATTACH PARTITION ", part, " FOR VALUES FROM (", start, ") TO (", end, ")"),
-    ]  # fmt: skip
+    create = compose("CREATE TABLE ", part, " (LIKE ", table, " INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
+    attach = compose("ALTER TABLE ", table, " ATTACH PARTITION ", part, " ", _bounds(month))
+    if default is None:
+        return [create, attach]
+    moving = compose(
+        "WITH moved AS (DELETE FROM ", default, " WHERE ", column, " >= ", start,
+        " AND ", column, " < ", end, " RETURNING *) INSERT INTO ", part, " SELECT * FROM moved",
+    )  # fmt: skip
+    return [create, moving, attach]
 
 
 def lock_sql(event_model: EventModel) -> Fragment:
@@ -125,11 +205,60 @@ def lock_sql(event_model: EventModel) -> Fragment:
 
 def is_partitioned_sql(event_model: EventModel) -> Fragment:
     """Return a query of whether the table is partitioned; no row where there is none."""
-    table = literal(render(identifier(event_model._meta.db_table)))
-    return compose("SELECT relkind = 'p' FROM pg_catalog.pg_class WHERE oid = to_regclass(", table, ")")
+    return compose("SELECT relkind = 'p' FROM pg_catalog.pg_class WHERE oid = ", regclass(event_model))
 
 
-def exists_sql(event_model: EventModel, month: datetime) -> Fragment:
-    """Return a query of whether there is a table of the name that a month's partition has."""
-    name = literal(render(identifier(month_name(event_model, month))))
-    return compose("SELECT to_regclass(", name, ") IS NOT NULL")
+def default_sql(event_model: EventModel) -> Fragment:
+    """Return a query of the name of the default partition, as SQL; no row where there is none."""
+    return compose(
+        "SELECT inhrelid::regclass::text FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = ",
+        regclass(event_model), " AND pg_get_expr(relpartbound, inhrelid) = 'DEFAULT'",
+    )  # fmt: skip
+
+
+def covered_sql(event_model: EventModel, months: Sequence[datetime]) -> Fragment:
+    """Return a query of the positions, from 1, of those months that have a partition, or a part of one.
+
+    Bounds are told by their text, which is read as it was written: in the session's own time zone, and in the ISO
+    style, without which psycopg reads no times either. One that is open (`MINVALUE`) has no quotes.
+    """
+    return compose(
+        "SELECT place FROM unnest(", literal(list(months)), "::timestamptz[]) WITH ORDINALITY AS asked (month, place) ",
+        "WHERE EXISTS (",
+        "SELECT FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid, ",
+        "pg_get_expr(relpartbound, inhrelid) AS bound, ",
+        r"regexp_match(bound, '^FOR VALUES FROM \((?:''(.*)''|MINVALUE)\) TO \((?:''(.*)''|MAXVALUE)\)$') AS part ",
+        "WHERE inhparent = ", regclass(event_model), " AND part IS NOT NULL ",
+        "AND coalesce(part[1]::timestamptz, '-infinity') < (month AT TIME ZONE 'UTC' + interval '1 month') "
+        "AT TIME ZONE 'UTC' AND coalesce(part[2]::timestamptz, 'infinity') > month)",
+    )  # fmt: skip
+
+
+def regclass(event_model: EventModel) -> Fragment:
+    """Return what finds the table along the `search_path`, or nothing."""
+    return compose("to_regclass(", literal(render(identifier(event_model._meta.db_table))), ")")
+
+
+def renamed_sql(former_table: str, event_model: EventModel) -> str:
+    """Return the statement that lets the partitions of a renamed table, and its sequence, be called like it.
+
+    Those that somebody else gave a name keep it.
+    """
+    table = event_model._meta.db_table
+    # As long as the tails of partitions are, so that cut names are cut alike.
+    tail = "_" * len("_2000_01")
+    former, new = (_name(name, tail).removesuffix(tail) for name in (former_table, table))
+    body = compose(
+        "\nDECLARE\n  part record;\nBEGIN\n",
+        "  FOR part IN SELECT inhrelid, relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid\n",
+        "      WHERE inhparent = ", regclass(event_model), " AND starts_with(relname, ", literal(former), ")\n",
+        "      AND substr(relname, ", literal(len(former) + 1), r") ~ '^_(default|\d{4}_\d\d)$' LOOP", "\n",
+        "    EXECUTE format('ALTER TABLE %s RENAME TO %I', part.inhrelid::regclass, ", literal(new),
+        " || substr(part.relname, ", literal(len(former) + 1), "));\n  END LOOP;\n",
+        "  IF to_regclass(pg_get_serial_sequence(", literal(render(identifier(table))), ", ",
+        literal(event_model._meta.pk.column), ")) = to_regclass(",
+        literal(render(identifier(_name(former_table, _SEQUENCE)))), ") THEN\n",
+        "    ALTER SEQUENCE ", identifier(_name(former_table, _SEQUENCE)), " RENAME TO ", sequence_name(event_model),
+        ";\n  END IF;\nEND\n",
+    )  # fmt: skip
+    return render(compose("DO ", DollarQuoted(render(body)), ";"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import models
@@ -10,7 +11,7 @@ from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 from pgmagic.compile.desired import DesiredTable
 from pgmagic.compile.model_state import dump_state
 from pgmagic.compile.offline import offline_connection
-from pgmagic.compile.partitions import PartitionedEditor, with_partitions
+from pgmagic.compile.partitions import PartitionedEditor, partition_of, with_partitions
 from pgmagic.compile.table_names import check_table_name
 from pgmagic.declare.conditions import table_fields
 
@@ -21,10 +22,10 @@ def compile_table(model: Model, schema: str | None = None) -> DesiredTable:
     """Return the statements that create a model's table, and behind them those that refer to other tables.
 
     Names are not qualified: tables are made in the first schema of the session's `search_path`. A schema says where
-    the table is looked for.
+    the table is looked for. One in partitions comes with those of the present month and the next ones.
     """
     check_table_name(model)
-    is_partitioned = getattr(model, "pgh_partition_by", None) is not None
+    is_partitioned = partition_of(model) is not None
     make = PartitionedEditor if is_partitioned else DatabaseSchemaEditor
     editor: Any = make(offline_connection(), collect_sql=True, atomic=False)
     editor.deferred_sql = []
@@ -34,7 +35,7 @@ def compile_table(model: Model, schema: str | None = None) -> DesiredTable:
         label=model._meta.label,
         table=model._meta.db_table,
         kind="event table" if hasattr(model, "pgh_tracked_model") else "table",
-        create=with_partitions(model, create) if is_partitioned else create,
+        create=with_partitions(model, create, datetime.now(UTC)) if is_partitioned else create,
         deferred=tuple(str(statement) + ";" for statement in editor.deferred_sql),
         state=dump_state(model),
         columns=tuple(str(field.column) for field in table_fields(model)),

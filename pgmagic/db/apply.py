@@ -221,7 +221,9 @@ def _primary_message(error: BaseException) -> str:
     if isinstance(cause, psycopg.Error) and cause.diag.message_primary:
         reason = f": {cause.diag.message_detail}" if cause.diag.message_detail else ""
         hint = f" ({cause.diag.message_hint})" if cause.diag.message_hint else ""
-        line = f", {cause.diag.context.splitlines()[0]}" if cause.diag.context else ""
+        where = (cause.diag.context or "").partition("\n")[0]
+        # What is raised on purpose says all that there is to say.
+        line = f", {where}" if where and not where.endswith(" at RAISE") else ""
         return f"{cause.diag.message_primary}{line}{reason}{hint}"
     return str(error).strip().partition("\n")[0]
 

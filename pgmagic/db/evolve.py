@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from django.apps import apps
@@ -23,7 +24,10 @@ from django.db.migrations.state import ProjectState
 from psycopg import sql
 
 from pgmagic.compile.desired import Desired, DesiredTable
+from pgmagic.compile.partitions import partition_of, renamed_sql
+from pgmagic.compile.repartitioning import repartitioning
 from pgmagic.db.renames import Wishes, asked_renames, find_renamings, project_states, remembered_anew
+from pgmagic.declare.names import PARTITION_OPTION
 from pgmagic.errors import DataLossError, DeclarationError
 from pgmagic.plan.diff import plan_changes
 from pgmagic.plan.renaming import Renaming, as_renamed, renaming_steps
@@ -71,6 +75,7 @@ def plan_evolutions(
         operation.state_forwards(app_label, forwards)
         statements = _statements(connection, app_label, operation, state, forwards)
         if statements:
+            statements += _renamed_partitions(app_label, operation, state, forwards)
             renames.append(_rename_step(app_label, operation, forwards, statements, installed, renamings))
         state = forwards
     with _carried_out_for_now(connection, renames):
@@ -95,10 +100,26 @@ def _alterations(
             if statements:
                 found[label].append((_step(label, operation, statements), _moves_columns(operation)))
         before = state
+    for table, step in _repartitionings(changed, before, after):
+        found[table.label].append((step, False))
     return {
         label: Evolution([step for step, _ in steps], any(moves for _, moves in steps))
         for label, steps in found.items()
     }
+
+
+def _repartitionings(
+    changed: Sequence[DesiredTable], before: ProjectState, after: ProjectState
+) -> Iterator[tuple[DesiredTable, Step]]:
+    """Yield the steps that lead event tables into partitions, or out of them."""
+    for table in changed:
+        app_label, _, name = table.label.partition(".")
+        was, wanted = (
+            state.models[app_label, name.lower()].options.get(PARTITION_OPTION) for state in (before, after)
+        )
+        if was != wanted:
+            model = apps.get_model(app_label, name)
+            yield table, Step(table.label, table.kind, "alter", repartitioning(model, datetime.now(UTC)))
 
 
 @contextmanager
@@ -136,6 +157,22 @@ def _rename_step(
         forget=renaming.former.name,
         remember_others=tuple(remembered_anew(installed, renamings)),
     )
+
+
+def _renamed_partitions(
+    app_label: str, operation: Any, before: ProjectState, after: ProjectState
+) -> tuple[str, ...]:
+    """Return what renames the partitions of a renamed table; a project's schema editor does so itself."""
+    if not isinstance(operation, ops.RenameModel | ops.AlterModelTable):
+        return ()
+    was, name = (
+        (operation.old_name, operation.new_name)
+        if isinstance(operation, ops.RenameModel)
+        else (operation.name, operation.name)
+    )
+    model: Any = after.apps.get_model(app_label, name)
+    former: Any = before.apps.get_model(app_label, was)
+    return () if partition_of(model) is None else (renamed_sql(former._meta.db_table, model),)
 
 
 def _was_made_differently(table: DesiredTable, installed: Installed) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import Error as DatabaseFailure
 
 from pgmagic.compile import ddl
 from pgmagic.compile.desired import DesiredTrigger
+from pgmagic.compile.repartitioning import repartitioning
 from pgmagic.db.apply import marks_sql
 from pgmagic.errors import InstallationError
 from pgmagic.plan.steps import Marking
@@ -39,6 +41,18 @@ def install(editor: Any, table: str, desired: DesiredTrigger, former: DesiredTri
         raise InstallationError(
             f"Postgres refused to install the trigger {desired.uri}: {str(error).strip()}"
         ) from error
+
+
+def repartition(editor: Any, event_model: Any) -> None:
+    """Lead an event table into partitions, or out of them, as its model says; the one that is there already stays.
+
+    Raises:
+        InstallationError: Postgres refused, or something means the table that another takes the place of.
+    """
+    try:
+        _execute(editor, *repartitioning(event_model, datetime.now(UTC)))
+    except DatabaseFailure as error:
+        raise InstallationError(str(error).strip().partition("\n")[0]) from error
 
 
 def _is_in_tree(connection: Any, table: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from django.db import Error as DatabaseFailure
@@ -17,6 +18,13 @@ from django.db import connections, transaction
 
 from pgmagic.compile import ddl
 from pgmagic.compile.desired import DesiredTrigger
+from pgmagic.compile.partitions import (
+    before_table,
+    behind_table,
+    partition_of,
+    partitioned_table_sql,
+    renamed_sql,
+)
 from pgmagic.db import migrating
 from pgmagic.db.apply import marks_sql
 from pgmagic.db.catalog import read_catalog
@@ -55,10 +63,28 @@ class DatabaseSchemaEditorMixin:
 
     def create_model(self, model: Any) -> None:
         """Create a model's table, and the triggers that it had, or has without migrations of its app."""
+        is_partitioned = partition_of(model) is not None
+        if is_partitioned:
+            self.execute(before_table(model), params=None)
         super().create_model(model)  # type: ignore[misc]
+        if is_partitioned:
+            for statement in behind_table(model, datetime.now(UTC)):
+                self.execute(statement, params=None)
         if self._is_active():
             for table, desired in _triggers_of(model):
                 migrating.install(self, table, desired)
+
+    def table_sql(self, model: Any) -> Any:
+        """Return the statement that creates a table, and its parameters."""
+        if partition_of(model) is not None:
+            return partitioned_table_sql(self, model)
+        return super().table_sql(model)  # type: ignore[misc]
+
+    def alter_db_table(self, model: Any, old_db_table: str, new_db_table: str) -> None:
+        """Rename a table, and the partitions that are called like it."""
+        super().alter_db_table(model, old_db_table, new_db_table)  # type: ignore[misc]
+        if partition_of(model) is not None:
+            self.execute(renamed_sql(old_db_table, model), params=None)
 
     def delete_model(self, model: Any) -> None:
         """Drop a model's table, and the functions of its triggers."""

@@ -136,8 +136,8 @@ def create_event_model(
     where a condition is in SQL. A migration finds out when it runs. hash_chain: whether
     each event carries a hash over itself and the event before of the same object; `pgmagic.verify` says what it proves.
     partition_by: "month" for a table that is partitioned by `pgh_created_at`, which then is part of its primary key;
-    its months are made by `create_partitions`. It counts where a cell makes the table; a project's migrations do not
-    know of it.
+    the present month and the next three are made with it, later ones by `migrate` and `create_partitions`. A table
+    that exists is led into partitions, or out of them, when the cell or `migrate` runs.
 
     Raises:
         DeclarationError: the arguments contradict each other, two trackers have one label, or a field cannot be

@@ -9,7 +9,7 @@ from django.db import models
 
 from pgmagic.declare.event_chain import HashChain
 from pgmagic.declare.event_fields import AnyField
-from pgmagic.declare.names import shorten
+from pgmagic.declare.names import PARTITION_OPTION, shorten
 from pgmagic.declare.ready_made import Protect
 from pgmagic.declare.trackers import check_labels
 from pgmagic.declare.vocabulary import Delete, Truncate, Update
@@ -34,6 +34,7 @@ def set_up(event_model: EventModel) -> None:
     tracked = event_model.pgh_tracked_model
     check_labels(tracked, event_model._meta.label, event_model.pgh_trackers)
     _add_indexes(event_model)
+    _note_partitions(event_model)
     for tracker in event_model.pgh_trackers:
         tracker.pghistory_setup(event_model)
     if event_model.pgh_append_only:
@@ -68,6 +69,32 @@ def _add_indexes(event_model: EventModel) -> None:
         known = models.Q(**{f"{context}__isnull": False})
         name = _index_name(event_model, "context")
         _add_index(event_model, models.Index(fields=[context], name=name, condition=known))
+
+
+def _note_partitions(event_model: EventModel) -> None:
+    """Note in a model's options how its table is partitioned: migrations, and notebooks, keep options.
+
+    Raises:
+        DeclarationError: a field, or a constraint, would need an index that a partitioned table cannot have.
+    """
+    if (partition_by := getattr(event_model, "pgh_partition_by", None)) is None:
+        return
+    options = event_model._meta
+    within = {"pgh_created_at"}
+    unique = [field.name for field in options.local_fields if field.unique and not field.primary_key]
+    unique += [", ".join(names) for names in options.unique_together if not within & set(names)]
+    unique += [
+        str(found.name)
+        for found in options.constraints
+        if isinstance(found, models.UniqueConstraint) and not within & set(found.fields)
+    ]
+    if unique:
+        raise DeclarationError(
+            f"{options.object_name} is partitioned by {partition_by}, and Postgres cannot tell across partitions "
+            f"that '{unique[0]}' is unique: leave out unique=True, or partition_by=."
+        )
+    setattr(options, PARTITION_OPTION, partition_by)
+    options.original_attrs[PARTITION_OPTION] = partition_by
 
 
 def _context_key(fields: dict[str, AnyField]) -> str | None:

@@ -9,6 +9,8 @@ from pgmagic.errors import DeclarationError
 # The longest name that Postgres keeps (NAMEDATALEN - 1).
 # Source: https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS
 MAX_NAME_BYTES = 63
+# What an event table's model is called by in its options to be in partitions: "month".
+PARTITION_OPTION = "pgh_partition_by"
 _PREFIX = "pgtrigger_"
 _DIGEST_LENGTH = 8
 # A few bytes stay free, so that a probe can be given a name that sorts right behind a trigger's.

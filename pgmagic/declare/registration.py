@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from django.db import models
+from django.db.migrations import state
 from django.db.models import options
 from django.db.models.signals import class_prepared
 
 from pgmagic.declare import registry
 from pgmagic.declare.event_fields import setting
+from pgmagic.declare.names import PARTITION_OPTION
 from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import DeclarationError
 
@@ -55,7 +57,12 @@ def _register_meta(sender: Model, **_kwargs: object) -> None:
 
 
 def allow_meta_triggers() -> None:
-    """Let `class Meta` of every model name `triggers`; the one place where Django's option names are extended."""
-    if "triggers" not in options.DEFAULT_NAMES:
-        options.DEFAULT_NAMES = (*options.DEFAULT_NAMES, "triggers")
+    """Let `class Meta` of every model name `triggers`; the one place where Django's option names are extended.
+
+    Migrations also keep how an event table is partitioned, as an option of its model.
+    """
+    names = (*dict.fromkeys([*options.DEFAULT_NAMES, "triggers", PARTITION_OPTION]),)
+    for module in (options, state):
+        # Migrations took the names by value.
+        vars(module)["DEFAULT_NAMES"] = names
     class_prepared.connect(_register_meta, dispatch_uid="pgmagic.meta_triggers")

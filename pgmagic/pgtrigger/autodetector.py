@@ -15,6 +15,7 @@ from django.db.migrations.state import ProjectState
 
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.declare import registry
+from pgmagic.declare.names import PARTITION_OPTION
 from pgmagic.pgtrigger import features
 from pgmagic.pgtrigger.compiler import Trigger, TriggerSql
 from pgmagic.pgtrigger.project_state import OPTION, Kept, Place, every_trigger, find_place
@@ -33,6 +34,7 @@ class MigrationAutodetectorMixin:
     to_state: ProjectState
     generated_operations: dict[str, list[Any]]
     renamed_models: dict[tuple[str, str], str]
+    kept_model_keys: set[tuple[str, str]]
     add_operation: Any
 
     def _detect_changes(self, convert_apps: Any = None, graph: Any = None) -> Any:
@@ -53,6 +55,19 @@ class MigrationAutodetectorMixin:
                 compiled = cast("DesiredTrigger", trigger.compile(model))
                 written = Trigger(name=trigger.get_name(), sql=TriggerSql.of(compiled))
                 yield (place, written.name), Kept(app_label, written, place.many_to_many)
+
+    def generate_altered_options(self) -> None:
+        """Find out about options that changed: Django's own, and how event tables are partitioned."""
+        # Here, because the module of the operations offers this one, too.
+        from pgmagic.pgtrigger.migrations import AlterPartitioning
+
+        super().generate_altered_options()  # type: ignore[misc]
+        for app_label, name in sorted(self.kept_model_keys):
+            former = self.renamed_models.get((app_label, name), name)
+            before = self.from_state.models[app_label, former].options.get(PARTITION_OPTION)
+            after = self.to_state.models[app_label, name].options.get(PARTITION_OPTION)
+            if before != after:
+                self.add_operation(app_label, AlterPartitioning(name, after))
 
     def _sort_migrations(self) -> None:
         self._let_tables_be_there_first()

@@ -6,13 +6,14 @@ from typing import Any
 
 from django.db import models
 from django.db.migrations.operations.base import OperationCategory
-from django.db.migrations.operations.models import DeleteModel, IndexOperation
+from django.db.migrations.operations.models import DeleteModel, IndexOperation, ModelOperation
 from django.db.migrations.state import ProjectState
 
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.db import migrating
 from pgmagic.db.installation import lives_on
 from pgmagic.db.schema_editor import DatabaseSchemaEditorMixin
+from pgmagic.declare.names import PARTITION_OPTION
 from pgmagic.declare.trigger import Trigger as DeclaredTrigger
 from pgmagic.errors import DeclarationError
 from pgmagic.pgtrigger.autodetector import MigrationAutodetectorMixin
@@ -177,9 +178,75 @@ class RemoveTrigger(TriggerOperationMixin, IndexOperation):
         return f"remove_{_fragment(self.model_name)}_{_fragment(self.name)}"
 
 
+class AlterPartitioning(ModelOperation):
+    """Leads the table of an event model into partitions (`partition_by="month"`), or out of them (None).
+
+    Its events, indexes, triggers and rights stay. The table is locked meanwhile: into partitions for as long as one
+    index is built and the events of the present month are moved, out of them for as long as every event is copied. What
+    means the table itself, such as a view, stops it, and nothing is done.
+    """
+
+    category = OperationCategory.ALTERATION
+
+    def __init__(self, name: str, partition_by: str | None) -> None:
+        self.partition_by = partition_by
+        super().__init__(name)
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        """Note it in the model's options."""
+        options = state.models[app_label, self.name_lower].options
+        options.pop(PARTITION_OPTION, None)
+        if self.partition_by is not None:
+            options[PARTITION_OPTION] = self.partition_by
+        state.reload_model(app_label, self.name_lower, delay=True)
+
+    def database_forwards(
+        self, app_label: str, schema_editor: Any, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        """Make the table what the state behind it says."""
+        model = to_state.apps.get_model(app_label, self.name)
+        if schema_editor.connection.vendor == "postgresql" and self.allow_migrate_model(
+            schema_editor.connection.alias, model
+        ):
+            migrating.repartition(schema_editor, model)
+
+    def database_backwards(
+        self, app_label: str, schema_editor: Any, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        """Make the table what the state before it says."""
+        self.database_forwards(app_label, schema_editor, from_state, to_state)
+
+    def describe(self) -> str:
+        """Return what it does, in a line."""
+        if self.partition_by is None:
+            return f"Take the events of {self.name} out of partitions"
+        return f"Put the events of {self.name} into partitions by {self.partition_by}"
+
+    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
+        """Return the arguments, for a migration file."""
+        return type(self).__name__, [], {"name": self.name, "partition_by": self.partition_by}
+
+    @property
+    def migration_name_fragment(self) -> str:
+        """A part of a migration's name."""
+        return f"{self.name_lower}_partitions"
+
+    def reduce(self, operation: Any, app_label: str) -> Any:
+        """Be left out where the same is said anew, or the model goes, further on."""
+        if isinstance(operation, AlterPartitioning | DeleteModel) and operation.name_lower == self.name_lower:
+            return [operation]
+        return super().reduce(operation, app_label)
+
+
 def _fragment(text: str) -> str:
     """Return a text as a part of a module's name."""
     return "".join(character if character.isalnum() else "_" for character in text.lower())
 
 
-__all__ = ["AddTrigger", "DatabaseSchemaEditorMixin", "MigrationAutodetectorMixin", "RemoveTrigger"]
+__all__ = [
+    "AddTrigger",
+    "AlterPartitioning",
+    "DatabaseSchemaEditorMixin",
+    "MigrationAutodetectorMixin",
+    "RemoveTrigger",
+]

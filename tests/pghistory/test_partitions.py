@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 from django.db import models
-from django.utils import timezone
+from IPython.core.error import UsageError
 
 import pgmagic
 from pgmagic import pghistory
-from pgmagic.compile.partitions import default_name, following, month_name
+from pgmagic.compile.partitions import default_name, following, month_name, months_from
 from pgmagic.errors import DeclarationError, HistoryError
 from pgmagic.pghistory.models import Events
 from tests.history_support import History, declared_here, declaring, model  # noqa: F401
@@ -31,6 +31,16 @@ def tracked(history: History, **kwargs: Any) -> Any:
     return history.declare(declare)
 
 
+def partitions(history: History) -> list[str]:
+    """Return the names of the partitions."""
+    return [
+        name
+        for (name,) in history.run(
+            "SELECT relid::regclass::text FROM pg_partition_tree('hist_thingevent') WHERE level = 1 ORDER BY 1"
+        )
+    ]
+
+
 def parts(history: History) -> dict[str, int]:
     """Return how many events lie in each partition."""
     return dict(history.run("SELECT tableoid::regclass::text, count(*) FROM hist_thingevent GROUP BY 1"))
@@ -40,13 +50,14 @@ def parts(history: History) -> dict[str, int]:
 def test_events_lie_in_their_month(history: History, kwargs: Any) -> None:
     thing = tracked(history, **kwargs)
     event = thing.pgh_event_model
+    made = [f"hist_thingevent_{month:%Y_%m}" for month in months_from(datetime.now(UTC))]
+    assert partitions(history) == [*made, "hist_thingevent_default"]
+    assert pghistory.create_partitions(event) == []
+    # As if nobody had made the next months in time.
+    history.run(*(f"DROP TABLE {name}" for name in made))
     thing.objects.bulk_create([thing(n=1), thing(n=2)])
     assert parts(history) == {"hist_thingevent_default": 2}
-    now = timezone.now().astimezone(UTC)
-    made = pghistory.create_partitions(thing)
-    assert made[0] == f"hist_thingevent_{now:%Y_%m}"
-    assert len(made) == 4
-    assert pghistory.create_partitions(event) == []
+    assert pghistory.create_partitions(thing) == made
     assert parts(history) == {made[0]: 2}
     thing.objects.update(n=5)
     thing.objects.all().delete()
@@ -72,7 +83,6 @@ def test_events_lie_in_their_month(history: History, kwargs: Any) -> None:
 
 def test_an_event_is_taken_in_whatever_its_time(history: History) -> None:
     thing = tracked(history)
-    pghistory.create_partitions(thing, months=0)
     thing.objects.create()
     history.run("UPDATE hist_thingevent SET pgh_created_at = '2001-02-03 12:00+00'")
     assert parts(history) == {"hist_thingevent_default": 1}
@@ -82,9 +92,30 @@ def test_an_event_is_taken_in_whatever_its_time(history: History) -> None:
     assert parts(history) == {"hist_thingevent_2001_02": 1}
 
 
+def test_months_are_told_by_their_bounds(history: History) -> None:
+    """Whatever their tables are called, and also those that somebody made for longer, or shorter."""
+    thing = tracked(history)
+    months = months_from(datetime.now(UTC), 9)
+    history.run(
+        *(
+            f"ALTER TABLE hist_thingevent_{month:%Y_%m} RENAME TO part_{place}"
+            for place, month in enumerate(months[:4])
+        ),
+        "ALTER TABLE hist_thingevent_default RENAME TO \"the 'rest'\"",
+        f"CREATE TABLE long PARTITION OF hist_thingevent FOR VALUES FROM ('{months[4]}') TO ('{months[6]}')",
+        f"CREATE TABLE rest PARTITION OF hist_thingevent FOR VALUES FROM ('{months[8]}') TO (MAXVALUE)",
+        "SET timezone = 'Asia/Kolkata'",
+    )
+    try:
+        made = [f"hist_thingevent_{month:%Y_%m}" for month in months[6:8]]
+        assert pghistory.create_partitions(thing, months=9) == made
+        assert pghistory.create_partitions(thing, months=9) == []
+    finally:
+        history.run("RESET timezone")
+
+
 def test_events_by_hand_backfills_and_reverts_work(history: History) -> None:
     thing = tracked(history)
-    pghistory.create_partitions(thing)
     one = thing.objects.create(n=1)
     thing.objects.update(n=2)
     assert pghistory.create_event(one, label="update").n == 1
@@ -145,10 +176,63 @@ def test_a_cell_makes_the_table_and_changes_nothing_when_it_runs_again(shell: An
     frame = shell.run(CELL)
     assert set(frame["status"]) == {"done"}
     assert set(shell.run(CELL)["action"]) == {"unchanged"}
-    shell.run("Thing.objects.bulk_create([Thing(n=1), Thing(n=2)]); pghistory.create_partitions(Thing)")
+    shell.run("Thing.objects.bulk_create([Thing(n=1), Thing(n=2)])")
+    assert shell.run("pghistory.create_partitions(Thing, months=4)") != []
     shell.run("Thing.objects.all().delete()")
     # A new field reaches every partition.
     shell.run(CELL + "    extra = models.IntegerField(null=True)\n")
     shell.run("Thing.objects.create(n=3, extra=4)")
     assert shell.run("import pgmagic; pgmagic.verify(Thing)").empty
     assert list(shell.run("pgmagic.history(Thing)")["n"]) == [1, 2, 1, 2, 3]
+
+
+PLAIN = CELL.replace(', partition_by="month"', "")
+
+
+def test_a_cell_that_runs_again_leads_a_table_into_partitions_and_out_of_them(shell: Any) -> None:
+    shell.run(PLAIN)
+    shell.run("Thing.objects.bulk_create([Thing(n=1), Thing(n=2)])")
+    for source, kind in ((CELL, "p"), (PLAIN, "r")):
+        frame = shell.run(source)
+        changed = frame[frame["action"] != "unchanged"]
+        assert set(changed["object"]) == {"notebook.ThingEvent"}
+        assert set(changed["status"]) == {"done"}
+        assert set(shell.run(source)["action"]) == {"unchanged"}
+        assert shell.run("%pgtrigger diff").empty
+        [found] = shell.run("%%pgsql\nSELECT relkind FROM pg_class WHERE relname = 'notebook_thingevent'")[
+            "relkind"
+        ]
+        assert found == kind
+        shell.run("Thing.objects.create(n=3)")
+        assert shell.run("import pgmagic; pgmagic.verify(Thing)").empty
+    assert list(shell.run("pgmagic.history(Thing)")["n"]) == [1, 2, 3, 3]
+    # With more that changes at once, and a new name.
+    shell.run(
+        "%%pgtrigger --rename Thing=Other\n"
+        + CELL.partition("\n")[2].replace("Thing", "Other")
+        + "    m = models.TextField(default='x')\n"
+    )
+    shell.run("Other.objects.create(n=4)")
+    assert list(shell.run("pgmagic.history(Other)")["m"])[-2:] == ["x", "x"]
+    assert shell.run("pgmagic.verify(Other)").empty
+    names = shell.run("%%pgsql\nSELECT relname FROM pg_class WHERE relname ~ 'event'")["relname"]
+    assert not [name for name in names if "thing" in name and not name.endswith("pkey")]
+
+
+def test_a_cell_that_cannot_lead_it_into_partitions_changes_nothing(shell: Any) -> None:
+    shell.run(PLAIN)
+    shell.run("%%pgsql\nCREATE VIEW looking AS SELECT n FROM notebook_thingevent")
+    with pytest.raises(
+        UsageError, match="cannot be in partitions, because of the view looking: drop that first"
+    ):
+        shell.run(CELL)
+    assert set(shell.run(PLAIN)["action"]) == {"unchanged"}
+
+
+@pytest.mark.usefixtures("declared_here")
+def test_what_no_partitioned_table_can_hold_is_refused_at_declaration() -> None:
+    with (
+        pytest.raises(DeclarationError, match=r"ThingEvent is partitioned by month.*'slug' is unique"),
+        declaring(),
+    ):
+        pghistory.track(partition_by="month", attrs={"slug": models.TextField(unique=True)})(model("Thing"))

@@ -10,7 +10,7 @@ from django.db.migrations.questioner import MigrationQuestioner
 from django.db.migrations.state import ModelState, ProjectState
 from django.test import override_settings
 
-from pgmagic import pgtrigger
+from pgmagic import pghistory, pgtrigger
 from pgmagic.declare import model_registry
 from pgmagic.pgtrigger.migrations import AddTrigger, RemoveTrigger
 
@@ -158,3 +158,27 @@ def test_model_state_never_holds_declarations():
     item = declare("Item", stay())
     assert AddTrigger.option_name not in ModelState.from_model(item).options
     assert RemoveTrigger.option_name == "triggers"
+
+
+def tracked(**given):
+    item = declare("Item", note=models.TextField())
+    pghistory.track(pghistory.ManualEvent("x"), **given)(item)
+    return item, item.pgh_event_model
+
+
+def test_partitions_are_an_option_of_the_model_and_a_change_of_it_is_found():
+    operations, state = detect(ProjectState(), *tracked(partition_by="month"))
+    assert operations == ["Create model Item", "Create model ItemEvent"]
+    assert state.models[LABEL, "itemevent"].options["pgh_partition_by"] == "month"
+    model_registry.forget_label(LABEL)
+    assert detect(state, *tracked(partition_by="month"))[0] == []
+    model_registry.forget_label(LABEL)
+    operations, state = detect(state, *tracked())
+    assert operations == ["Take the events of itemevent out of partitions"]
+    model_registry.forget_label(LABEL)
+    assert detect(state, *tracked())[0] == []
+    model_registry.forget_label(LABEL)
+    operations, state = detect(state, *tracked(partition_by="month"))
+    assert operations == ["Put the events of itemevent into partitions by month"]
+    model_registry.forget_label(LABEL)
+    assert detect(state, *tracked(partition_by="month"))[0] == []
