@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.db.live import Live
+from tests.db.observing import TABLE
 
 
 @pytest.fixture
@@ -16,3 +17,16 @@ def live(schema: str, connection: Any) -> Iterator[Live]:
     found = Live(schema, connection)
     yield found
     found.close()
+
+
+@pytest.fixture
+def execute(connection: Any) -> Callable[..., Any]:
+    """Return a function that executes SQL through Django's cursor, in a schema that has the two tables."""
+
+    def run(sql: str, params: Any = None) -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            return cursor.fetchall() if cursor.description else None
+
+    run(TABLE)
+    return run

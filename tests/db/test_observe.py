@@ -14,29 +14,10 @@ import pytest
 from django.db import Error as DatabaseFailure
 from django.db import IntegrityError, InternalError, connections, transaction
 
-from pgmagic.db.observe import CellObserver, observed
 from pgmagic.db.observe import instruments as instruments_module
 from pgmagic.db.observe.statements import ends_transaction, may_write, savepoint_command, target_of
 from pgmagic.errors import CellError, DatabaseUnavailableError
-
-Step = str | Callable[[], Any]
-
-TABLE = """
-CREATE TABLE item (id int PRIMARY KEY, name text UNIQUE, size int CHECK (size < 100), active bool DEFAULT true);
-CREATE TABLE part (id int PRIMARY KEY, item int REFERENCES item ON DELETE CASCADE, label text);
-INSERT INTO item SELECT n, 'item ' || n, n FROM generate_series(1, 5) AS n;
-"""
-
-
-@pytest.fixture
-def execute(connection: Any) -> Callable[..., Any]:
-    def run(sql: str, params: Any = None) -> Any:
-        with connection.cursor() as cursor:
-            cursor.execute(sql, params)
-            return cursor.fetchall() if cursor.description else None
-
-    run(TABLE)
-    return run
+from tests.db.observing import PASS, REJECT, SOFT, SWALLOW, UPPER, outcome, trigger, watch
 
 
 @pytest.fixture
@@ -48,31 +29,6 @@ def other(connection: Any, schema: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(**parameters, autocommit=True) as second:
         second.execute(f'SET search_path TO "{schema}"')
         yield second
-
-
-def trigger(name: str, when: str, body: str, table: str = "item", more: str = "") -> str:
-    kind = "CONSTRAINT TRIGGER" if "DEFERR" in more else "TRIGGER"
-    return (
-        f'CREATE FUNCTION "{name}_fn"() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$;'
-        f'CREATE {kind} "{name}" {when} ON {table} {more} FOR EACH ROW EXECUTE FUNCTION "{name}_fn"();'
-    )
-
-
-def watch(connection: Any, *steps: Step, keep: bool = True) -> CellObserver:
-    with observed(connection, keep=keep) as cell:
-        for step in steps:
-            with cell.step():
-                if callable(step):
-                    step()
-                else:
-                    with connection.cursor() as cursor:
-                        cursor.execute(step)
-    return cell
-
-
-def outcome(connection: Any, step: Step) -> Any:
-    [found] = watch(connection, step).outcomes
-    return found
 
 
 def traces(session: psycopg.Connection[Any]) -> list[Any]:
@@ -92,13 +48,6 @@ def own_probes(connection: Any) -> int:
         return int(cursor.fetchone()[0])
 
 
-REJECT = "RAISE EXCEPTION 'not this one' USING HINT = 'take another';"
-SWALLOW = "RETURN NULL;"
-UPPER = "NEW.name = upper(NEW.name); RETURN NEW;"
-SOFT = "UPDATE item SET active = false WHERE id = OLD.id; RETURN NULL;"
-PASS = "RETURN NEW;"
-
-
 @pytest.mark.parametrize(
     ("triggers", "statement", "expected"),
     [
@@ -107,8 +56,8 @@ PASS = "RETURN NEW;"
         ([], "UPDATE item SET size = 1 WHERE id = 99", ("no rows", 0, "item", None, None)),
         ([], "SELECT name FROM item", ("read", 5, "item", None, None)),
         ([], "SELECT count(*) FROM item", ("read", 1, None, None, None)),
-        ([], "WITH gone AS (SELECT 1) DELETE FROM item WHERE id = 1", ("applied", 1, None, None, None)),
-        ([], "CREATE TABLE made AS SELECT * FROM item", ("applied", 5, None, None, None)),
+        ([], "WITH gone AS (SELECT 1) DELETE FROM item WHERE id = 1", ("applied", 1, "item", None, None)),
+        ([], "CREATE TABLE made AS SELECT * FROM item", ("applied", 5, "made", None, None)),
         ([], "CREATE INDEX ON item (size)", ("applied", None, None, None, None)),
         ([], "TRUNCATE part", ("applied", None, "part", None, None)),
         ([], "INSERT INTO item VALUES (6, 'six', 6) RETURNING id", ("applied", 1, "item", None, None)),
@@ -308,7 +257,14 @@ def test_rows_that_a_trigger_writes_are_an_effect(connection: Any, execute: Any)
         trigger("log", "AFTER UPDATE", "INSERT INTO part VALUES (NEW.id, NEW.id, 'changed'); RETURN NULL;")
     )
     found = outcome(connection, "UPDATE item SET size = 1 WHERE id = 1")
-    assert (found.verdict, found.lines) == ("applied", ('in part: label: "changed" → "CHANGED" by upper',))
+    assert (found.verdict, found.lines) == (
+        "applied",
+        (
+            'in part: label: "changed" → "CHANGED" by upper',
+            "in item: 1 row updated",
+            "in part: 1 row inserted",
+        ),
+    )
 
 
 def test_statement_that_calls_a_writing_function_is_observed(connection: Any, execute: Any) -> None:

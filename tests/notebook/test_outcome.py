@@ -415,6 +415,8 @@ class Child(models.Model):
     shell.run(
         "parent = Parent.objects.create(); Child.objects.bulk_create([Child(parent=parent) for _ in range(2)])"
     )
-    [row] = shell.run("%%pgoutcome\nparent.delete()").itertuples()
+    frame = shell.run("%%pgoutcome\nparent.delete()")
+    [row] = frame.itertuples()
     assert (row.verdict, row.rows) == ("rewritten", 3)
-    assert row.reason == "delete → update of active: true → false; 2 rows of notebook_child written as asked"
+    assert row.reason == "delete → update of active: true → false"
+    assert frame.attached == {0: ["in notebook_parent: 1 row updated", "in notebook_child: 2 rows deleted"]}

@@ -86,6 +86,13 @@ class EmulatedAutocommit:
         self.is_new = self.is_new or (self.is_between and self._is_set and self._send(_RENEW))
         return self.is_new
 
+    def renew_now(self) -> bool:
+        """Have the savepoint renewed behind a statement, and wait for that; return whether that is done."""
+        if self.is_between and self._is_set and not self.is_new:
+            self._execute(_RENEW)
+            self.is_new = True
+        return self.is_new
+
     def settle(self) -> None:
         """Take the server's answer to the renewal of the savepoint; everybody else's next command comes behind it."""
         if not self._is_waiting:

@@ -21,6 +21,8 @@ from pgmagic.plan.state import Mark
 # Bits of `tgtype`. Source: Postgres, src/include/catalog/pg_trigger.h
 _ROW, _BEFORE = 1, 2
 _EVENT_BITS: dict[Event, int] = {"INSERT": 4, "DELETE": 8, "UPDATE": 16}
+# `ev_type` of pg_rewrite.
+_RULE_EVENTS = {"UPDATE": "2", "INSERT": "3", "DELETE": "4"}
 
 _ASKING_LINE = render(literal(ASKING_LINE))
 
@@ -49,6 +51,9 @@ SELECT jsonb_build_object(
        JOIN pg_proc AS p ON p.oid = t.tgfoid JOIN pg_language AS l ON l.oid = p.prolang
        JOIN pg_namespace AS n ON n.oid = p.pronamespace
      WHERE NOT t.tgisinternal AND n.oid <> pg_my_temp_schema()),
+  'rules', (SELECT jsonb_agg(jsonb_build_array(ev_class::bigint, rulename, ev_type))
+     FROM pg_rewrite JOIN relations AS r ON r.oid = ev_class
+     WHERE is_instead AND ev_enabled IN ('O', 'A') AND r.relkind IN ('r', 'p')),
   'links', (SELECT jsonb_agg(jsonb_build_array(origin::bigint, target::bigint)) FROM (
        SELECT confrelid, conrelid FROM pg_constraint
        WHERE contype = 'f' AND (confdeltype IN ('c', 'n', 'd') OR confupdtype IN ('c', 'n', 'd'))
@@ -119,6 +124,8 @@ class TriggerCatalog:
     triggers: tuple[LiveTrigger, ...] = ()
     functions: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     links: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    # (relation, name, event) of the rules by which a table does something else instead.
+    rules: tuple[tuple[int, str, str], ...] = ()
 
     @cached_property
     def probed_tables(self) -> dict[int, ProbedTable]:
@@ -138,6 +145,11 @@ class TriggerCatalog:
         return any(
             "current_query" in source or "pg_stat_activity" in source for _, source in self.functions.values()
         )
+
+    @cached_property
+    def has_truncating_functions(self) -> bool:
+        """Whether the source of a function holds a TRUNCATE."""
+        return any("truncate" in source.lower() for _, source in self.functions.values())
 
     def reached_tables(self, statement: str, writes: bool) -> frozenset[int]:
         """Return the tables with BEFORE ROW triggers that a statement may write to.
@@ -182,6 +194,17 @@ class TriggerCatalog:
                 return next(iter(candidates.values())) if len(candidates) == 1 else None
         return None
 
+    def rule_instead(self, table: str, verb: str) -> str | None:
+        """Return the name of the rule by which a table does something else instead of a statement."""
+        return next(
+            (
+                name
+                for relation, name, event in self.rules
+                if event == _RULE_EVENTS.get(verb) and self.relations[relation].name == table
+            ),
+            None,
+        )
+
     def uri_of(self, relation: int, name: str) -> str:
         """Return the URI of a table's trigger by its name in Postgres."""
         found = (
@@ -222,4 +245,5 @@ def read_trigger_catalog(raw: Any) -> TriggerCatalog:
         ),
         functions={oid: (name, source) for oid, _, name, source in found["functions"] or ()},
         links=links,
+        rules=tuple((relation, name, event) for relation, name, event in found["rules"] or ()),
     )

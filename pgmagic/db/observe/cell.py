@@ -15,6 +15,7 @@ from psycopg.pq import TransactionStatus
 
 from pgmagic.db.observe.autocommit import LOST, EmulatedAutocommit, forget_settings, reset_transaction_state
 from pgmagic.db.observe.bystanders import Path, other_threads_bounded
+from pgmagic.db.observe.effects import Effects
 from pgmagic.db.observe.instruments import Instruments, Observed
 from pgmagic.db.observe.messages import Messages
 from pgmagic.db.observe.past_django import unwatched
@@ -22,6 +23,7 @@ from pgmagic.db.observe.probing import Probing
 from pgmagic.db.observe.recorder import Recorder
 from pgmagic.db.observe.statements import Executed
 from pgmagic.db.observe.verdicts import Rejection, StepOutcome, needs_catalog, rejection, step_outcome
+from pgmagic.db.observe.written import WrittenRows
 from pgmagic.errors import CellError, DatabaseUnavailableError, PgMagicError
 
 
@@ -36,7 +38,7 @@ class CellObserver:
         self.raw: Any = connection.connection
         self.messages, self.probing = self._instruments()
         self.autocommit = EmulatedAutocommit(connection)
-        self.recorder = Recorder(self.autocommit, self.probing)
+        self.recorder = Recorder(self.autocommit, self.probing, WrittenRows(self.raw, self.messages.quietly))
         self.outcomes: list[StepOutcome] = []
         self.notes: list[str] = []
         self._names: dict[int, str] = {}
@@ -65,7 +67,14 @@ class CellObserver:
         self.recorder.recover()
         executed = self.recorder.log[start:]
         catalog = self.probing.catalog if needs_catalog(executed, error) else None
-        outcome = step_outcome(executed, self._observed(executed), error, catalog, self.messages.take())
+        outcome = step_outcome(
+            executed,
+            self._observed(executed),
+            error,
+            catalog,
+            self.messages.take(),
+            self.recorder.take_written(),
+        )
         if outcome.verdict == "read" and outcome.table is None:
             outcome = replace(outcome, table=self._tables_read(executed))
         self.outcomes.append(outcome)
@@ -117,7 +126,8 @@ class CellObserver:
             raise
         except DatabaseFailure as error:
             raise _CommitRejectedError(rejection(error, self.probing.catalog)) from error
-        self.notes += [f"At COMMIT: {line}" for line in self.messages.take()]
+        effects = Effects({}, {}, self.recorder.take_written()).lines()
+        self.notes += [f"At COMMIT: {line}" for line in [*self.messages.take(), *effects]]
         self.notes += self.probing.unobserved
 
     def roll_back(self, refusal: Rejection) -> None:

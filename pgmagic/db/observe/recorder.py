@@ -24,7 +24,9 @@ from pgmagic.db.observe.statements import (
     savepoint_command,
     target_of,
     text_of,
+    verb_of,
 )
+from pgmagic.db.observe.written import Written, WrittenRows
 from pgmagic.errors import CellError, DatabaseUnavailableError, PgMagicError
 
 # Longer statements take their time anyhow, and are not remembered.
@@ -48,9 +50,12 @@ class Recorder:
     failure: why the cell cannot be kept, even if its own code catches the error.
     """
 
-    def __init__(self, autocommit: EmulatedAutocommit, probing: Instruments[Any]) -> None:
+    def __init__(
+        self, autocommit: EmulatedAutocommit, probing: Instruments[Any], written: WrittenRows
+    ) -> None:
         self.autocommit = autocommit
         self.probing = probing
+        self._written = written
         self.log: list[Executed] = []
         self.failure: PgMagicError | None = None
         # A count of events, which tells what came before and what behind a savepoint.
@@ -74,7 +79,8 @@ class Recorder:
         text = text_of(statement, self.autocommit.raw)
         command = savepoint_command(text)
         if command is not None:
-            return self._savepoint(*command, partial(execute, statement, params, many, context))
+            with self._savepoint(*command):
+                return execute(statement, params, many, context)
         cursor = context["cursor"].cursor
         with self._guarded(text) as finish:
             if many or not self._may_be_longer(text, statement, cursor):
@@ -177,10 +183,13 @@ class Recorder:
         if ends_transaction(text):
             raise self.fail(CellError(_ENDED))
         self.recover()
-        if self.autocommit.status == TransactionStatus.INTRANS:
+        is_sound = self.autocommit.status == TransactionStatus.INTRANS
+        if is_sound:
             self._clock += 1
             self.probing.prepare(text, self._clock)
         self._renew()
+        if is_sound:
+            self._written.before(self._clock, truncates=self.probing.may_empty(text))
         started = time.perf_counter()
         try:
             yield partial(self._executed, text, started)
@@ -190,10 +199,15 @@ class Recorder:
 
     def _renew(self) -> None:
         if self.autocommit.is_between:
+            self._count_written()
             if self.probing.changes != self._changes:
                 self.autocommit.is_new = False
             self.autocommit.before_statement()
             self._renewed()
+
+    def _count_written(self) -> None:
+        if self.autocommit.status == TransactionStatus.INTRANS:
+            self._written.before_savepoint()
 
     def _renewed(self) -> None:
         self._clock += 1
@@ -203,7 +217,11 @@ class Recorder:
         elapsed = (time.perf_counter() - started) * 1000
         table = target_of(text)
         for kind, rows, verb, relation in answers(cursor, many):
-            self.log.append(Executed(kind, rows, table, elapsed, relation, is_ddl=is_ddl(verb)))
+            self.log.append(
+                Executed(
+                    kind, rows, table, elapsed, relation, is_ddl=is_ddl(verb), verb=verb or verb_of(text)
+                )
+            )
             elapsed = 0.0
             if self.log[-1].is_ddl:
                 self.probing.forget_catalog()
@@ -220,16 +238,21 @@ class Recorder:
         self.autocommit.after_error()
         self.log.append(Executed("rejected", None, target_of(text), elapsed, error=error))
 
-    def _savepoint(self, what: str, name: str, execute: Callable[[], Any]) -> Any:
-        """Execute a command on a savepoint of the user's own, most often one of `atomic`."""
+    @contextmanager
+    def _savepoint(self, what: str, name: str) -> Iterator[None]:
+        """Guard a command on a savepoint of the user's own, most often one of `atomic`."""
         self.check_connection()
         if what == "set":
             self._renew()
+            self._count_written()
+        self._is_guarding = True
         try:
-            result = execute()
-        except DatabaseFailure as error:
+            yield
+        except (DatabaseFailure, psycopg.Error) as error:
             self._rejected("", time.perf_counter(), error)
             raise
+        finally:
+            self._is_guarding = False
         names = [known for known, _, _ in self._savepoints]
         if what == "set":
             self._clock += 1
@@ -239,7 +262,6 @@ class Recorder:
             if what == "undo":
                 self._undone(place)
             del self._savepoints[place + (what == "undo") :]
-        return result
 
     def _undone(self, place: int) -> None:
         """Note that everything since a savepoint was rolled back; probes that went with it are put back."""
@@ -247,6 +269,8 @@ class Recorder:
         for executed in self.log[start:]:
             executed.undone = executed.kind in ("write", "command")
         self._clock += 1
+        if self.autocommit.status == TransactionStatus.INTRANS:
+            self._written.undone(clock)
         self.probing.undone(clock, self._clock)
 
     @contextmanager
@@ -255,8 +279,23 @@ class Recorder:
         if self._is_guarding:
             yield None
             return
-        with self._guarded(text_of(statement, self.autocommit.raw)) as finish:
+        text = text_of(statement, self.autocommit.raw)
+        command = savepoint_command(text)
+        if command is not None:
+            with self._savepoint(*command):
+                yield None
+            return
+        with self._guarded(text) as finish:
             yield finish
+
+    def take_written(self) -> list[Written]:
+        """Return the rows that were written since the last call, table by table; nothing while that cannot be read."""
+        if self.autocommit.status != TransactionStatus.INTRANS:
+            return []
+        if self._written.is_truncating and self.autocommit.renew_now():
+            # Only behind the savepoint does a TRUNCATE begin the counts anew.
+            self._renewed()
+        return self._written.take()
 
     def note_copy(self, cursor: Any, *, writes: bool) -> None:
         """Correct what was noted of a COPY, which has no rows in its answer."""
@@ -268,6 +307,7 @@ class Recorder:
         """Note a block of psycopg's own `transaction()`: a savepoint of the user's, like one of `atomic`."""
         self.check_connection()
         self._renew()
+        self._count_written()
         place = len(self._savepoints)
         self._clock += 1
         self._savepoints.append(("", self._clock, len(self.log)))

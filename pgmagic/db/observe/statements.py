@@ -42,6 +42,7 @@ _TARGET = re.compile(
 )
 _ROWS = re.compile(r"\s*(?:insert|update|delete)\s", re.IGNORECASE)
 _VALUES = re.compile(r"\s*insert\s[^;]*?\)\s*values\b", re.IGNORECASE)
+_FIRST_WORD = re.compile(r"\s*(\w+)")
 _DDL = ("CREATE", "ALTER", "DROP", "DO", "CALL", "DISCARD", "IMPORT")
 
 
@@ -51,7 +52,7 @@ class Executed:
 
     rows: as the command tag says, missing where it says nothing. table: the relation that the statement writes to.
     relation: the oid of the table that the first column of a result comes from. undone: what it wrote was rolled
-    back again.
+    back again. verb: the first word of the statement's tag, or of its text where there is no tag.
     """
 
     kind: Kind
@@ -62,6 +63,7 @@ class Executed:
     error: BaseException | None = None
     undone: bool = False
     is_ddl: bool = False
+    verb: str = ""
 
 
 def text_of(statement: Any, raw: Any) -> str:
@@ -107,6 +109,12 @@ def names_one_row(text: str, key: str | None) -> bool:
     if _VALUES.match(text):
         return True
     return key is not None and re.search(rf'"?{re.escape(key)}"?\s+(?:=|IN)\s', text) is not None
+
+
+def verb_of(text: str) -> str:
+    """Return the first word of a statement, in capitals."""
+    found = _FIRST_WORD.match(text)
+    return found[1].upper() if found else ""
 
 
 def is_single(text: str) -> bool:

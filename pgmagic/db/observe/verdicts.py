@@ -16,8 +16,10 @@ from typing import Any, Literal
 import psycopg
 
 from pgmagic.db.observe.catalog import TriggerCatalog
+from pgmagic.db.observe.effects import Effects, effects_of
 from pgmagic.db.observe.instruments import Observed
 from pgmagic.db.observe.statements import Executed
+from pgmagic.db.observe.written import Written
 from pgmagic.declare.names import split_uri
 from pgmagic.errors import DeclarationError
 
@@ -36,8 +38,8 @@ class StepOutcome:
 
     verdict: None where it issued no SQL. rows: written rows, or read ones if it only read. trigger: the URI of what
     decided, or the name of a trigger that pgmagic did not make; several are separated by commas. elapsed_ms: in the
-    database, without what pgmagic itself executed. lines: the server's messages, and what triggers did to rows that
-    they wrote themselves.
+    database, without what pgmagic itself executed. messages: the server's. effects: what triggers did to rows that they
+    wrote themselves, and what was written to each table, where the rest of this does not say it.
     """
 
     verdict: Verdict | None = None
@@ -46,13 +48,21 @@ class StepOutcome:
     trigger: str | None = None
     reason: str | None = None
     elapsed_ms: float | None = None
-    lines: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
+    effects: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What is shown under the step."""
+        return (*self.messages, *self.effects)
 
     def rolled_back(self, rejection: Rejection) -> StepOutcome:
         """Return the outcome of a step whose rows a rejected COMMIT has taken back."""
         if self.verdict not in ("applied", "rewritten"):
-            return self
-        return replace(self, verdict="rolled back", trigger=rejection.trigger, reason=rejection.reason)
+            return replace(self, effects=())
+        return replace(
+            self, verdict="rolled back", trigger=rejection.trigger, reason=rejection.reason, effects=()
+        )
 
 
 @dataclass(frozen=True)
@@ -86,33 +96,40 @@ def step_outcome(
     error: BaseException | None,
     catalog: TriggerCatalog | None,
     messages: Iterable[str] = (),
+    written: Sequence[Written] = (),
 ) -> StepOutcome:
     """Return the outcome of a step.
 
     error: the database's error that left the step, if one did. catalog: needed to tell the trigger of a rejection.
+    written: the rows that the database counted.
     """
     counted = [statement for statement in executed if not statement.undone]
     own = [observation for observation in observed if observation.depth == 1]
+    effects = effects_of(counted, own, written)
     findings = [
         *_rejections(executed, error, catalog),
         *_suppressions(own, counted),
         *_rewritings(own),
-        *_as_asked(counted, own),
-        *_plain(executed),
+        *_ruled(counted, effects, catalog),
+        *_plain(executed, effects),
     ]
-    lines = (*messages, *(_effect(observation) for observation in observed if observation.depth > 1))
+    told = (
+        *(_effect(observation) for observation in observed if observation.depth > 1),
+        *effects.lines(),
+    )
     if not findings:
-        return StepOutcome(lines=lines)
+        return StepOutcome(messages=tuple(messages), effects=told)
     first = findings[0]
     reasons = dict.fromkeys(finding.reason_beside(first) for finding in findings if finding.reason)
     return StepOutcome(
         verdict=first.verdict,
-        rows=_rows(counted, own, first.verdict),
+        rows=_rows(counted, own, first.verdict, effects),
         table=first.table,
         trigger=", ".join(first.triggers) or None,
         reason="; ".join(reasons) or None,
         elapsed_ms=sum(statement.elapsed_ms for statement in executed),
-        lines=lines,
+        messages=tuple(messages),
+        effects=told,
     )
 
 
@@ -135,7 +152,10 @@ def rejection(error: BaseException, catalog: TriggerCatalog | None, table: str |
 
 def needs_catalog(executed: Iterable[Executed], error: BaseException | None) -> bool:
     """Return whether the triggers have to be known to tell the outcome of a step."""
-    return error is not None or any(statement.kind == "rejected" for statement in executed)
+    return error is not None or any(
+        statement.kind == "rejected" or (statement.kind == "write" and statement.rows == 0)
+        for statement in executed
+    )
 
 
 def _row(detail: str | None) -> str | None:
@@ -231,29 +251,38 @@ def _rewriting(observation: Observed) -> str:
     return shown if observation.rows == 1 else f"{shown} (and {_count(observation.rows - 1, 'more row')})"
 
 
-def _as_asked(counted: Sequence[Executed], observed: Sequence[Observed]) -> Iterable[_Finding]:
-    """Yield what the step did to other tables than those where a trigger had its say, such as by a cascade.
-
-    Where the triggers are those of a partition, which of the statement's rows they saw is not known.
-    """
-    decided = {observation.table for observation in observed}
-    written: Counter[str] = Counter()
+def _ruled(
+    counted: Sequence[Executed], effects: Effects, catalog: TriggerCatalog | None
+) -> Iterable[_Finding]:
+    """Yield what rules did instead of statements, whose own tags then count nothing."""
     for statement in counted:
-        if statement.kind == "write" and statement.table:
-            written[statement.table] += statement.rows or 0
-    if not decided or not decided <= set(written):
-        return
-    for table, rows in written.items():
-        if rows and table not in decided:
-            yield _Finding("applied", f"{_count(rows, 'row')} of {table} written as asked", table)
+        rule = (
+            catalog.rule_instead(statement.table, statement.verb)
+            if catalog and statement.kind == "write" and statement.rows == 0 and statement.table
+            else None
+        )
+        if rule is not None:
+            done = effects.done()
+            asked = statement.verb.lower()
+            yield _Finding(
+                "rewritten" if done else "suppressed",
+                f"{asked} → {done}" if done else f"{asked} swallowed",
+                statement.table,
+                (f"rule {rule}",),
+            )
 
 
-def _plain(executed: Sequence[Executed]) -> Iterable[_Finding]:
-    """Yield what the command tags say by themselves."""
+def _plain(executed: Sequence[Executed], effects: Effects) -> Iterable[_Finding]:
+    """Yield what the command tags say by themselves; where rows were counted behind what seems to read, it wrote."""
     if executed:
         statement = min(executed, key=lambda statement: _PLAIN_ORDER.index(_plain_verdict(statement)))
         verdict = _plain_verdict(statement)
-        yield _Finding(verdict, _TAKEN_BACK if verdict == "rolled back" else None, statement.table)
+        if verdict == "read" and effects.written:
+            verdict = "applied"
+        table = statement.table
+        if verdict == "applied":
+            table = effects.own_tables or table or effects.tables or None
+        yield _Finding(verdict, _TAKEN_BACK if verdict == "rolled back" else None, table)
 
 
 def _plain_verdict(statement: Executed) -> Verdict:
@@ -264,12 +293,17 @@ def _plain_verdict(statement: Executed) -> Verdict:
     return "no rows" if statement.rows == 0 or statement.kind == "rejected" else "applied"
 
 
-def _rows(counted: Sequence[Executed], observed: Sequence[Observed], verdict: Verdict) -> int | None:
+def _rows(
+    counted: Sequence[Executed], observed: Sequence[Observed], verdict: Verdict, effects: Effects
+) -> int | None:
     kind = "read" if verdict == "read" else "write"
     known = [statement.rows for statement in counted if statement.kind == kind and statement.rows is not None]
     converted = sum(observation.rows for observation in observed if observation.kind == "converted")
     if not known and verdict in ("applied", "read"):
-        return None
+        return effects.rows or None
+    if verdict == "rewritten" and not any(known) and not converted:
+        # By a rule: the tag counts what was not done.
+        return effects.rows
     return sum(known) + converted
 
 
