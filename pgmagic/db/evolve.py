@@ -27,6 +27,7 @@ from pgmagic.compile.desired import Desired, DesiredTable
 from pgmagic.compile.partitions import partition_of, renamed_sql
 from pgmagic.compile.repartitioning import repartitioning
 from pgmagic.db.renames import Wishes, asked_renames, find_renamings, project_states, remembered_anew
+from pgmagic.db.schema_editor import collecting_editor
 from pgmagic.declare.names import PARTITION_OPTION
 from pgmagic.errors import DataLossError, DeclarationError
 from pgmagic.plan.diff import plan_changes
@@ -242,9 +243,7 @@ def _statements(
     connection: BaseDatabaseWrapper, app_label: str, operation: Any, before: ProjectState, after: ProjectState
 ) -> tuple[str, ...]:
     try:
-        with connection.schema_editor(collect_sql=True, atomic=False) as editor:
-            # In a project's process; the plan itself moves triggers out of the way.
-            vars(editor)["takes_triggers_along"] = False
+        with collecting_editor(connection) as editor:
             operation.database_forwards(app_label, editor, before, after)
     except (ValueError, FieldError) as error:
         # Django's own words for what it cannot alter, such as a field that becomes a many-to-many one.

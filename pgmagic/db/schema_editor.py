@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from django.db import Error as DatabaseFailure
 from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from pgmagic.compile import ddl
 from pgmagic.compile.desired import DesiredTrigger
@@ -201,6 +202,22 @@ def _triggers_of(model: Any) -> Iterator[tuple[str, DesiredTrigger]]:
             options: Any = owner._meta
             if options.concrete_model is model:
                 yield options.db_table, cast("DesiredTrigger", trigger.compile(owner))
+
+
+class _CollectingMixin:
+    """Collects statements as they are to be executed."""
+
+    def execute(self, statement: Any, params: Any = ()) -> None:
+        """Collect a statement; the percent sign of a comment, for which Django's has no parameters, is one."""
+        params = None if str(statement).startswith("COMMENT ON ") else params
+        super().execute(statement, params)  # type: ignore[misc]
+
+
+def collecting_editor(connection: BaseDatabaseWrapper) -> Any:
+    """Return an editor that collects statements and executes none, and leaves triggers to the plan."""
+    editor: Any = connection.SchemaEditorClass
+    collecting = type(editor.__name__, (_CollectingMixin, editor), {"takes_triggers_along": False})
+    return collecting(connection, collect_sql=True, atomic=False)
 
 
 def take_triggers_along() -> None:

@@ -144,3 +144,36 @@ def test_retyped_column_keeps_trigger_comment_and_state_on_a_mixed_case_table(sh
     assert set(frame["state"]) == {"INSTALLED"}
     assert set(frame["enabled"]) == {state == "A"}
     assert len(frame) == 3
+
+
+COMMENTED = """%%pgtrigger
+class Post(models.Model):
+    title = models.TextField(db_comment={0!r})
+    class Meta:
+        db_table_comment = {0!r}
+"""
+
+
+@pytest.mark.parametrize(("before", "after"), [("", "50 % of 'x' %s ü"), ("50 %", "51 %%"), ("50 %", "")])
+def test_comment_with_a_percent_sign(shell, before, after):
+    """Django's schema editor takes it for the place of a parameter."""
+    for comment in (before, after):
+        shell.run(COMMENTED.format(comment))
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT obj_description('notebook_post'::regclass), col_description('notebook_post'::regclass, 2)"
+            )
+            assert cursor.fetchone() == (comment or None, comment or None)
+
+
+def test_column_that_comes_with_percent_signs(shell):
+    shell.run(COMMENTED.format(""))
+    field = (
+        "    body = models.TextField(default='50%', db_default='7 % of %s', db_comment='50 % %s')\n    class"
+    )
+    shell.run(COMMENTED.format("").replace("    class", field))
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO notebook_post (title) VALUES ('a') RETURNING body")
+        assert cursor.fetchone() == ("7 % of %s",)
+        cursor.execute("SELECT col_description('notebook_post'::regclass, 3)")
+        assert cursor.fetchone() == ("50 % %s",)
