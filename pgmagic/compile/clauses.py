@@ -8,7 +8,7 @@ Source: https://www.postgresql.org/docs/current/functions-info.html (pg_get_trig
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +29,16 @@ class Clause:
     sql: str
 
 
+@dataclass(frozen=True)
+class Node:
+    """A condition: how it reads, its SQL, and what its connector joins; without one it is a clause by itself."""
+
+    text: str
+    sql: str
+    connector: Connector | None = None
+    parts: tuple[Node, ...] = ()
+
+
 def condition_of(definition: str) -> str | None:
     """Return the condition in a trigger's definition, None where it has none."""
     found = _WHEN.search(definition)
@@ -36,38 +46,55 @@ def condition_of(definition: str) -> str | None:
 
 
 def clauses_of(condition: str) -> tuple[Clause, ...]:
+    """Return the clauses of a condition, in its order; see `flattened`."""
+    return flattened(parse_condition(condition))
+
+
+def parse_condition(condition: str) -> Node:
+    """Return a condition as Postgres prints it, taken apart at each AND and OR.
+
+    What one connector joins, also in parentheses, is joined by one node.
+    """
+    text = _bare(condition)
+    connector: Connector = "OR"
+    parts = _split(text, connector)
+    if len(parts) == 1:
+        connector = "AND"
+        parts = _split(text, connector)
+    if len(parts) == 1:
+        return Node(text, condition)
+    return joined(connector, [parse_condition(part) for part in parts], text, condition)
+
+
+def joined(connector: Connector, nodes: Iterable[Node], text: str, sql: str) -> Node:
+    """Return nodes joined by a connector, those that are joined by the same one as their parts."""
+    parts = [part for node in nodes for part in (node.parts if node.connector == connector else (node,))]
+    return parts[0] if len(parts) == 1 else Node(text, sql, connector, tuple(parts))
+
+
+def flattened(node: Node) -> tuple[Clause, ...]:
     """Return the clauses of a condition, in its order.
 
     Those that AND joins stand by themselves. Where OR joins some, each but the first of them begins with `or`; clauses
     that AND joins inside of an OR begin with `and`.
     """
-    return tuple(_clauses(condition))
+    found: list[Clause] = []
+    for part in node.parts or (node,):
+        word = "or " if found and node.connector == "OR" else ""
+        for inner in part.parts or (part,):
+            found.append(Clause(f"{word}{inner.text}", inner.sql))
+            word = f"{part.connector.lower()} " if part.connector else ""
+    return tuple(found)
 
 
-def _clauses(condition: str) -> Iterator[Clause]:
-    condition = _bare(condition)
-    parts = _split(condition, "OR")
-    connector: Connector = "OR"
-    if len(parts) == 1:
-        parts, connector = _split(condition, "AND"), "AND"
-    if len(parts) == 1:
-        yield Clause(condition, condition)
-        return
-    for number, part in enumerate(parts):
-        inner = list(_inner(part, connector))
-        word = "or " if number and connector == "OR" else ""
-        yield Clause(word + inner[0].text, inner[0].sql)
-        yield from inner[1:]
-
-
-def _inner(condition: str, outer: Connector) -> Iterator[Clause]:
-    """Yield the clauses of an operand, where these are joined by the other connector than the operand itself."""
-    condition = _bare(condition)
-    connector: Connector = "AND" if outer == "OR" else "OR"
-    parts = _split(condition, connector)
-    for number, part in enumerate(parts):
-        bare = _bare(part)
-        yield Clause(f"{connector.lower()} {bare}" if number else bare, part)
+def columns_of(sql: str) -> frozenset[tuple[str, str]]:
+    """Return the columns of OLD and NEW that a condition names, as pairs such as `("old", "title")`."""
+    tokens = [token.group() for token in _TOKEN.finditer(sql) if not token.group().isspace()]
+    return frozenset(
+        (row.lower(), name[1:-1].replace('""', '"') if name.startswith('"') else name.lower())
+        for row, dot, name in zip(tokens, tokens[1:], tokens[2:], strict=False)
+        if row.lower() in ("old", "new") and dot == "."
+    )
 
 
 def _bare(condition: str) -> str:

@@ -51,12 +51,12 @@ def condition_sql(condition: Condition | models.Q, model: Model) -> Fragment:
         UnknownFieldError: it names a field that the model does not have.
         ConditionError: it needs a join, or Django does not know the lookup.
     """
-    if _renders_itself(condition):
+    if renders_itself(condition):
         return _raw(condition.resolve(model))
     return _render(condition, model)
 
 
-def _renders_itself(condition: object) -> TypeGuard[Condition]:
+def renders_itself(condition: object) -> TypeGuard[Condition]:
     """Return whether it is a user's own kind of condition."""
     return isinstance(condition, Condition) and type(condition).resolve is not Condition.resolve
 
@@ -87,11 +87,11 @@ def _(condition: Combined, model: Model) -> Fragment:
 @_render.register
 def _(condition: Not, model: Model) -> Fragment:
     negated = condition.condition
-    if isinstance(negated, Combined) and not _renders_itself(negated):
+    if isinstance(negated, Combined) and not renders_itself(negated):
         # Each part by itself, so that a Q keeps treating NULL as `exclude()` does.
         connector: Connector = "OR" if negated.connector == "AND" else "AND"
         return condition_sql(Combined(connector, *(~part for part in negated.conditions)), model)
-    if isinstance(negated, Not) and not _renders_itself(negated):
+    if isinstance(negated, Not) and not renders_itself(negated):
         return condition_sql(negated.condition, model)
     return compose("NOT ", condition_sql(negated, model))
 
@@ -237,7 +237,7 @@ def named_rows(condition: Condition | models.Q, model: Model) -> frozenset[str]:
     Raises:
         ConditionError: see `condition_sql`.
     """
-    if _renders_itself(condition) or (isinstance(condition, Condition) and condition.sql):
+    if renders_itself(condition) or (isinstance(condition, Condition) and condition.sql):
         return frozenset(word.lower() for word in _ROW.findall(_LITERAL.sub("", condition.resolve(model))))
     if isinstance(condition, Combined):
         return frozenset().union(*(named_rows(part, model) for part in condition.conditions))

@@ -45,7 +45,9 @@ class TraceFrame(ResultFrame):
         row (object): the row's primary key, a dict where it has several columns; None at statement level.
         fired (boolean): whether its function was called.
         condition (object): each clause of its condition, with True, False, None for NULL, or a text on why it could
-            not be evaluated; None where it has no condition.
+            not be evaluated; None where it has no condition. A clause reads as it was declared where the live trigger
+            is as declared, and as Postgres prints it everywhere else. A clause that begins with `or` is an
+            alternative to those before it.
         before, after (object): the columns of the row that it changed, with their values; None where it changed none.
         elapsed_ms (float64): milliseconds in its function, those of the triggers that it fired included; NaN where it
             was skipped or did not come to its end.

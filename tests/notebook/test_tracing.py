@@ -81,7 +81,7 @@ def function(name: str, body: str) -> str:
 def test_skipped_trigger_shows_the_clause_that_was_false(cells, other):
     frame = trace(cells, "draft.delete()")
     assert told(frame, "step", "seq", "depth", "trigger", "row", "fired", "condition")[:2] == [
-        (1, 1, 1, "notebook.Post:keep", 1, False, {"old.locked": False}),
+        (1, 1, 1, "notebook.Post:keep", 1, False, {"old__locked=True": False}),
         (1, 2, 1, "notebook.Post:soft", 1, True, None),
     ]
     assert frame["notice"][1] == "returned NULL: the row was swallowed"
@@ -93,7 +93,7 @@ def test_skipped_trigger_shows_the_clause_that_was_false(cells, other):
 def test_raising_trigger_is_the_one_that_fired(cells):
     frame = trace(cells, "safe.delete()\ndraft.title = 'y'\ndraft.save()")
     assert told(frame, "step", "trigger", "fired", "condition", "notice")[0] == (
-        1, "notebook.Post:keep", True, {"old.locked": True},
+        1, "notebook.Post:keep", True, {"old__locked=True": True},
         "ERROR: pgtrigger: Cannot delete rows from notebook_post table",
     )  # fmt: skip
     assert frame.notes[0] == (
@@ -124,11 +124,67 @@ def test_fsm_and_ignored_triggers_in_words(cells):
         "notebook.Post:cycle",
         False,
         {
-            "(old.status)::text IS DISTINCT FROM (new.status)::text": True,
+            "status changed": True,
             "the transition of status is not listed": True,
             "not ignored": False,
         },
     )
+
+
+def test_trigger_that_somebody_replaced_shows_what_is_installed(cells):
+    cells.run(
+        """%%pgsql
+DO $do$ BEGIN EXECUTE (
+  SELECT replace(replace(pg_get_triggerdef(oid), 'CREATE TRIGGER', 'CREATE OR REPLACE TRIGGER'),
+                 'old.locked', '(NOT old.locked)')
+  FROM pg_trigger WHERE tgname ~ '^pgtrigger_keep' AND tgrelid = 'notebook_post'::regclass); END $do$"""
+    )
+    frame = trace(cells, "safe.delete()")
+    assert told(frame, "fired", "condition")[0] == (False, {"NOT old.locked": False})
+
+
+def test_edited_declaration_does_not_speak_for_what_is_installed(cells):
+    cells.run(
+        "from pgmagic.declare import registry\n"
+        "registry.find('notebook.Post:keep')[1].condition = pgtrigger.Q(old__locked=False)"
+    )
+    frame = trace(cells, "draft.delete()")
+    assert told(frame, "fired", "condition")[0] == (False, {"old.locked": False})
+
+
+def test_conditions_read_as_they_were_declared(shell):
+    shell.run("""%%pgtrigger
+class Note(models.Model):
+    text = models.TextField(null=True, db_column="thé text")
+    rank = models.IntegerField(default=0)
+    class Meta:
+        triggers = [
+            pgtrigger.Protect(name="a", operation=pgtrigger.Update, condition=pgtrigger.Q(new__rank__range=(5, 7))
+                | pgtrigger.Q(new__rank=1, old__text__in=["a'b", "%s"])),
+            pgtrigger.Protect(name="b", operation=pgtrigger.Update,
+                condition=pgtrigger.Condition("OLD.rank > 5 AND NEW.rank < 3") & ~pgtrigger.Q(new__text="x")),
+            pgtrigger.ReadOnly(name="c", fields=["text"]),
+            pgtrigger.FSM(name="d", field="rank", initial=[0], transitions=[
+                (0, 1, pgtrigger.Q(old__text__isnull=False)), (1, 2)]),
+        ]
+""")
+    frame = trace(
+        shell, "note = Note.objects.create(text='t')\nNote.objects.filter(pk=note.pk).update(rank=1)"
+    )
+    assert dict(told(frame, "trigger", "condition")[1:]) == {
+        "notebook.Note:a": {
+            "new__rank__range=(5, 7)": False,
+            "or new__rank=1": True,
+            """and old__text__in=["a'b", '%s']""": False,
+        },
+        "notebook.Note:b": {"old.rank > 5": False, "new.rank < 3": True, "~Q(new__text='x')": True},
+        "notebook.Note:c": {"text changed": False},
+        "notebook.Note:d": {
+            "rank changed": True,
+            "the transition of rank is not listed, or its condition does not hold": False,
+        },
+    }
+    assert told(frame, "trigger", "condition")[0] == ("notebook.Note:d", {"rank is no initial state": False})
 
 
 def test_deferred_triggers_appear_at_commit(cells, other):

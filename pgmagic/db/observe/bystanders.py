@@ -1,4 +1,4 @@
-"""What a watched cell could do to those beside it: other threads, and the cells that come later."""
+"""What a watched cell could do to those beside it: other threads, other sessions, and the cells that come later."""
 
 from __future__ import annotations
 
@@ -39,6 +39,24 @@ def other_threads_bounded(notes: list[str]) -> Iterator[None]:
         yield
     finally:
         connection_created.disconnect(bound)
+
+
+# A server that is busy with a statement does not notice by itself that its client is gone, and what the cell has
+# locked stays so until the statement ends. Not every platform can look, so that a refusal says nothing.
+# Source: https://www.postgresql.org/docs/current/runtime-config-connection.html (client_connection_check_interval)
+_LOOK_FOR_CLIENT = """
+DO $$ BEGIN
+  IF pg_catalog.current_setting('client_connection_check_interval') = '0' THEN
+    PERFORM pg_catalog.set_config('client_connection_check_interval', '2s', true);
+  END IF;
+EXCEPTION WHEN OTHERS THEN NULL;
+END $$"""
+
+
+def give_up_with_client(raw: Any) -> None:
+    """Let the server end the transaction within seconds if the kernel is killed, also in the middle of a statement."""
+    with unwatched(raw) as cursor:
+        cursor.execute(_LOOK_FOR_CLIENT)
 
 
 class Path:

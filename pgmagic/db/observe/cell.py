@@ -14,7 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
 from pgmagic.db.observe.autocommit import LOST, EmulatedAutocommit, forget_settings, reset_transaction_state
-from pgmagic.db.observe.bystanders import Path, other_threads_bounded
+from pgmagic.db.observe.bystanders import Path, give_up_with_client, other_threads_bounded
 from pgmagic.db.observe.effects import Effects
 from pgmagic.db.observe.instruments import Instruments, Observed
 from pgmagic.db.observe.messages import Messages
@@ -177,6 +177,7 @@ def watched(
     outer = cell.raw.transaction()
     try:
         with _installed(cell), outer:
+            give_up_with_client(cell.raw)
             path = Path(cell.raw)
             with _nothing_under_way(cell.autocommit):
                 yield cell

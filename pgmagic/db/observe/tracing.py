@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, Literal
 
 from psycopg.pq import TransactionStatus
 
-from pgmagic.compile.clauses import Clause, clauses_of, condition_of
+from pgmagic.compile.clauses import Clause, condition_of
 from pgmagic.compile.ignoring import IGNORE_SETTING, ignored
 from pgmagic.compile.sql import compose, literal, render
 from pgmagic.compile.tracing import (
@@ -32,8 +31,7 @@ from pgmagic.db.observe.messages import Messages
 from pgmagic.db.observe.past_django import unwatched
 from pgmagic.db.observe.statements import Executed
 from pgmagic.db.observe.timeline import NOT_IGNORED, Timeline
-from pgmagic.declare import registry
-from pgmagic.declare.fsm import FSM
+from pgmagic.db.observe.wording import clauses_in_words
 from pgmagic.plan.state import Mark
 
 # Bits of `tgtype`. Source: Postgres, src/include/catalog/pg_trigger.h
@@ -221,7 +219,7 @@ def _traced(
     if is_constraint and deferrable:
         deferral = "DEFERRED" if deferred else "IMMEDIATE"
     condition = condition_of(definition)
-    clauses = [_readable(clause, live) for clause in clauses_of(condition)] if condition else []
+    clauses = list(clauses_in_words(live, definition, condition)) if condition else []
     if ignored_as is not None and Mark.from_comment(live.comment) is not None:
         # A trigger of ours asks in its body.
         asked = render(compose("NOT ", ignored(ignored_as)))
@@ -239,17 +237,6 @@ def _traced(
         enabled=live.enabled in "OA",
         language=language,
     )
-
-
-def _readable(clause: Clause, live: LiveTrigger) -> Clause:
-    """Return a clause that pgmagic itself wrote in words of its own."""
-    mark = Mark.from_comment(live.comment)
-    if mark is None:
-        return clause
-    declared = registry.find(mark.uri)
-    if declared and isinstance(declared[1], FSM) and clause.text.endswith("IS NOT TRUE"):
-        return replace(clause, text=f"the transition of {declared[1].field} is not listed")
-    return clause
 
 
 class CellTracer(CellObserver):
