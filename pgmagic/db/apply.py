@@ -17,6 +17,8 @@ from psycopg import sql
 
 from pgmagic.compile.sql import DollarQuoted, compose, render
 from pgmagic.db.catalog import STATE_TABLE, STORED_FUNCTION, STORED_TABLE, STORED_TRIGGER, read_catalog
+from pgmagic.db.observe.autocommit import forget_settings
+from pgmagic.db.observe.past_django import unwatched
 from pgmagic.errors import InstallationError
 from pgmagic.plan.state import Installed
 from pgmagic.plan.steps import Marking, Outcome, Plan, Status, Step
@@ -52,7 +54,8 @@ def plan_and_apply(
             steps = plan(read_catalog(connection)).steps
             outcomes = _execute(connection, steps)
             if is_inside:
-                # The rest of the transaction is the user's.
+                # The rest of the transaction is the user's, with all that an alteration has let triggers ignore.
+                forget_settings(connection)
                 _set_lock_timeout(connection, former_timeout)
             before_commit()
     except _StepError as error:
@@ -152,7 +155,7 @@ def _execute_batch(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> di
     clock = "SELECT clock_timestamp();"
     script = "\n".join([clock, *("\n".join([*statements, clock]) for _, statements in pieces)])
     raw: Any = connection.connection
-    with connection.wrap_database_errors, raw.cursor() as cursor:
+    with connection.wrap_database_errors, unwatched(raw) as cursor:
         cursor.execute(script)
         instants = list(_rows_of_all_results(cursor))
     elapsed: dict[int, float] = {}

@@ -229,3 +229,30 @@ def test_state_table_of_an_earlier_release_is_read_and_extended(post):
     post.run(cell(TITLE.replace("20", "30"), NUMBER))
     alter("DROP COLUMN n")
     assert post.run(cell(TITLE.replace("20", "30"), NUMBER)).attached != {}
+
+
+IGNORING = """
+import psycopg
+from django.db import transaction, connection
+with pgtrigger.ignore("notebook.Post:keep"), transaction.atomic():
+    get_ipython().run_cell(EDITED).raise_error()
+    told = psycopg.Cursor(connection.connection).execute("SELECT current_setting('pgmagic.ignore')").fetchone()[0]
+    Post.objects.all().delete()
+"""
+
+
+@pytest.mark.parametrize("edited", ["Post", "Other"])
+def test_ignore_of_the_users_own_transaction_is_what_it_was(post, edited):
+    """The evolution's own updates pass all triggers by, and the rest of the transaction is the user's."""
+    keep = "triggers = [pgtrigger.Protect(name='keep', operation=pgtrigger.Delete)]"
+    post.run(cell(TITLE, "n = models.IntegerField(null=True)", meta=keep))
+    meta = keep if edited == "Post" else "pass"
+    post.run(cell(TITLE, "n = models.IntegerField(null=True)", meta=meta).replace("Post", edited))
+    post.run(
+        f"EDITED = {cell(TITLE, 'n = models.IntegerField(default=3)', meta=meta).replace('Post', edited)!r}"
+    )
+    post.run(IGNORING)
+    assert "pgtrigger_keep_" in post["told"]
+    assert rows(post, "title") == []
+    post.run("Post.objects.create(title='c', n=1)")
+    assert "Cannot delete" in str(post.error("Post.objects.all().delete()"))
