@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
+import psycopg
 import psycopg.errors
 from django.db import Error as DatabaseFailure
 from django.db import transaction
@@ -17,8 +18,7 @@ from psycopg import sql
 
 from pgmagic.compile.sql import DollarQuoted, compose, render
 from pgmagic.db.catalog import STATE_TABLE, STORED_FUNCTION, STORED_TABLE, STORED_TRIGGER, read_catalog
-from pgmagic.db.observe.autocommit import forget_settings
-from pgmagic.db.observe.past_django import unwatched
+from pgmagic.db.runtime.session import sessions
 from pgmagic.errors import InstallationError
 from pgmagic.plan.state import Installed
 from pgmagic.plan.steps import Marking, Outcome, Plan, Status, Step
@@ -55,7 +55,8 @@ def plan_and_apply(
             outcomes = _execute(connection, steps)
             if is_inside:
                 # The rest of the transaction is the user's, with all that an alteration has let triggers ignore.
-                forget_settings(connection)
+                for session in sessions([connection.alias]):
+                    session.forget()
                 _set_lock_timeout(connection, former_timeout)
             before_commit()
     except _StepError as error:
@@ -155,7 +156,7 @@ def _execute_batch(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> di
     clock = "SELECT clock_timestamp();"
     script = "\n".join([clock, *("\n".join([*statements, clock]) for _, statements in pieces)])
     raw: Any = connection.connection
-    with connection.wrap_database_errors, unwatched(raw) as cursor:
+    with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:
         cursor.execute(script)
         instants = list(_rows_of_all_results(cursor))
     elapsed: dict[int, float] = {}
