@@ -6,7 +6,11 @@ row that two ON DELETE SET NULL actions changed, which Postgres gathers with eac
 same keys in the same order, and none of them twice, is the faster join on the key the same.
 
 Most statements change one row, which needs no pairing. For all others the tables are joined by a FULL JOIN, which is
-never a nested loop.
+never a nested loop. Which of them it is is asked by a statement of its own: PL/pgSQL keeps the plan of a statement's
+first execution, and one that is executed for single rows alone is planned for these.
+
+Bodies name their operators and functions with their schema, so that they need no `SET search_path`, which costs more
+than comparing the row.
 
 Source: https://www.postgresql.org/docs/current/sql-createtrigger.html (REFERENCING)
         https://www.postgresql.org/docs/current/plpgsql-implementation.html#PLPGSQL-PLAN-CACHING
@@ -14,12 +18,15 @@ Source: https://www.postgresql.org/docs/current/sql-createtrigger.html (REFERENC
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from django.db import models
 
 from pgmagic.compile import bodies
 from pgmagic.compile.history import CONTEXT_FIELDS, event_columns
-from pgmagic.compile.operators import has_built_in_equality
-from pgmagic.compile.predicate import condition_sql, named_rows
+from pgmagic.compile.operators import condition_in_body, has_built_in_equality
+from pgmagic.compile.predicate import named_rows
+from pgmagic.compile.qualified import EQUALS
 from pgmagic.compile.rejections import primary_key
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, verbatim
 from pgmagic.compile.transitions import IS_PARTITIONED, POSITION, numbered, of_pairs
@@ -35,15 +42,16 @@ _TABLES = {
     "new": compose(identifier(NEW_VALUES), " AS new"),
 }
 # Foreign keys whose actions may update one row several times in a statement. Source: catalog-pg-constraint.html
-_HAS_ACTIONS = verbatim(
-    "EXISTS (SELECT FROM pg_catalog.pg_constraint AS c WHERE c.conrelid = TG_RELID AND c.contype = 'f'\n"
-    "    AND (c.confdeltype IN ('n', 'd') OR c.confupdtype IN ('c', 'n', 'd')))"
-)
+_HAS_ACTIONS = compose(
+    "EXISTS (SELECT FROM pg_catalog.pg_constraint AS c WHERE c.conrelid", EQUALS, "TG_RELID AND c.contype", EQUALS,
+    "'f'\n    AND (c.confdeltype", EQUALS, "ANY (ARRAY['n', 'd']::pg_catalog.\"char\"[])\n    OR c.confupdtype", EQUALS,
+    "ANY (ARRAY['c', 'n', 'd']::pg_catalog.\"char\"[])))",
+)  # fmt: skip
 # Whether no two rows of a statement can have the same key, not even until the end of the transaction.
-_HAS_KEY = verbatim(
-    "EXISTS (SELECT FROM pg_catalog.pg_index AS i\n"
-    "    WHERE i.indrelid = TG_RELID AND i.indisprimary AND i.indimmediate AND i.indisvalid)"
-)
+_HAS_KEY = compose(
+    "EXISTS (SELECT FROM pg_catalog.pg_index AS i\n    WHERE i.indrelid", EQUALS,
+    "TG_RELID AND i.indisprimary AND i.indimmediate AND i.indisvalid)",
+)  # fmt: skip
 
 
 @bodies.body.register
@@ -58,7 +66,7 @@ def _(trigger: EventTrigger, model: Model, schema: str | None) -> Fragment:
         branches += [(str(operation), insert.of_statement(operation)) for operation in trigger.operations]
     *special, (_, rest) = branches
     tests = [
-        compose("IF TG_OP = ", literal(name), " THEN\n", statements, "\nRETURN NULL;\nEND IF;\n")
+        compose("IF TG_OP", EQUALS, literal(name), " THEN\n", statements, "\nRETURN NULL;\nEND IF;\n")
         for name, statements in special
     ]
     return compose(*tests, rest, "\nRETURN NULL;")
@@ -76,7 +84,7 @@ class _Insert:
         names = join(", ", [identifier(column) for column in self.columns])
         self.into = compose("INSERT INTO ", target, " (", names, ")\n")
         condition = trigger.get_condition(model)
-        self.condition = None if condition is None else condition_sql(condition, model)
+        self.condition = condition_in_body(trigger, model)
         self.named = frozenset() if condition is None else named_rows(condition, model)
 
     def of_row(self) -> Fragment:
@@ -98,25 +106,22 @@ class _Insert:
 
     def of_table(self) -> Fragment:
         """Return what records the rows that TRUNCATE is about to remove: the table's own, or all of its partitions."""
-        own = compose("(old.tableoid = TG_RELID\n    OR ", IS_PARTITIONED, ")")
+        own = compose("(old.tableoid", EQUALS, "TG_RELID\n    OR ", IS_PARTITIONED, ")")
         where = own if self.condition is None else compose(own, "\n  AND ", self.condition)
         return self._select(compose(self.table, " AS old"), where)
 
     def _of_pairs(self, condition: Fragment) -> Fragment:
-        one = compose(_first(OLD_VALUES), " AS old, ", _first(NEW_VALUES), " AS new")
-        several = compose("EXISTS (SELECT FROM ", identifier(NEW_VALUES), " OFFSET 1)")
         position = identifier(POSITION)
         pairs = compose(
-            numbered(OLD_VALUES), " AS old\n  FULL JOIN ", numbered(NEW_VALUES), " AS new ON old.", position, " = new.",
-            position,
+            numbered(OLD_VALUES), " AS old\n  FULL JOIN ", numbered(NEW_VALUES), " AS new ON old.", position, EQUALS,
+            "new.", position,
         )  # fmt: skip
         where = of_pairs(condition)
         return compose(
-            self._select(one, compose(condition, "\n  AND NOT ", several)),
-            "\nIF FOUND THEN RETURN NULL; END IF;\n",
-            "IF NOT ", several, " THEN RETURN NULL; END IF;\n",
+            "IF NOT EXISTS (SELECT FROM ", identifier(NEW_VALUES), " OFFSET 1) THEN\n",
+            self._select_one(condition),
+            "\nELSIF ", _HAS_ACTIONS, " THEN\n",
             # Hashing keeps the order as long as it fits into memory; it matters where a row is there several times.
-            "IF ", _HAS_ACTIONS, " THEN\n",
             self._select(pairs, where, compose("\nORDER BY new.", position)),
             *self._by_key(where),
             "\nELSE\n",
@@ -131,12 +136,19 @@ class _Insert:
             return []
         key = identifier(keys[0].column)
         same_keys = compose(
-            "(SELECT array_agg(old.", key, ") FROM ", _TABLES["old"], ")\n    = (SELECT array_agg(new.", key, ") FROM ",
-            _TABLES["new"], ")",
+            "(SELECT pg_catalog.array_agg(old.", key, ") FROM ", _TABLES["old"], ")\n   ", EQUALS,
+            "(SELECT pg_catalog.array_agg(new.", key, ") FROM ", _TABLES["new"], ")",
         )  # fmt: skip
-        pairs = compose(_TABLES["old"], "\n  FULL JOIN ", _TABLES["new"], " ON old.", key, " = new.", key)
+        pairs = compose(
+            _TABLES["old"], "\n  FULL JOIN ", _TABLES["new"], " ON old.", key, EQUALS, "new.", key
+        )
         test = compose("\nELSIF ", _HAS_KEY, "\n  AND ", same_keys, " THEN\n")
         return [test, self._select(pairs, where)]
+
+    def _select_one(self, condition: Fragment) -> Fragment:
+        """Return what records the row of a statement that changed one."""
+        rows = join(", ", [_TABLES["old"], _TABLES["new"]])
+        return self._select_values(self.columns.values(), rows, condition)
 
     def _select(self, source: Fragment, where: Fragment | None, tail: Fragment | None = None) -> Fragment:
         values = [
@@ -144,6 +156,15 @@ class _Insert:
             compose("(SELECT ", value, ")") if column in self._context_columns() else value
             for column, value in self.columns.items()
         ]
+        return self._select_values(values, source, where, tail)
+
+    def _select_values(
+        self,
+        values: Iterable[Fragment],
+        source: Fragment,
+        where: Fragment | None,
+        tail: Fragment | None = None,
+    ) -> Fragment:
         return compose(
             self.into, "SELECT ", join(", ", values), "\nFROM ", source,
             compose("" if where is None else "\nWHERE ", where or ""), tail or "", ";",
@@ -152,9 +173,3 @@ class _Insert:
     def _context_columns(self) -> set[str]:
         fields = self.trigger.event_model._meta.local_concrete_fields
         return {field.column for field in fields if field.name in CONTEXT_FIELDS}
-
-
-def _first(table: str) -> Fragment:
-    # The limit also bounds what the planner expects: without it, one large statement would leave a plan whose cost
-    # has every later one compiled.
-    return compose("(SELECT * FROM ", identifier(table), " LIMIT 1)")

@@ -16,11 +16,13 @@ from typing import Any, Final
 from django.db import models
 
 from pgmagic.compile import ddl
+from pgmagic.compile.clock import clock_sql
 from pgmagic.compile.desired import DesiredRoutine
 from pgmagic.compile.predicate import column_of, value_in
+from pgmagic.compile.qualified import DIFFERS, EQUALS, JOINED
 from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, literal, render, verbatim
 from pgmagic.compile.triggers import Target
-from pgmagic.declare.event_fields import AnyField, setting
+from pgmagic.declare.event_fields import AnyField
 from pgmagic.declare.event_trigger import EventTrigger
 from pgmagic.declare.trackers import tracked_fields
 from pgmagic.errors import DeclarationError
@@ -67,29 +69,38 @@ def event_columns(trigger: EventTrigger, schema: str | None) -> dict[str, Fragme
 def own_columns(event_model: EventModel, schema: str | None, label: Fragment) -> dict[str, Fragment]:
     """Return what the event's own fields, by name, are filled with, except for the object."""
     columns = {
-        "pgh_created_at": verbatim(setting("PGHISTORY_CREATED_AT_FUNCTION", "NOW()")),
+        "pgh_created_at": clock_sql(),
         "pgh_label": label,
     }
     fields = {field.name: field for field in event_model._meta.local_concrete_fields}
-    open_id = compose("nullif(current_setting(", literal(CONTEXT_ID_SETTING), ", true), '')")
     context = fields.get("pgh_context")
     if isinstance(context, models.ForeignKey):
         # Most sessions have no context: they are spared the call.
         attach = compose(identifier(schema, ATTACH_FUNCTION), "()")
-        columns["pgh_context"] = compose("CASE WHEN ", open_id, " IS NOT NULL THEN ", attach, " END")
+        columns["pgh_context"] = _in_context(attach)
     elif context is not None:
-        columns["pgh_context"] = compose(
-            "CASE WHEN ", open_id, " IS NOT NULL THEN ", _metadata(), "::jsonb END"
-        )
+        columns["pgh_context"] = _in_context(compose(_metadata(), "::pg_catalog.jsonb"))
     if "pgh_context_id" in fields:
-        columns["pgh_context_id"] = compose(open_id, "::uuid")
+        columns["pgh_context_id"] = _in_context(compose(_told(CONTEXT_ID_SETTING), "::pg_catalog.uuid"))
     return columns
 
 
+def _told(name: str) -> Fragment:
+    """Return a setting of the session: NULL where it was never told, empty where no block is open any more."""
+    return compose("pg_catalog.current_setting(", literal(name), ", true)")
+
+
+def _in_context(value: Fragment) -> Fragment:
+    """Return a value, NULL where no context is open."""
+    return compose("CASE WHEN ", _told(CONTEXT_ID_SETTING), DIFFERS, "'' THEN ", value, " END")
+
+
 def _metadata() -> Fragment:
-    return compose(
-        "coalesce(nullif(current_setting(", literal(CONTEXT_METADATA_SETTING), ", true), ''), '{}')"
-    )
+    return compose("coalesce(", _unless_empty(CONTEXT_METADATA_SETTING), ", '{}')")
+
+
+def _unless_empty(name: str) -> Fragment:
+    return compose("CASE WHEN ", _told(name), DIFFERS, "'' THEN ", _told(name), " END")
 
 
 def check_optional(field: AnyField, event_model: EventModel) -> None:
@@ -131,23 +142,24 @@ def attach_routine(target: Target) -> DesiredRoutine:
     table = identifier(target.schema, CONTEXT_TABLE)
     text = compose(
         "\nDECLARE\n"
-        "  open_id text := nullif(current_setting(", literal(CONTEXT_ID_SETTING), ", true), '');\n"
-        "  open_metadata text;\n"
+        "  open_id pg_catalog.text := ", _unless_empty(CONTEXT_ID_SETTING), ";\n"
+        "  open_metadata pg_catalog.text;\n"
         "BEGIN\n"
         "IF open_id IS NULL THEN RETURN NULL; END IF;\n"
         "open_metadata := ", _metadata(), ";\n"
-        "IF current_setting(", literal(CONTEXT_WRITTEN_SETTING), ", true) = open_id || open_metadata THEN\n"
-        "  RETURN open_id::uuid;\n"
+        "IF ", _told(CONTEXT_WRITTEN_SETTING), EQUALS, "(open_id", JOINED, "open_metadata) THEN\n"
+        "  RETURN open_id::pg_catalog.uuid;\n"
         "END IF;\n"
-        "IF NOT EXISTS (SELECT FROM ", table, " AS known WHERE known.id = open_id::uuid\n"
-        "    AND known.metadata || open_metadata::jsonb = known.metadata) THEN\n"
+        "IF NOT EXISTS (SELECT FROM ", table, " AS known WHERE known.id", EQUALS, "open_id::pg_catalog.uuid\n"
+        "    AND (known.metadata", JOINED, "open_metadata::pg_catalog.jsonb)", EQUALS, "known.metadata) THEN\n"
         "  INSERT INTO ", table, " AS known (id, created_at, updated_at, metadata)\n"
-        "  VALUES (open_id::uuid, now(), now(), open_metadata::jsonb)\n"
+        "  VALUES (open_id::pg_catalog.uuid, pg_catalog.now(), pg_catalog.now(), open_metadata::pg_catalog.jsonb)\n"
         "  ON CONFLICT (id) DO UPDATE\n"
-        "  SET metadata = known.metadata || excluded.metadata, updated_at = excluded.updated_at;\n"
+        "  SET metadata = known.metadata", JOINED, "excluded.metadata, updated_at = excluded.updated_at;\n"
         "END IF;\n"
-        "PERFORM set_config(", literal(CONTEXT_WRITTEN_SETTING), ", open_id || open_metadata, true);\n"
-        "RETURN open_id::uuid;\n"
+        "PERFORM pg_catalog.set_config(", literal(CONTEXT_WRITTEN_SETTING), ", open_id", JOINED,
+        "open_metadata, true);\n"
+        "RETURN open_id::pg_catalog.uuid;\n"
         "END;\n",
     )  # fmt: skip
     # Without a schema the table is found where it is found at installation, whatever a session's path will be.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pgmagic.compile.qualified import DIFFERS, EQUALS
 from pgmagic.compile.sql import Fragment, compose, literal
 
 # The setting in which a session names the triggers that it ignores: `:name:name:`, or `*` for all of them.
@@ -12,7 +13,9 @@ IGNORE_ALL = "*"
 _CODED = {ord(character): f"%{ord(character):02x}" for character in (*map(chr, range(32)), "%", ":")}
 
 # The line of a body that asks, as a regular expression of Postgres.
-ASKING_LINE = r"\nIF \(coalesce\(current_setting\('pgmagic\.ignore'[^\n]* THEN [^\n]* END IF;(?=\n)"
+ASKING_LINE = (
+    r"\nIF \(coalesce\(pg_catalog\.current_setting\('pgmagic\.ignore'[^\n]* THEN [^\n]* END IF;(?=\n)"
+)
 
 
 def told_as(pgid: str) -> str:
@@ -22,8 +25,8 @@ def told_as(pgid: str) -> str:
 
 def ignored(pgid: str) -> Fragment:
     """Return a condition that is true if the session ignores the trigger; the usual case costs one look-up."""
-    setting = compose("current_setting(", literal(IGNORE_SETTING), ", true)")
+    setting = compose("pg_catalog.current_setting(", literal(IGNORE_SETTING), ", true)")
     return compose(
-        "(coalesce(", setting, ", '') <> '' AND (", setting, " = ", literal(IGNORE_ALL), " OR strpos(", setting, ", ",
-        literal(f":{told_as(pgid)}:"), ") > 0))",
+        "(coalesce(", setting, ", '')", DIFFERS, "'' AND (", setting, EQUALS, literal(IGNORE_ALL),
+        " OR pg_catalog.strpos(", setting, ", ", literal(f":{told_as(pgid)}:"), ")", DIFFERS, "0))",
     )  # fmt: skip

@@ -37,7 +37,7 @@ Model = type[models.Model]
 
 # Column types without an equality operator: their texts are compared.
 # Source: https://www.postgresql.org/docs/current/functions-comparison.html
-_TYPES_WITHOUT_EQUALITY = {"json", "xml", "point", "polygon"}
+TYPES_WITHOUT_EQUALITY = {"json", "xml", "point", "polygon"}
 
 # In SQL that somebody wrote: what is no name, and the names of the two rows.
 _LITERAL = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -197,7 +197,7 @@ def column_of(row: Literal["OLD", "NEW"], field: Field[Any, Any]) -> Fragment:
 
 
 def _changed(field: Field[Any, Any], changed: bool) -> Fragment:
-    cast = "::text" if field.db_type(offline_connection()) in _TYPES_WITHOUT_EQUALITY else ""
+    cast = "::text" if field.db_type(offline_connection()) in TYPES_WITHOUT_EQUALITY else ""
     operator = " IS DISTINCT FROM " if changed else " IS NOT DISTINCT FROM "
     return compose(
         value_in("OLD", field), verbatim(cast), verbatim(operator),

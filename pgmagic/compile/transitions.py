@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from django.db import models
 
 from pgmagic.compile.predicate import condition_sql, named_rows
+from pgmagic.compile.qualified import EQUALS
 from pgmagic.compile.sql import Fragment, compose, identifier, join, render, verbatim
 from pgmagic.declare.composer import NEW_VALUES, OLD_VALUES, Composer
 from pgmagic.declare.vocabulary import Delete, Insert, Operation, Truncate, Update
@@ -31,7 +32,9 @@ PREFER_COLUMNS = "#variable_conflict use_column"
 
 _TABLES = {"old": OLD_VALUES, "new": NEW_VALUES}
 POSITION = "pgmagic_position"
-IS_PARTITIONED = verbatim("(SELECT c.relkind = 'p' FROM pg_catalog.pg_class AS c WHERE c.oid = TG_RELID)")
+IS_PARTITIONED = compose(
+    "(SELECT c.relkind", EQUALS, "'p' FROM pg_catalog.pg_class AS c WHERE c.oid", EQUALS, "TG_RELID)"
+)  # fmt: skip
 # Whether pairs by position are none, because a row of an UPDATE is missing in the NEW table.
 ARE_UNPAIRED = compose(
     "(SELECT count(*) FROM ", identifier(OLD_VALUES), ") <> (SELECT count(*) FROM ", identifier(NEW_VALUES), ")"
@@ -84,7 +87,7 @@ def of_pairs(condition: Fragment) -> Fragment:
 def numbered(table: str) -> Fragment:
     """Return a transition table with the position of each row in it."""
     number = identifier(POSITION)
-    return compose("(SELECT row_number() OVER () AS ", number, ", * FROM ", identifier(table), ")")
+    return compose("(SELECT pg_catalog.row_number() OVER () AS ", number, ", * FROM ", identifier(table), ")")
 
 
 def transition_kwargs(trigger: Composer, model: Model) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from django.db import models
 from pgmagic.compile import bodies, ddl, states
 from pgmagic.compile.desired import DesiredFunction, DesiredPgTrigger, DesiredTrigger
 from pgmagic.compile.ignoring import ignored
-from pgmagic.compile.operators import has_only_built_in_operators
+from pgmagic.compile.operators import is_qualified, values_are_qualified
 from pgmagic.compile.pinned import PINNED
 from pgmagic.compile.predicate import condition_sql, named_rows
 from pgmagic.compile.rejections import reject_unpaired
@@ -132,12 +132,14 @@ def _resolves_names(trigger: Trigger, model: Model, target: Target) -> bool:
     """Return whether the function resolves its names as it does now, whatever a session's `search_path` will be.
 
     Qualified tables are not enough: a path that ends in `pg_catalog` finds somebody else's functions and operators
-    first. Only events are spared what a SET costs a call, where the schema is known and all that their condition does
-    is to compare columns of built-in types.
+    first. Only events are spared what a SET costs a call, where all that their body names is qualified: the schema is
+    known, and what somebody wrote himself is in no clause but WHEN, which Postgres resolves when it is created.
     """
     if target.schema is None or not isinstance(trigger, EventTrigger):
         return True
-    return not (isinstance(trigger.get_func(model), Body) and has_only_built_in_operators(trigger, model))
+    if not (isinstance(trigger.get_func(model), Body) and values_are_qualified(trigger)):
+        return True
+    return trigger.asks_tables and not is_qualified(trigger, model)
 
 
 def _with_frame(trigger: Trigger, model: Model, body: str) -> str:

@@ -13,9 +13,16 @@ from pgmagic.compile.triggers import Target
 from pgmagic.declare import registry
 from pgmagic.declare.delegates import delegates
 from pgmagic.errors import DeclarationError
-from tests.history_support import declared_here, declaring, model  # noqa: F401
+from tests.history_support import declared_here, declaring, model, settings_with  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("declared_here")
+
+
+OPEN_ID = "pg_catalog.current_setting('pgmagic.context_id', true)"
+IN_CONTEXT = f"CASE WHEN {OPEN_ID} OPERATOR(pg_catalog.<>) '' THEN"
+SAME_N = '(OLD."N n" OPERATOR(pg_catalog.=) NEW."N n")'
+SAME_SOME = '(OLD."some" OPERATOR(pg_catalog.=) NEW."some")'
+METADATA = "pg_catalog.current_setting('pgmagic.context_metadata', true)"
 
 
 def compiled(schema: str | None, *trackers: Any, columns: dict[str, Any] | None = None, **kwargs: Any) -> str:
@@ -42,7 +49,8 @@ def test_body_is_one_insert_into_the_qualified_event_table() -> None:
     assert "search_path" not in sql
     assert (
         'INSERT INTO "s ""x"""."hist_thingevent" ("pgh_created_at", "pgh_label", "pgh_obj_id", "N n", "key")\n'
-        'SELECT NOW(), \'insert\', NEW."key", NEW."N n", NEW."key"\nFROM "new_values" AS new;\nRETURN NULL;\n'
+        'SELECT pg_catalog.now(), \'insert\', NEW."key", NEW."N n", NEW."key"\n'
+        'FROM "new_values" AS new;\nRETURN NULL;\n'
     ) in sql
     assert "AFTER INSERT ON" in sql
     assert 'REFERENCING NEW TABLE AS "new_values"\n  FOR EACH STATEMENT' in sql
@@ -50,7 +58,7 @@ def test_body_is_one_insert_into_the_qualified_event_table() -> None:
 
 def test_body_at_row_level_is_one_insert_of_values() -> None:
     sql = compiled("s", context_field=None, level=pghistory.Row)
-    assert 'VALUES (NOW(), \'insert\', NEW."key", NEW."N n", NEW."key");\nRETURN NULL;\n' in sql
+    assert 'VALUES (pg_catalog.now(), \'insert\', NEW."key", NEW."N n", NEW."key");\nRETURN NULL;\n' in sql
     assert "FOR EACH ROW" in sql
     assert "#variable_conflict" not in sql
 
@@ -75,6 +83,46 @@ def test_comparisons_of_types_of_extensions_resolve_as_they_were_installed(
     assert "SET search_path FROM CURRENT" in own_sql
 
 
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        (pghistory.AnyChange("n"), f"{SAME_N} IS NOT TRUE)"),
+        (pghistory.AllDontChange("n"), f"(NOT {SAME_N} IS NOT TRUE)"),
+        (~pghistory.AnyChange("n"), f"NOT ({SAME_N} IS NOT TRUE)"),
+        (pghistory.AnyChange("n") & pghistory.AllChange("n"), f"(({SAME_N} IS NOT TRUE) AND ({SAME_N} IS NOT TRUE))"),
+        (pghistory.AnyChange("some"),
+         f'({SAME_SOME} IS NOT TRUE AND (OLD."some" IS NOT NULL OR NEW."some" IS NOT NULL))'),
+    ],
+)  # fmt: skip
+def test_changes_are_found_by_operators_of_postgres_own(condition: Any, expected: str) -> None:
+    columns = {"some": models.TextField(null=True)}
+    sql = compiled("s", pghistory.UpdateEvent(condition=condition), columns=columns)
+    assert expected in sql
+    assert "search_path" not in sql
+    assert "DISTINCT" not in sql
+
+
+@pytest.mark.parametrize(
+    ("function", "expected", "is_resolved"),
+    [
+        ("NOW()", "pg_catalog.now()", False),
+        ("clock_timestamp( )", "pg_catalog.clock_timestamp()", False),
+        ("pg_catalog.statement_timestamp()", "pg_catalog.statement_timestamp()", False),
+        ("app.tick(1)", "app.tick(1)", True),
+    ],
+)
+def test_time_is_asked_of_the_function_that_was_configured(
+    settings_with: Any,  # noqa: F811
+    function: str,
+    expected: str,
+    is_resolved: bool,
+) -> None:
+    with settings_with(PGHISTORY_CREATED_AT_FUNCTION=function):
+        sql = compiled("s")
+    assert f"SELECT {expected}, " in sql
+    assert ("SET search_path FROM CURRENT" in sql) == is_resolved
+
+
 def test_condition_on_a_row_that_an_operation_does_not_have_is_refused() -> None:
     condition = pghistory.Q(old__n=1)
     with pytest.raises(DeclarationError, match='"a" speaks of the old row, and INSERT has none'):
@@ -90,23 +138,21 @@ def test_body_without_a_schema_keeps_the_path_of_its_installation() -> None:
 
 def test_deleted_rows_are_read_from_old() -> None:
     sql = compiled(None, pghistory.DeleteEvent(), context_field=None)
-    values = 'SELECT NOW(), \'delete\', OLD."key", OLD."N n", OLD."key"\nFROM '
+    values = 'SELECT pg_catalog.now(), \'delete\', OLD."key", OLD."N n", OLD."key"\nFROM '
     assert values + '"old_values" AS old;' in sql
     # TRUNCATE is asked before the rows are gone.
-    assert values + '"hist_thing" AS old\nWHERE (old.tableoid = TG_RELID' in sql
+    assert values + '"hist_thing" AS old\nWHERE (old.tableoid OPERATOR(pg_catalog.=) TG_RELID' in sql
     assert "BEFORE TRUNCATE ON" in sql
 
 
 @pytest.mark.parametrize(
     ("kwargs", "expected"),
     [
-        ({"level": pghistory.Row}, "CASE WHEN nullif(current_setting('pgmagic.context_id', true), '') IS NOT NULL "
-             'THEN "s"."pgmagic_attach_context"() END'),
-        ({}, "(SELECT CASE WHEN nullif(current_setting('pgmagic.context_id', true), '') IS NOT NULL "
-             'THEN "s"."pgmagic_attach_context"() END)'),
+        ({"level": pghistory.Row}, f'{IN_CONTEXT} "s"."pgmagic_attach_context"() END'),
+        ({}, f'(SELECT {IN_CONTEXT} "s"."pgmagic_attach_context"() END)'),
         ({"context_field": pghistory.ContextJSONField(), "level": pghistory.Row},
-         "coalesce(nullif(current_setting('pgmagic.context_metadata', true), ''), '{}')::jsonb END, "
-         "nullif(current_setting('pgmagic.context_id', true), '')::uuid"),
+         f"{IN_CONTEXT} coalesce(CASE WHEN {METADATA} OPERATOR(pg_catalog.<>) '' THEN {METADATA} END, '{{}}')"
+         f"::pg_catalog.jsonb END, {IN_CONTEXT} {OPEN_ID}::pg_catalog.uuid"),
     ],
 )  # fmt: skip
 def test_context_is_attached_as_it_is_stored(kwargs: Any, expected: str) -> None:

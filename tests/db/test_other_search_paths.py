@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -12,6 +13,7 @@ from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 
 from pgmagic import pghistory, pgtrigger
+from pgmagic.db.chain import verify_chain
 from pgmagic.declare.model_registry import redeclaring
 from pgmagic.pghistory.models import Context
 from tests.db.live import LABEL, Live, conninfo
@@ -145,27 +147,114 @@ def test_through_psql(live: Live) -> None:
     assert done.stdout.splitlines()[-1] == "3|1"
 
 
-@pytest.mark.parametrize("level", [pghistory.Row, pghistory.Statement])
-@pytest.mark.parametrize("path", ["''", "{evil}"])
-def test_events(live: Live, hostile: str, path: str, level: Any) -> None:
+KINDS = (
+    "text", "integer", "bigint", "boolean", "jsonb", "uuid", "numeric", "timestamptz", "bytea", '"char"', "oid",
+)  # fmt: skip
+# What bodies of events use, and types that stand for those to which they cast.
+HOSTILE_TO_EVENTS = """
+CREATE FUNCTION {evil}.strpos(text, text) RETURNS int LANGUAGE sql AS 'SELECT {evil}.hijacked()::int';
+CREATE FUNCTION {evil}.set_config(text, text, boolean) RETURNS text LANGUAGE sql AS 'SELECT {evil}.hijacked()::text';
+CREATE FUNCTION {evil}.sha256(bytea) RETURNS bytea LANGUAGE sql AS 'SELECT {evil}.hijacked()::text::bytea';
+CREATE AGGREGATE {evil}.array_agg(bigint) (SFUNC = array_append, STYPE = bigint[], INITCOND = '{{-1}}');
+CREATE FUNCTION {evil}.joined(text, text) RETURNS text LANGUAGE sql AS 'SELECT {evil}.hijacked()::text';
+CREATE FUNCTION {evil}.merged(jsonb, jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT {evil}.hijacked()::text::jsonb';
+CREATE OPERATOR {evil}.|| (LEFTARG = text, RIGHTARG = text, FUNCTION = {evil}.joined);
+CREATE OPERATOR {evil}.|| (LEFTARG = jsonb, RIGHTARG = jsonb, FUNCTION = {evil}.merged);
+CREATE FUNCTION {evil}.equal(anyarray, anyarray) RETURNS boolean LANGUAGE sql AS 'SELECT {evil}.hijacked()';
+CREATE OPERATOR {evil}.= (LEFTARG = anyarray, RIGHTARG = anyarray, FUNCTION = {evil}.equal);
+CREATE FUNCTION {evil}.never() RETURNS boolean LANGUAGE sql AS 'SELECT {evil}.hijacked()';
+CREATE DOMAIN {evil}.uuid AS text CHECK ({evil}.never());
+CREATE DOMAIN {evil}.jsonb AS text CHECK ({evil}.never());
+CREATE DOMAIN {evil}.text AS varchar CHECK ({evil}.never());
+CREATE TABLE {evil}.live_postevent (LIKE {schema}.live_postevent);
+CREATE TABLE {evil}.pghistory_context (LIKE {schema}.pghistory_context);
+"""
+
+
+def tracked_post(live: Live, **kwargs: Any) -> Any:
+    """A tracked table, whose events are of every kind."""
     with redeclaring(LABEL, __name__) as declaration:
         with declaration.collecting():
-            fields = {"title": models.TextField(), "copies": models.IntegerField(db_default=0)}
+            fields = {
+                "title": models.TextField(null=True), "copies": models.IntegerField(db_default=0),
+                "data": models.JSONField(db_default=models.Value({}, models.JSONField())),
+            }  # fmt: skip
             tracked = type("Post", (models.Model,), {"__module__": __name__, **fields})
             pghistory.track(
                 pghistory.InsertEvent(), pghistory.UpdateEvent(), pghistory.DeleteEvent("gone"),
-                pghistory.UpdateEvent("much", condition=Q(new__copies__gt=2, old__title="a")), level=level,
+                pghistory.UpdateEvent("much", condition=Q(new__copies__gt=2, old__title="a")), **kwargs,
             )(tracked)  # fmt: skip
         applied = live.apply(Context, *declaration.models)
     assert applied.error is None, applied.error
-    live.sql(HOSTILE.format(evil=hostile, schema=live.schema))
-    for kind in ("text", "integer", "bigint", "boolean", "jsonb"):
-        live.sql(OPERATOR.format(evil=hostile, type=kind))
+    return tracked
+
+
+def hijack(live: Live, evil: str) -> None:
+    """Make the hostile schema."""
+    live.sql(HOSTILE.format(evil=evil, schema=live.schema))
+    for kind in KINDS:
+        live.sql(OPERATOR.format(evil=evil, type=f"pg_catalog.{kind}" if kind == '"char"' else kind))
+    live.sql(HOSTILE_TO_EVENTS.format(evil=evil, schema=live.schema))
+
+
+@pytest.mark.parametrize("chained", [False, True], ids=["", "chained"])
+@pytest.mark.parametrize("level", [pghistory.Row, pghistory.Statement])
+@pytest.mark.parametrize("path", ["''", "{evil}", "{evil}, pg_catalog"])
+def test_events(live: Live, hostile: str, path: str, level: Any, chained: bool) -> None:
+    tracked = tracked_post(live, level=level, hash_chain=chained, append_only=True)
+    hijack(live, hostile)
     session = live.other(search_path=path.format(evil=hostile) if path != "''" else "")
     table = f'"{live.schema}".live_post'
+    context = ("pgmagic.context_id", str(UUID(int=7))), ("pgmagic.context_metadata", '{"user": 1}')
+    for setting in context:
+        session.execute("SELECT pg_catalog.set_config(%s, %s, false)", setting)
     session.execute(f"INSERT INTO {table} (title) VALUES ('a'), ('b')")
     session.execute(f"UPDATE {table} SET title = title")
     session.execute(f"UPDATE {table} SET copies = 3")
-    session.execute(f"DELETE FROM {table}")
+    session.execute(f"UPDATE {table} SET title = NULL WHERE id OPERATOR(pg_catalog.=) 1")
+    session.execute("SELECT pg_catalog.set_config('pgmagic.context_metadata', '{\"user\": 2}', false)")
+    session.execute(f"UPDATE {table} SET title = NULL WHERE id OPERATOR(pg_catalog.=) 1")
+    session.execute(f"UPDATE {table} SET id = id OPERATOR(pg_catalog.+) 1")
+    session.execute(f"DELETE FROM {table} WHERE id OPERATOR(pg_catalog.=) 2")
+    session.execute(f"TRUNCATE {table}")
+    refused(session, f'DELETE FROM "{live.schema}".live_postevent', "Cannot update or delete rows")
+    events = tracked.pgh_event_model.objects
+    labels = sorted(events.values_list("pgh_label", flat=True))
+    assert labels == ["gone", "gone", "insert", "insert", "much", "much", *["update"] * 5]
+    assert {*events.values_list("pgh_context_id", flat=True)} == {UUID(int=7)}
+    assert Context.objects.get().metadata == {"user": 2}
+    if chained:
+        assert not verify_chain(tracked.pgh_event_model, "default").breaks
+
+
+@pytest.mark.parametrize("path", ["{evil}, pg_catalog"])
+def test_many_rows_of_a_table_with_actions(live: Live, hostile: str, path: str) -> None:
+    tracked = tracked_post(live)
+    live.sql(
+        "ALTER TABLE live_post ADD parent bigint, ADD FOREIGN KEY (parent) REFERENCES live_post ON DELETE SET NULL"
+    )
+    hijack(live, hostile)
+    session = live.other(search_path=path.format(evil=hostile))
+    session.execute(f"INSERT INTO \"{live.schema}\".live_post (title) VALUES ('a'), ('b'), (NULL)")
+    session.execute(f"UPDATE \"{live.schema}\".live_post SET title = 'b'")
     labels = tracked.pgh_event_model.objects.values_list("pgh_label", flat=True)
-    assert sorted(labels) == ["gone", "gone", "insert", "insert", "much", "update", "update"]
+    assert sorted(labels) == [*["insert"] * 3, *["update"] * 2]
+
+
+@pytest.mark.parametrize("level", [pghistory.Row, pghistory.Statement])
+def test_functions_of_events_set_nothing_for_their_call(live: Live, level: Any) -> None:
+    tracked_post(live, level=level)
+    settings = dict(
+        live.sql(
+            "SELECT proname, proconfig::text FROM pg_proc WHERE pronamespace = current_schema()::regnamespace"
+        )
+    )
+    found = {name.rsplit("_", 1)[0]: value for name, value in settings.items()}
+    # What somebody wrote himself is found along the path of its installation.
+    expected = {
+        "pgtrigger_insert_insert",
+        "pgtrigger_update_update",
+        "pgtrigger_gone_delete",
+        "pgmagic_attach",
+    }
+    assert {name for name, value in found.items() if value is None} >= expected

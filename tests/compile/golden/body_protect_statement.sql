@@ -1,7 +1,7 @@
 CREATE OR REPLACE FUNCTION "my Schema"."pgtrigger_t_8e9bead3"() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $body$
 #variable_conflict use_column
 BEGIN
-IF (coalesce(current_setting('pgmagic.ignore', true), '') <> '' AND (current_setting('pgmagic.ignore', true) = '*' OR strpos(current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') > 0)) THEN RETURN NULL; END IF;
+IF (coalesce(pg_catalog.current_setting('pgmagic.ignore', true), '') OPERATOR(pg_catalog.<>) '' AND (pg_catalog.current_setting('pgmagic.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pgmagic.ignore', true), ':pgtrigger_t_8e9bead3:') OPERATOR(pg_catalog.<>) 0)) THEN RETURN NULL; END IF;
 IF TG_OP = 'UPDATE' THEN
 DECLARE rejected text;
 BEGIN
@@ -13,7 +13,7 @@ SELECT (SELECT jsonb_build_object(
     FROM jsonb_each(to_jsonb(OLD.*)) AS before FULL JOIN jsonb_each(to_jsonb(NEW.*)) AS after USING (key),
       LATERAL (SELECT key IN ('id', 'title', 'Isbn No', 'pages', 'price', 'printed', 'day', 'length', 'code', 'data', 'raw', 'good', 'ratio', 'order', 'shelf_id', 'created', 'updated', 'doubled')
         AND before.value IS DISTINCT FROM after.value) AS filter(shown)) INTO rejected
-  FROM (SELECT row_number() OVER () AS "pgmagic_position", * FROM "old_values") AS old FULL JOIN (SELECT row_number() OVER () AS "pgmagic_position", * FROM "new_values") AS new USING ("pgmagic_position")
+  FROM (SELECT pg_catalog.row_number() OVER () AS "pgmagic_position", * FROM "old_values") AS old FULL JOIN (SELECT pg_catalog.row_number() OVER () AS "pgmagic_position", * FROM "new_values") AS new USING ("pgmagic_position")
   WHERE coalesce((OLD.good OR false), FALSE) OR "new"."pgmagic_position" IS NULL LIMIT 1;
 IF FOUND THEN
 IF (SELECT count(*) FROM "old_values") <> (SELECT count(*) FROM "new_values") THEN

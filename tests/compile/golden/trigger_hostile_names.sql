@@ -1,6 +1,6 @@
 CREATE OR REPLACE FUNCTION "my Schema"."pgtrigger_it's ""$body$"" %s {x} \ üxxxxxxxxxxxxxxx_bb87e080"() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $body2$
 BEGIN
-IF (coalesce(current_setting('pgmagic.ignore', true), '') <> '' AND (current_setting('pgmagic.ignore', true) = '*' OR strpos(current_setting('pgmagic.ignore', true),  E':pgtrigger_it''s "$body$" %25s {x} \\ üxxxxxxxxxxxxxxx_bb87e080:') > 0)) THEN RETURN NULL; END IF;
+IF (coalesce(pg_catalog.current_setting('pgmagic.ignore', true), '') OPERATOR(pg_catalog.<>) '' AND (pg_catalog.current_setting('pgmagic.ignore', true) OPERATOR(pg_catalog.=) '*' OR pg_catalog.strpos(pg_catalog.current_setting('pgmagic.ignore', true),  E':pgtrigger_it''s "$body$" %25s {x} \\ üxxxxxxxxxxxxxxx_bb87e080:') OPERATOR(pg_catalog.<>) 0)) THEN RETURN NULL; END IF;
 RAISE '$body$ $body1$'; -- %
 RETURN NULL;
 END;
