@@ -64,6 +64,8 @@ class DesiredTrigger:
     # What stands for it on a table with partitions or Postgres's own inheritance: there a trigger for statements sees
     # what was asked of the table that it is on, and a trigger for rows what happens to it.
     by_row: DesiredTrigger | None = None
+    # Whether it calls another function than its own, which is then made for nothing.
+    calls_another: bool = False
 
     def declared_with_model(self) -> DesiredTrigger:
         """Return the same, noted as declared together with its model."""

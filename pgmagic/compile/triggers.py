@@ -14,6 +14,7 @@ from typing import Any, LiteralString
 from django.db import models
 
 from pgmagic.compile import bodies, ddl, states
+from pgmagic.compile.calling import call_of, calls_another
 from pgmagic.compile.desired import DesiredFunction, DesiredPgTrigger, DesiredTrigger
 from pgmagic.compile.ignoring import ignored
 from pgmagic.compile.operators import is_qualified, values_are_qualified
@@ -67,11 +68,6 @@ def compile_trigger(trigger: Trigger, model: Model, target: Target) -> DesiredTr
         DeclarationError: it names what the model does not have, or contradicts what Postgres allows.
     """
     check_table_name(model)
-    if type(trigger).render_execute is not Trigger.render_execute:
-        raise DeclarationError(
-            f'"{trigger.name}" overrides render_execute, but a trigger calls the function that stands for it: call the '
-            f"other one from its func."
-        )
     function = _function(trigger, model, target)
     condition = trigger.get_condition(model)
     return DesiredTrigger(
@@ -82,6 +78,7 @@ def compile_trigger(trigger: Trigger, model: Model, target: Target) -> DesiredTr
         condition=render(condition_sql(condition, model)) if condition is not None else "",
         schema=target.schema,
         by_row=_by_row(trigger, model, target),
+        calls_another=calls_another(trigger, model),
     )
 
 
@@ -234,7 +231,7 @@ def _pg_trigger(trigger: Trigger, model: Model, target: Target, part: _Part) -> 
     when = _when(trigger, model, part)
     if when is not None:
         clauses += ["\n  WHEN (", when, ")"]
-    clauses += ["\n  EXECUTE FUNCTION ", identifier(target.schema, trigger.get_pgid(model)), "();"]
+    clauses += ["\n  EXECUTE FUNCTION ", call_of(trigger, model, target.schema), ";"]
     definition = compose(*clauses)
     drop = ddl.drop_trigger(target.schema, model._meta.db_table, name)
     return DesiredPgTrigger(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 from pgmagic.errors import DeclarationError
 
@@ -44,6 +45,13 @@ def postgres_name(trigger_name: str, uri: str) -> str:
     digest = hashlib.sha256(uri.encode()).hexdigest()[:_DIGEST_LENGTH]
     room = MAX_NAME_BYTES - len(_PREFIX) - 1 - _DIGEST_LENGTH - _SPARE
     return f"{_PREFIX}{shorten(trigger_name, room)}_{digest}"
+
+
+def quote_if_needed(name: str) -> str:
+    """Return a name as SQL: quoted, unless it is plain."""
+    if re.fullmatch("[a-z_][a-z0-9_]*", name):
+        return name
+    return '"' + name.replace('"', '""') + '"'
 
 
 def shorten(name: str, size: int) -> str:

@@ -205,8 +205,12 @@ class Trigger:
         return func.render(**self.get_func_template_kwargs(model)) if isinstance(func, Func) else func
 
     def render_execute(self, model: Model) -> str:
-        """Return the call of its function; what a trigger does is said in its body, so this is not overridden."""
-        return f"{self.get_pgid(model)}()"
+        """Return the call of its function, without its schema.
+
+        A subclass may give it arguments (TG_ARGV), or call another function: `ignore` passes over such a trigger,
+        since only its own function asks.
+        """
+        return f"{names.quote_if_needed(self.get_pgid(model))}()"
 
     def compile(self, model: Model) -> Compiled:
         """Return the function and the triggers that stand for it in Postgres; nothing is executed."""

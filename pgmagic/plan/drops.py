@@ -63,7 +63,7 @@ def drop_steps(
         sql = ddl.drop_trigger(existing.schema, existing.table, existing.name)
         # Its condition in the catalog is what Postgres made of it, with the ignore check: nothing to read here.
         yield Step(uri, "trigger", "drop", (sql,), fires=existing.fires)
-        function = existing.function
+        function = _own_function(existing, installed)
         if (
             function.mark is not None
             and function.name not in kept_functions
@@ -72,6 +72,16 @@ def drop_steps(
             functions[_key(function)] = uri
     for (schema, name), uri in functions.items():
         yield Step(uri, "function", "drop", (ddl.drop_function(schema, name),))
+
+
+def _own_function(trigger: InstalledTrigger, installed: Installed) -> InstalledFunction:
+    """Return the function that a trigger calls, or, where that is not ours, the one that would stand for it."""
+    own = (
+        function
+        for function in installed.functions
+        if function.mark and trigger.mark and function.mark.uri == trigger.mark.uri
+    )
+    return trigger.function if trigger.function.mark else next(own, trigger.function)
 
 
 def _drop_left_behind(installed: Installed, uris: Collection[str]) -> Iterator[Step]:
@@ -83,7 +93,7 @@ def _drop_left_behind(installed: Installed, uris: Collection[str]) -> Iterator[S
 
 def _left_behind(installed: Installed) -> list[InstalledFunction]:
     """Return the functions of ours at home whose triggers somebody dropped by hand."""
-    called = {_key(trigger.function) for trigger in installed.triggers}
+    called = {_key(_own_function(trigger, installed)) for trigger in installed.triggers}
     return [
         function
         for function in installed.functions

@@ -179,7 +179,7 @@ def test_overridden_hooks_reach_the_compiled_sql():
     [
         ("WHEN (OLD.pages = 1)", "\n  WHEN (( (OLD.pages = 1)\n)"),
         ("OLD.pages = 1 -- one", "\n  WHEN ((OLD.pages = 1 -- one\n)"),
-        (" ", "\n  WHEN ((coalesce("),
+        (" ", "\n  FOR EACH ROW\n  EXECUTE FUNCTION"),
     ],
 )
 def test_condition_that_a_subclass_renders_is_the_when_clause(clause, found):
@@ -190,15 +190,55 @@ def test_condition_that_a_subclass_renders_is_the_when_clause(clause, found):
     assert found in Kind(**GIVEN).compile(Book).install_sql
 
 
-def test_call_of_another_function_is_refused():
-    class Kind(pgtrigger.Trigger):
-        def render_execute(self, model):
-            return "tsvector_update_trigger('a')"
+class Calling(pgtrigger.Trigger):
+    """Renders its call itself."""
 
+    call = "{}"
+
+    def render_execute(self, model):
+        own = super().render_execute(model)
+        return self.call.format(own) if isinstance(self.call, str) else self.call
+
+
+CALLS = {
+    "{}": '"OWN"()',
+    " OWN('a') ;": "\"OWN\"('a')",
+    "tsvector_update_trigger(vector, 'pg_catalog.simple', \"a b\")": None,
+    "Audit( 'it''s (a), \"b\"' , E'\\\\n\\'' ,-1.5,\ttrue);": None,
+    '"my Schema"."Do ""it"""()': None,
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_call_that_a_subclass_renders(call):
+    trigger = Calling(**GIVEN)
+    own = trigger.get_pgid(Book)
+    trigger.call = call.replace("OWN", own)
+    expected = (CALLS[call] or call.rstrip(";")).replace("OWN", own)
+    assert f"EXECUTE FUNCTION {expected};" in trigger.compile(Book).install_sql
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "audit",
+        "audit(",
+        "audit('a)",
+        "audit(); DROP TABLE x",
+        "audit(now())",
+        "",
+        "a b()",
+        None,
+        "audit() -- x",
+    ],
+)
+def test_what_is_no_call_is_refused(call):
+    trigger = Calling(**GIVEN)
+    trigger.call = call
     with pytest.raises(
-        DeclarationError, match='"t" overrides render_execute, but a trigger calls the function'
+        DeclarationError, match=r'The render_execute of "t" returned .* expects the call of a function'
     ):
-        Kind(**GIVEN).compile(Book)
+        trigger.compile(Book)
 
 
 def test_trigger_registers_and_unregisters():

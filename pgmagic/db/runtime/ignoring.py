@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
 
+from pgmagic.compile.calling import calls_another
 from pgmagic.compile.ignoring import IGNORE_ALL, IGNORE_SETTING, told_as
 from pgmagic.db.runtime.blocks import Block, checked_aliases, without_innermost
 from pgmagic.db.runtime.session import Carried, carry, tell_open_connections
@@ -92,6 +93,10 @@ class ignore(Block):  # noqa: N801 - upstream's name
         for model, trigger in named:
             if not trigger.ignorable:
                 raise DeclarationError(f"{trigger.get_uri(model)} cannot be ignored: its class says so.")
+            if calls_another(trigger, model):
+                raise DeclarationError(
+                    f"{trigger.get_uri(model)} cannot be ignored: it calls a function that does not ask for that."
+                )
         return frozenset(told_as(trigger.get_pgid(model)) for model, trigger in named)
 
     @staticmethod
@@ -115,6 +120,8 @@ def is_ignored(uri: str) -> bool:
     """
     [(model, trigger)] = registry.registered(uri)
     name = told_as(trigger.get_pgid(model))
-    return trigger.ignorable and any(
-        name in entered.names or IGNORE_ALL in entered.names for entered in _open.get().blocks
+    return (
+        trigger.ignorable
+        and not calls_another(trigger, model)
+        and any(name in entered.names or IGNORE_ALL in entered.names for entered in _open.get().blocks)
     )
