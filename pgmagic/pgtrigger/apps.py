@@ -16,7 +16,7 @@ from pgmagic.aliases import add_aliases
 from pgmagic.db.installation import install_where_possible
 from pgmagic.db.schema_editor import take_triggers_along
 from pgmagic.pgtrigger import features
-from pgmagic.pgtrigger.checks import check_owners
+from pgmagic.pgtrigger.checks import check_owners, check_settings
 
 
 class PgTriggerConfig(AppConfig):
@@ -40,6 +40,7 @@ class PgTriggerConfig(AppConfig):
         _detect_triggers()
         take_triggers_along()
         checks.register(check_owners, "pgtrigger")
+        checks.register(check_settings, "pgtrigger")
         post_migrate.connect(_install, dispatch_uid="pgmagic.install_on_migrate")
 
 

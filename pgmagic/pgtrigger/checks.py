@@ -1,4 +1,4 @@
-"""What `manage.py check` says about triggers."""
+"""What `manage.py check` says about triggers and their settings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
+from django.core.checks import Info
 from django.core.checks import Warning as CheckWarning
 
 from pgmagic.declare import registry
@@ -28,6 +29,20 @@ def check_owners(**_kwargs: object) -> list[CheckWarning]:
         )
         for model, trigger in registry.registered()
         if _is_in_a_package(_owner(model, trigger))
+    ]
+
+
+def check_settings(**_kwargs: object) -> list[Info]:
+    """Say of a setting that it makes no difference."""
+    if getattr(settings, "PGTRIGGER_SCHEMA", None) is None:
+        return []
+    return [
+        Info(
+            "PGTRIGGER_SCHEMA has no effect: it places the function that the triggers of django-pgtrigger share to "
+            "find out whether they are ignored, and pgmagic's ask for themselves, under any search_path.",
+            hint="Remove the setting; a function's schema is that of the connection's search_path, as its table's.",
+            id="pgtrigger.I001",
+        )
     ]
 
 

@@ -2,7 +2,7 @@
 
 `PGTRIGGER_MODEL_META` is read where models are declared, `PGTRIGGER_PRUNE_ON_INSTALL` where triggers are installed, and
 `PGTRIGGER_SCHEMA_EDITOR` where tables are altered. `PGTRIGGER_SCHEMA` says where the function goes that upstream's
-triggers share; pgmagic's share none, so it may stay and makes no difference.
+triggers share; pgmagic's share none, so it may stay and makes no difference, which `manage.py check` says.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.checks import run_checks
 from django.test import override_settings
 
 from pgmagic import pgtrigger
-from pgmagic.pgtrigger.checks import check_owners
+from pgmagic.pgtrigger.checks import check_owners, check_settings
 
 
 @pytest.fixture
@@ -31,3 +32,15 @@ def test_nothing_is_said_where_nothing_is_written_there(on_user, named):
 
 def test_nothing_is_said_of_a_projects_own_apps():
     assert check_owners() == []
+
+
+@pytest.mark.parametrize(("schema", "ids"), [(None, []), ("my Schema", ["pgtrigger.I001"])])
+def test_setting_that_makes_no_difference_is_told(schema, ids):
+    with override_settings(PGTRIGGER_SCHEMA=schema):
+        assert [message.id for message in check_settings()] == ids
+    assert check_settings() == []
+
+
+def test_checks_are_asked_by_manage_py():
+    with override_settings(PGTRIGGER_SCHEMA="my Schema"):
+        assert "pgtrigger.I001" in {message.id for message in run_checks(tags=["pgtrigger"])}
