@@ -103,6 +103,13 @@ def records_inserts(event_model: EventModel) -> bool:
     )
 
 
+def records_deletes(event_model: EventModel) -> bool:
+    """Return whether every deleted row becomes an event: then a row that is gone without one has another key now."""
+    return any(
+        "DELETE" in kinds_of(tracker) and not _is_conditional(tracker) for tracker in changes_of(event_model)
+    )
+
+
 def _is_conditional(tracker: RowEvent) -> bool:
     return isinstance(tracker.condition, Condition | models.Q)
 

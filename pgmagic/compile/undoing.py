@@ -12,8 +12,10 @@ from uuid import UUID
 from pgmagic.compile.baseline import live_keys
 from pgmagic.compile.history import has_shared_context
 from pgmagic.compile.reading import context_expressions, object_fields
+from pgmagic.compile.row_states import changes_of, end_labels, kinds_of, labels_by_hand
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal
 from pgmagic.declare.conditions import table_fields
+from pgmagic.declare.event_trigger import New
 from pgmagic.declare.trackers import tracked_fields
 
 EventModel = type[Any]
@@ -56,6 +58,63 @@ def touched_sql(event_model: EventModel, context_id: UUID) -> Fragment:
         "SELECT ", join(", ", selected), " FROM ", table, " AS event WHERE (",
         join(", ", [identifier("event", key) for key in keys]), ") IN (", touched, ") ORDER BY event.pgh_id",
     )  # fmt: skip
+
+
+def vanished_sql(event_model: EventModel) -> Fragment:
+    """Return a query of the last events of objects that are gone, though no event says that they were deleted.
+
+    The columns are those of `touched_sql`. It reads the whole event table.
+    """
+    keys = [identifier("event", field.column) for field in object_fields(event_model)]
+    return compose(
+        "SELECT event.pgh_id, event.pgh_created_at, event.pgh_label, ",
+        context_expressions(event_model)["pgh_context_id"], ", ", join(", ", keys), " FROM (SELECT max(event.pgh_id) ",
+        "AS pgh_id FROM ", _events(event_model), " WHERE ", _is_change(event_model, "event"), " GROUP BY ",
+        join(", ", keys), ") AS last JOIN ", _events(event_model), " USING (pgh_id) WHERE NOT ",
+        _has_label("event", end_labels(event_model)), " AND NOT EXISTS (SELECT FROM ", _live(event_model), " WHERE ",
+        _same(event_model), ") ORDER BY event.pgh_id",
+    )  # fmt: skip
+
+
+def arrivals_sql(event_model: EventModel, since: int) -> Fragment:
+    """Return a query of the events with the NEW row of an update, or of an insert or an update, at a key that was free.
+
+    Free is a key without an earlier event, or whose last one says that it was deleted. since: the `pgh_id` behind which
+    to look. The columns: `pgh_id`, `pgh_label`, the id of the context.
+    """
+    changed = [
+        str(tracker.label)
+        for tracker in changes_of(event_model)
+        if tracker.row == New and "UPDATE" in kinds_of(tracker)
+    ]
+    same = [
+        compose(identifier("before", field.column), " = ", identifier("event", field.column))
+        for field in object_fields(event_model)
+    ]
+    return compose(
+        "SELECT event.pgh_id, event.pgh_label, ", context_expressions(event_model)["pgh_context_id"], " FROM ",
+        _events(event_model), " WHERE event.pgh_id > ", literal(since), " AND ", _has_label("event", changed),
+        " AND coalesce((SELECT ", _has_label("before", end_labels(event_model)), " FROM ",
+        identifier(event_model._meta.db_table), " AS before WHERE ", join(" AND ", same),
+        " AND before.pgh_id < event.pgh_id AND ", _is_change(event_model, "before"),
+        " ORDER BY before.pgh_id DESC LIMIT 1), true) ORDER BY event.pgh_id",
+    )  # fmt: skip
+
+
+def first_baseline_sql(event_model: EventModel) -> Fragment:
+    """Return a query of the `pgh_id` of the first baseline: behind it, whatever row is there has an event."""
+    labels = [str(tracker.label) for tracker in event_model.pgh_trackers]
+    return compose(
+        "SELECT min(event.pgh_id) FROM ", _events(event_model), " WHERE NOT ", _has_label("event", labels)
+    )
+
+
+def _is_change(event_model: EventModel, alias: str) -> Fragment:
+    return compose("NOT ", _has_label(alias, labels_by_hand(event_model)))
+
+
+def _has_label(alias: str, labels: Sequence[str]) -> Fragment:
+    return compose(identifier(alias), ".pgh_label = ANY (", literal(list(labels)), "::text[])")
 
 
 def lock_sql(event_model: EventModel, ids: Sequence[int]) -> Fragment:

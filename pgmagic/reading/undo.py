@@ -9,17 +9,20 @@ from pgmagic.db.undo import Plan, Step, apply_plan, make_plan
 from pgmagic.frames.undo import Status, UndoFrame, UndoRow, undo_frame
 
 
-def undo_plan(context: Any, *, using: str | None = None) -> UndoFrame:
+def undo_plan(context: Any, *, using: str | None = None, complete: bool = False) -> UndoFrame:
     """Return what would undo all that was done in a context, row by row; nothing is changed until `.apply()`.
 
     context: the value of a `with pghistory.context(...)` block, a `Context`, or its id. Each row becomes again what it
     was before the context's first event of it; foreign keys decide on the order. The columns are those of `UndoFrame`:
-    `model`, `object`, `action`, `changes`, `status`, `conflict`.
+    `model`, `object`, `action`, `changes`, `status`, `conflict`. complete: whether every row of these tables has been
+    tracked since it was made. Then a first event that may be of an insert or of an update (`Snapshot`) is of the
+    insert; a baseline that is older says the same. Rows that were given another key go back to their former one, if it
+    is certain which they were, for which deletes must be recorded, too.
 
     Raises:
         HistoryError: it is no context, it is still open, or no event was recorded in it.
     """
-    return _undo_frame(make_plan(context, using))
+    return _undo_frame(make_plan(context, using, complete=complete))
 
 
 def _undo_frame(plan: Plan, done: tuple[Step, ...] | None = None) -> UndoFrame:

@@ -35,7 +35,7 @@ def apply_plan(plan: Plan, *, skip_conflicts: bool = False) -> tuple[Step, ...]:
         )
     with transaction.atomic(using=plan.using), connections[plan.using].cursor() as cursor:
         _lock(cursor, plan)
-        again = make_plan(plan.context_id, plan.using)
+        again = make_plan(plan.context_id, plan.using, complete=plan.complete)
         if [step.identity for step in again.steps] != [step.identity for step in plan.steps]:
             raise HistoryError(
                 "Nothing was undone: rows changed since this plan was made. Make it again, and look."

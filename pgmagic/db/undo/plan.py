@@ -13,9 +13,10 @@ from django.utils import timezone
 
 from pgmagic.compile.undoing import tells_contexts
 from pgmagic.db.runtime.context import open_context
+from pgmagic.db.undo.objects import Key, Touched, TouchedTable, meanings
 from pgmagic.db.undo.order import by_foreign_keys
 from pgmagic.db.undo.targets import conflicts_of_keys
-from pgmagic.db.undo.touched import Key, Touched, TouchedTable, meanings, read_touched
+from pgmagic.db.undo.touched import read_touched
 from pgmagic.errors import HistoryError
 
 Action = Literal["delete", "change back", "restore", "nothing"]
@@ -54,6 +55,7 @@ class Plan:
     context_id: UUID
     using: str
     steps: tuple[Step, ...]
+    complete: bool = False
 
     @property
     def conflicts(self) -> tuple[Step, ...]:
@@ -61,12 +63,13 @@ class Plan:
         return tuple(step for step in self.steps if step.conflict is not None)
 
 
-def make_plan(context: Any, using: str | None = None) -> Plan:
+def make_plan(context: Any, using: str | None = None, *, complete: bool = False) -> Plan:
     """Return what would undo a context; nothing is changed.
 
     context: a context, or its id. Every object that the context's events are of becomes again what it was before the
     context's first event of it. A conflict is: it was changed since by somebody else, no event tells what it was,
-    the events do not hold whole rows, or a foreign key would lead nowhere.
+    the events do not hold whole rows, or a foreign key would lead nowhere. complete: whether every row was tracked
+    since it was made, so that an event without an earlier one may be of its creation.
 
     Raises:
         HistoryError: it is no context, it is still open, or no event was recorded in it.
@@ -76,11 +79,11 @@ def make_plan(context: Any, using: str | None = None) -> Plan:
     if opened is not None and opened.id == context_id:
         raise HistoryError(f"The context {context_id} is still open: leave its block, then undo it.")
     alias = using or router.db_for_write(apps.get_model("pghistory", "Context"))
-    tables = _tables(context_id, alias)
+    tables = _tables(context_id, alias, complete=complete)
     if not tables:
         raise HistoryError(f"No event was recorded in a context {context_id}: there is nothing to undo.")
     steps = [step for table in tables for step in _steps(table, context_id)]
-    return Plan(context_id, alias, tuple(_ordered(_with_key_conflicts(steps, alias))))
+    return Plan(context_id, alias, tuple(_ordered(_with_key_conflicts(steps, alias))), complete)
 
 
 def _context_id(context: Any) -> UUID:
@@ -94,16 +97,16 @@ def _context_id(context: Any) -> UUID:
         ) from None
 
 
-def _tables(context_id: UUID, alias: str) -> list[TouchedTable]:
+def _tables(context_id: UUID, alias: str, *, complete: bool) -> list[TouchedTable]:
     """Return what the context touched, each tracked table once: by whole rows, if an event model has them."""
     found: dict[type[models.Model], dict[Key, tuple[TouchedTable, Touched]]] = {}
     with connections[alias].cursor() as cursor:
         for event_model in _event_models(alias):
-            table = read_touched(cursor, event_model, context_id)
+            table = read_touched(cursor, event_model, context_id, complete=complete)
             known = found.setdefault(table.model, {})
             for touched in table.objects:
                 other = known.get(touched.key)
-                if other is None or (other[0].missing and not table.missing):
+                if other is None or _tells_more(table, touched, *other):
                     known[touched.key] = (table, touched)
     tables: dict[int, TouchedTable] = {}
     for known in found.values():
@@ -111,6 +114,15 @@ def _tables(context_id: UUID, alias: str) -> list[TouchedTable]:
             kept = tables.setdefault(id(table), replace(table, objects=[]))
             kept.objects.append(touched)
     return list(tables.values())
+
+
+def _tells_more(table: TouchedTable, touched: Touched, other_table: TouchedTable, other: Touched) -> bool:
+    """Return whether one event model says more of an object than another: whole rows, and what it was."""
+    ranks = [
+        (bool(found.missing), seen.untold is not None)
+        for found, seen in ((table, touched), (other_table, other))
+    ]
+    return ranks[0] < ranks[1]
 
 
 def _event_models(alias: str) -> Iterator[type[Any]]:
@@ -125,15 +137,24 @@ def _event_models(alias: str) -> Iterator[type[Any]]:
 
 
 def _steps(table: TouchedTable, context_id: UUID) -> Iterator[Step]:
+    conflicts = {
+        touched.key: _conflict(touched, table, context_id, table.live.get(touched.key))
+        for touched in table.objects
+    }
+    stuck = [touched for touched in table.objects if touched.is_moved and conflicts[touched.key] is not None]
     for touched in table.objects:
         now = table.live.get(touched.key)
         then = None if touched.before is None else table.rows[touched.before]
-        conflict = _conflict(touched, table, context_id, now)
+        conflict = conflicts[touched.key]
+        if touched.is_moved and stuck and conflict is None:
+            conflict = (
+                f"its row was moved, as that of {', '.join(map(str, stuck[0].key))}, which has a conflict"
+            )
         action = _action(now, then)
         if touched.untold is not None:
             action, then = "nothing", now
         yield Step(
-            table.model, table.event_model, touched.key, action, touched.before or touched.inside[0].pgh_id, now, then,
+            table.model, table.event_model, touched.key, action, touched.before or touched.since, now, then,
             conflict if action != "nothing" or touched.untold is not None else None,
         )  # fmt: skip
 
@@ -151,7 +172,11 @@ def _conflict(touched: Touched, table: TouchedTable, context_id: UUID, now: Any)
         return f"{table.event_model._meta.object_name} does not track {', '.join(table.missing)}"
     if touched.untold is not None:
         return touched.untold
-    first, known = touched.inside[0].pgh_id, meanings(table.event_model)
+    last = None if touched.last is None else table.rows[touched.last]
+    if touched.is_last_told and now == last:
+        # Whatever happened since was undone.
+        return None
+    first, known = touched.since, meanings(table.event_model)
     others = [
         event
         for event in touched.events
@@ -162,8 +187,10 @@ def _conflict(touched: Touched, table: TouchedTable, context_id: UUID, now: Any)
         where = f"in the context {latest.context_id}" if latest.context_id else "outside any context"
         moment = timezone.localtime(latest.created_at).isoformat(sep=" ", timespec="seconds")
         return f'changed since, {where}: "{latest.label}" at {moment}'
-    if touched.is_last_told and now != (None if touched.last is None else table.rows[touched.last]):
+    if touched.is_last_told:
         return "changed since, and no event tells by whom"
+    if not touched.is_last_told and now is None and known[touched.inside[-1].label].kinds == {"UPDATE"}:
+        return "it is gone, and no event tells how: it was deleted, or its key was changed"
     return None
 
 

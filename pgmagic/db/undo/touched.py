@@ -2,97 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, NamedTuple
+from collections.abc import Collection
+from typing import Any
 from uuid import UUID
 
 from django.db import models
 
-from pgmagic.compile.reading import object_fields
-from pgmagic.compile.row_states import changes_of, kinds_of, labels_by_hand, records_new_updates
+from pgmagic.compile.row_states import labels_by_hand, records_new_updates
 from pgmagic.compile.sql import render
 from pgmagic.compile.undoing import missing_fields, touched_sql
-from pgmagic.declare.event_trigger import Old
+from pgmagic.db.undo.moves import tell_new_keys
+from pgmagic.db.undo.objects import (
+    EventModel,
+    Happened,
+    Key,
+    Meaning,
+    Touched,
+    TouchedTable,
+    key_sources,
+    meanings,
+    parts,
+    read_rows,
+)
 from pgmagic.declare.trackers import tracked_fields
 
-EventModel = type[Any]
-Key = tuple[Any, ...]
+_NO_EARLIER = "no earlier event tells what it was: a baseline does (backfill)"
 
 
-class Happened(NamedTuple):
-    """An event, without its row."""
+def read_touched(
+    cursor: Any, event_model: EventModel, context_id: UUID, *, complete: bool = False
+) -> TouchedTable:
+    """Return what a context touched, as the events of one event model tell.
 
-    pgh_id: int
-    created_at: datetime
-    label: str
-    context_id: UUID | None
-
-
-class Meaning(NamedTuple):
-    """What a label's events are: the side of the row that they hold, and the operations that they stand for."""
-
-    is_old: bool
-    kinds: frozenset[str]
-
-    @property
-    def is_delete(self) -> bool:
-        """Whether the object is gone behind them."""
-        return self.is_old and self.kinds <= {"DELETE", "TRUNCATE"}
-
-    @property
-    def is_insert(self) -> bool:
-        """Whether the object was not there before them."""
-        return self.kinds == {"INSERT"}
-
-
-@dataclass
-class Touched:
-    """One object: all its events, and those of the context among them.
-
-    before: the event whose row the object had before the context, None where there was no row. untold: why no event
-    tells that. last: the event whose row it had when the context was done, None for no row.
+    complete: whether every row was tracked since it was made, as the user knows.
     """
-
-    key: Key
-    events: list[Happened]
-    inside: list[Happened]
-    before: int | None = None
-    untold: str | None = None
-    last: int | None = None
-    is_last_told: bool = False
-
-
-@dataclass
-class TouchedTable:
-    """What a context touched of one tracked table, as one of its event tables tells.
-
-    rows: the rows of the events that `Touched` names, by `pgh_id`. live: the rows of now, by key. names: the fields.
-    """
-
-    event_model: EventModel
-    objects: list[Touched]
-    missing: list[str]
-    rows: dict[int, dict[str, Any]] = field(default_factory=dict)
-    live: dict[Key, dict[str, Any]] = field(default_factory=dict)
-
-    @property
-    def model(self) -> type[models.Model]:
-        """The tracked model."""
-        return self.event_model.pgh_tracked_model  # type: ignore[no-any-return]
-
-
-def meanings(event_model: EventModel) -> dict[str, Meaning]:
-    """Return what the events of each label are; those made by hand and baselines are no changes, and have none."""
-    return {
-        str(tracker.label): Meaning(tracker.row == Old, frozenset(kinds_of(tracker)))
-        for tracker in changes_of(event_model)
-    }
-
-
-def read_touched(cursor: Any, event_model: EventModel, context_id: UUID) -> TouchedTable:
-    """Return what a context touched, as the events of one event model tell."""
     cursor.execute(render(touched_sql(event_model, context_id)))
     by_key: dict[Key, list[Happened]] = {}
     known = meanings(event_model)
@@ -104,23 +47,15 @@ def read_touched(cursor: Any, event_model: EventModel, context_id: UUID) -> Touc
         if inside:
             table.objects.append(Touched(key, events, inside))
     alias = cursor.db.alias
-    _read_rows(table, alias, [event.pgh_id for touched in table.objects for event in touched.inside])
+    read_rows(table, alias, [event.pgh_id for touched in table.objects for event in touched.inside])
     by_hand = set(labels_by_hand(event_model))
     for touched in table.objects:
         _tell(touched, table, known, by_hand)
-    _read_rows(table, alias, [touched.before for touched in table.objects if touched.before is not None])
+    if any(touched.is_new_key for touched in table.objects):
+        tell_new_keys(table, cursor, context_id, complete=complete)
+    read_rows(table, alias, [touched.before for touched in table.objects if touched.before is not None])
     _read_live(table, alias)
     return table
-
-
-def _read_rows(table: TouchedTable, alias: str, ids: Iterable[int]) -> None:
-    """Read the rows of events that are not known yet."""
-    names = {event.attname: source.attname for event, source in tracked_fields(table.event_model)}
-    for part in _parts(sorted(set(ids) - set(table.rows))):
-        for row in (
-            models.QuerySet(table.event_model, using=alias).filter(pk__in=part).values("pgh_id", *names)
-        ):
-            table.rows[row["pgh_id"]] = {source: row[event] for event, source in names.items()}
 
 
 def _read_live(table: TouchedTable, alias: str) -> None:
@@ -128,23 +63,10 @@ def _read_live(table: TouchedTable, alias: str) -> None:
     names = [source.attname for _, source in tracked_fields(table.event_model)]
     keys = [source.attname for source in key_sources(table.event_model)]
     lookup = "pk__in" if len(keys) > 1 else f"{keys[0]}__in"
-    for part in _parts([touched.key if len(keys) > 1 else touched.key[0] for touched in table.objects]):
+    for part in parts([touched.key if len(keys) > 1 else touched.key[0] for touched in table.objects]):
         found: Any = models.QuerySet(table.model, using=alias).filter(**{lookup: part})
         for row in found.values(*dict.fromkeys([*keys, *names])):
             table.live[tuple(row[name] for name in keys)] = {name: row[name] for name in names}
-
-
-def key_sources(event_model: EventModel) -> list[Any]:
-    """Return the fields of the tracked model that tell its objects apart in events."""
-    sources = {event.name: source for event, source in tracked_fields(event_model)}
-    return [
-        found.target_field if found.name == "pgh_obj" else sources[found.name]
-        for found in object_fields(event_model)
-    ]
-
-
-def _parts(values: Sequence[Any], size: int = 5_000) -> Iterable[Sequence[Any]]:
-    return (values[start : start + size] for start in range(0, len(values), size))
 
 
 def _tell(touched: Touched, table: TouchedTable, known: dict[str, Meaning], by_hand: Collection[str]) -> None:
@@ -193,8 +115,10 @@ def _tell_from_earlier(
         if event.pgh_id >= first or event.label in by_hand:
             continue
         told = known.get(event.label)
-        if told is not None and told.is_delete and "INSERT" in meaning.kinds:
+        if told is not None and told.is_delete:
             touched.before = None
+            touched.is_new_key = "INSERT" not in meaning.kinds
+            touched.untold = _NO_EARLIER if touched.is_new_key else None
             return
         if not is_complete:
             touched.untold = "not every update is recorded, so that what it was is not known"
@@ -205,11 +129,13 @@ def _tell_from_earlier(
             return
         if told.kinds != {"UPDATE"}:
             break
+    else:
+        touched.is_new_key = True
     label = touched.inside[0].label
     if "INSERT" in meaning.kinds:
         touched.untold = (
-            f'its first event, "{label}", does not tell whether it was created or changed: an InsertEvent does, or a '
-            f"baseline (backfill)"
+            f'its first event, "{label}", does not tell whether it was created or changed: an InsertEvent does, or an '
+            f"earlier baseline (backfill), or you, by undo_plan(..., complete=True)"
         )
     else:
-        touched.untold = "no earlier event tells what it was: a baseline does (backfill)"
+        touched.untold = _NO_EARLIER
