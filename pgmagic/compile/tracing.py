@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, LiteralString
 
 from pgmagic.compile.clauses import Clause
 from pgmagic.compile.probes import name_between
@@ -28,6 +28,7 @@ from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, joi
 
 Operation = Literal["INSERT", "DELETE", "UPDATE", "TRUNCATE"]
 When = Literal["BEFORE", "AFTER", "INSTEAD OF"]
+Enabled = Literal["O", "A", "R", "D"]
 
 MESSAGE = "pgmagic:trace:"
 """What a message of a trace begins with; JSON follows."""
@@ -46,7 +47,8 @@ class TracedTrigger:
     """A trigger that is traced.
 
     columns: those of UPDATE OF. deferral: whether it waits for COMMIT, for a constraint trigger. clauses: what its
-    WHEN is made of; condition: all of it. enabled: whether it fires in this session. language: that of its function.
+    WHEN is made of; condition: all of it. enabled: `tgenabled`, in which sessions it fires: O (ordinary ones),
+    A (all), R (of replicas), D (none). language: that of its function.
     """
 
     name: str
@@ -57,7 +59,7 @@ class TracedTrigger:
     clauses: tuple[Clause, ...] = ()
     columns: tuple[str, ...] = ()
     deferral: Literal["IMMEDIATE", "DEFERRED"] | None = None
-    enabled: bool = True
+    enabled: Enabled = "O"
     language: str = "plpgsql"
 
     @property
@@ -142,22 +144,36 @@ def _create(
     deferral = f" DEFERRABLE INITIALLY {trigger.deferral}" if trigger.deferral else ""
     # Where nothing more is traced, a row costs no call; INSTEAD OF takes no condition.
     gate = "" if not trigger.per_row or trigger.when == "INSTEAD OF" else _GATE
-    return compose(
+    create = compose(
         verbatim("CREATE CONSTRAINT TRIGGER " if trigger.deferral else "CREATE TRIGGER "), identifier(name),
         verbatim(f" {trigger.when} "), join(" OR ", operations), " ON ", on,
         verbatim(f"{deferral} FOR EACH {'ROW' if trigger.per_row else 'STATEMENT'}{gate} EXECUTE FUNCTION "),
         function, ";",
     )  # fmt: skip
+    if trigger.enabled in ("O", "D"):
+        return create
+    # What fires in the sessions of replicas is traced in all, so that elsewhere it is listed as skipped.
+    return compose(create, "\nALTER TABLE ", on, " ENABLE ALWAYS TRIGGER ", identifier(name), ";")
 
 
 _GATE = " WHEN (pg_catalog.current_setting('pgmagic.tracing', true) IS DISTINCT FROM 'off')"
 
 
+# Whether a trigger fires in this session, by its `tgenabled`.
+_FIRES_IN: dict[Enabled, LiteralString] = {
+    "O": "true",
+    "A": "true",
+    "R": "pg_catalog.current_setting('session_replication_role') = 'replica'",
+    "D": "false",
+}
+
+
 def _before_body(table: TracedTable, trigger: TracedTrigger, number: int) -> Fragment:
-    fired = verbatim("true" if trigger.enabled else "false")
+    fires = verbatim(_FIRES_IN[trigger.enabled])
     facts = [
         compose("'trigger', ", literal(number)),
         compose("'place', 'before', 'depth', depth, 'operation', TG_OP, 'fired', fired, 'clauses', clauses"),
+        compose("'enabled', ", fires),
     ]
     if trigger.per_row:
         keys = [
@@ -172,7 +188,7 @@ def _before_body(table: TracedTable, trigger: TracedTrigger, number: int) -> Fra
         )
     evaluation = _evaluation(trigger) if trigger.condition is not None else compose("")
     return compose(
-        "\nDECLARE\n  depth int := pg_catalog.pg_trigger_depth();\n  fired boolean := ", fired,
+        "\nDECLARE\n  depth int := pg_catalog.pg_trigger_depth();\n  fired boolean := ", fires,
         ";\n  condition boolean;\n  clauses jsonb := '[]';\n",
         "  traced int := coalesce(nullif(pg_catalog.current_setting('pgmagic.traced', true), ''), '0')::int + 1;\n"
         "BEGIN\n"

@@ -31,9 +31,10 @@ class BypassFrame(ResultFrame):
     Columns:
         way (string): how the row was written, such as `QuerySet.update()`.
         operation (string): what was done to the row: `INSERT`, `UPDATE`, `DELETE` or `TRUNCATE`.
-        result (string): `held`, `got through`, or `not applicable`.
-        takes (string): what the way takes: a privilege, the table's owner, a superuser.
-        row (object): the primary key of the row that was tried; None for a new one.
+        result (string): `held`, `got through`, `not applicable`, or `unknown` where the trigger could not be observed.
+        takes (string): what the way takes: a privilege, the table's owner, a superuser; missing where there is no way.
+        row (object): the primary key of the row that was tried, a dict where it has several columns; None for one that
+            is new, or was made up for it.
         reason (string): what the rule said where it held, and why it did not fire where it did not.
     """
 

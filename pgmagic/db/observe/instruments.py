@@ -93,6 +93,7 @@ class Instruments(ABC, Generic[T]):
         self._functions_since: int | None = None
         self._dropped: list[_Dropped[T]] = []
         self._unobserved: dict[int, str] = {}
+        self._obstacles: dict[int, str] = {}
         self._prepared: set[str] = set()
         # How often something of ours was changed in the transaction: a rollback must not take that back.
         self.changes = 0
@@ -115,6 +116,10 @@ class Instruments(ABC, Generic[T]):
     def unobserved(self) -> list[str]:
         """A sentence for each table whose BEFORE ROW triggers could not be watched."""
         return list(self._unobserved.values())
+
+    def why_unobserved(self, oid: int) -> str | None:
+        """Return why a table could not be watched, None if nothing kept it from being."""
+        return self._obstacles.get(oid)
 
     def prepare(self, statement: str, clock: int) -> None:
         """Put probes on the tables that a statement may write to, unless they have them."""
@@ -214,6 +219,7 @@ class Instruments(ABC, Generic[T]):
                 self._probed[oid] = (table, clock)
         if reason is not None:
             self._unobserved[oid] = self._unobserved_sentence(table, reason)
+            self._obstacles[oid] = reason
 
     def _execute_guarded(self, statements: str) -> None:
         """Execute statements of ours, all or none, waiting for locks no longer than `LOCK_TIMEOUT`."""

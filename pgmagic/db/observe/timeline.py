@@ -13,6 +13,7 @@ from pgmagic.db.observe.catalog import LiveTrigger
 
 NOT_IGNORED = "not ignored"
 ENABLED = "the trigger is enabled"
+FOR_REPLICAS = "session_replication_role is replica"
 _SWALLOWED = "returned NULL: the row was swallowed"
 
 
@@ -119,8 +120,10 @@ class Timeline:
         if clauses.get(NOT_IGNORED):
             # Which trigger is ignored is news, that one is not is none.
             del clauses[NOT_IGNORED]
-        if not traced.enabled:
+        if traced.enabled == "D":
             clauses = {ENABLED: False, **clauses}
+        elif traced.enabled == "R":
+            clauses = {FOR_REPLICAS: message["enabled"], **clauses}
         considered = Considered(
             step=self.step, depth=message["depth"], table=table, live=live, traced=traced,
             operation=message["operation"], key=message.get("key"), fired=message["fired"], clauses=clauses,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from psycopg.pq import TransactionStatus
 
@@ -15,6 +15,7 @@ from pgmagic.compile.sql import compose, literal, render
 from pgmagic.compile.tracing import (
     MESSAGE,
     MOST_TRACED,
+    Enabled,
     Operation,
     TracedTable,
     TracedTrigger,
@@ -121,7 +122,7 @@ class Tracing(Instruments[TracedTable]):
             ] = None
         if role == "replica":
             self.notes[
-                "session_replication_role is replica: ordinary triggers do not fire, and what did is not traced."
+                "session_replication_role is replica: ordinary triggers do not fire, and are not listed."
             ] = None
 
     @property
@@ -234,7 +235,7 @@ def _traced(
         clauses=tuple(clauses),
         columns=tuple(columns),
         deferral=deferral,
-        enabled=live.enabled in "OA",
+        enabled=cast("Enabled", live.enabled),
         language=language,
     )
 

@@ -11,7 +11,7 @@ from django.db import models
 
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, render, verbatim
 from pgmagic.db.runtime.ignoring import ignore
-from pgmagic.db.trying.concerned import Concerned
+from pgmagic.db.trying.concerned import Concerned, key_fields
 from pgmagic.declare.conditions import table_fields
 
 Model = type[models.Model]
@@ -20,7 +20,11 @@ Operation = Literal["INSERT", "UPDATE", "DELETE", "TRUNCATE"]
 
 @dataclass(frozen=True)
 class Way:
-    """A way to write a row. takes: who may go it. run: goes it; None where it cannot be gone here, as reason says."""
+    """A way to write a row.
+
+    takes: who may go it. run: goes it; None where it cannot be gone here. reason: why it cannot, or why a trigger does
+    not fire on it.
+    """
 
     name: str
     operation: Operation
@@ -69,7 +73,8 @@ class Ways:
         yield Way(
             "bulk_create(update_conflicts=True)", "UPDATE", "the INSERT and UPDATE privileges",
             lambda: self._all().bulk_create(
-                [self._changed()], update_conflicts=True, update_fields=self._names(), unique_fields=[self._key().name]
+                [self._changed()], update_conflicts=True, update_fields=self._names(),
+                unique_fields=[each.name for each in key_fields(self.model)],
             ),
         )  # fmt: skip
         yield self._sql("raw SQL", "UPDATE", self._update(), takes)
@@ -80,7 +85,8 @@ class Ways:
         yield self._sql("MERGE", "UPDATE", self._merge(compose("UPDATE SET ", self._assignments())), takes)
         yield Way("COPY", "UPDATE", takes, None, "COPY only inserts rows")
         yield Way(
-            "DELETE, and INSERT again", "UPDATE", "the DELETE and INSERT privileges", self._replace
+            "DELETE, and INSERT again", "UPDATE", "the DELETE and INSERT privileges", self._replace,
+            "DELETE and INSERT do not fire what fires on UPDATE",
         )  # fmt: skip
 
     def _inserting(self) -> Iterator[Way]:
@@ -115,7 +121,10 @@ class Ways:
         yield self._sql("a CTE", "DELETE", self._in_cte(self._delete()), takes)
         yield self._sql("MERGE", "DELETE", self._merge(verbatim("DELETE")), takes)
         yield self._cascade()
-        yield self._sql("TRUNCATE", "DELETE", self._truncate(), "the TRUNCATE privilege")
+        yield Way(
+            "TRUNCATE", "DELETE", "the TRUNCATE privilege", lambda: self._execute(self._truncate()),
+            "TRUNCATE does not fire what fires on DELETE",
+        )  # fmt: skip
         yield Way("COPY", "DELETE", takes, None, "COPY only inserts rows")
 
     def _around(self, operation: Operation, plain: Fragment) -> Iterator[Way]:
@@ -142,6 +151,7 @@ class Ways:
             operation,
             "superuser, or GRANT SET ON PARAMETER",
             as_replica,
+            "an ordinary trigger does not fire for a replica",
         )
         yield Way("ALTER TABLE … DISABLE TRIGGER", operation, "the owner of the table", disabled)
 
@@ -168,12 +178,15 @@ class Ways:
     def _table(self) -> Fragment:
         return identifier(self.model._meta.db_table)
 
-    def _key(self) -> Any:
-        return next(field for field in self.model._meta.local_concrete_fields if field.primary_key)
-
     def _where(self, alias: str | None = None) -> Fragment:
-        return compose(
-            identifier(alias, str(self._key().column)), " = ", self._literal(self._key(), self.concerned.key)
+        fields = key_fields(self.model)
+        values = self.concerned.key if len(fields) > 1 else [self.concerned.key]
+        return join(
+            " AND ",
+            [
+                compose(identifier(alias, str(each.column)), " = ", self._literal(each, value))
+                for each, value in zip(fields, values, strict=True)
+            ],
         )
 
     def _literal(self, field: Any, value: Any) -> Fragment:
@@ -218,15 +231,15 @@ class Ways:
     def _upsert(self) -> Fragment:
         return compose(
             "INSERT INTO ", self._table(), " (", self._columns(), ") OVERRIDING SYSTEM VALUE SELECT ", self._columns(),
-            " FROM ", self._table(), " WHERE ", self._where(), " ON CONFLICT (", identifier(str(self._key().column)),
-            ") DO UPDATE SET ", self._assignments(),
+            " FROM ", self._table(), " WHERE ", self._where(), " ON CONFLICT (",
+            join(", ", [identifier(str(each.column)) for each in key_fields(self.model)]), ") DO UPDATE SET ",
+            self._assignments(),
         )  # fmt: skip
 
     def _merge(self, action: Fragment) -> Fragment:
-        key = self._literal(self._key(), self.concerned.key)
         return compose(
-            "MERGE INTO ", self._table(), " AS target USING (SELECT 1) AS source ON ",
-            identifier("target", str(self._key().column)), " = ", key, " WHEN MATCHED THEN ", action,
+            "MERGE INTO ", self._table(), " AS target USING (SELECT 1) AS source ON ", self._where("target"),
+            " WHEN MATCHED THEN ", action,
         )  # fmt: skip
 
     def _merge_insert(self) -> Fragment:
