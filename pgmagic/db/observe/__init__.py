@@ -9,6 +9,7 @@
 - `verdicts`: what all of that says about a step;
 - `tracing`, `timeline`: traces around each trigger, and what their messages come to;
 - `capturing`: every change of a row that was stored, for two runs to be compared;
+- `watching`: one connection, and what it says about a step; `others`: the other databases that a cell uses;
 - `cell`: the block that holds them together.
 """
 

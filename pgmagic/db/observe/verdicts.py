@@ -29,6 +29,10 @@ Verdict = Literal["applied", "rejected", "rewritten", "suppressed", "no rows", "
 _LONGEST_VALUE = 80
 _RAISED = "P0001"
 _TAKEN_BACK = "the cell itself rolled it back"
+VERDICTS: tuple[Verdict, ...] = (
+    "rejected", "suppressed", "rewritten", "applied", "rolled back", "no rows", "read",
+)  # fmt: skip
+"""In the order in which one of several decides."""
 _PLAIN_ORDER: tuple[Verdict, ...] = ("applied", "rolled back", "no rows", "read")
 
 

@@ -90,7 +90,11 @@ class PgMagics(Magics):
     @cell_magic
     @in_one_line
     def pgoutcome(self, line: str, cell: str) -> ResultFrame:
-        """Run this cell in one transaction, and show what the database made of each statement."""
+        """Run this cell in one transaction, and show what the database made of each statement.
+
+        What it does in other databases of the project is watched, too, and kept only if everything is kept. They are
+        committed one after the other: if the connection to one breaks in that moment, the notes say what was kept.
+        """
         arguments = parsed(self.pgoutcome, line)
         frame = run_cell(self.kernel, cell, keep=not arguments.rollback)
         return keep(self.kernel, arguments.output, frame)
