@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.apps import AppConfig
-from django.db import connections
+from django.core import checks
 from django.db.models.signals import post_migrate
 
-from pgmagic.db.partitions import create_partitions_ahead
+from pgmagic.pghistory.installing import after_migrate, check_context_function
 
 
 class PgHistoryConfig(AppConfig):
@@ -20,10 +18,6 @@ class PgHistoryConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Let `migrate` make the next months of event tables in partitions."""
-        post_migrate.connect(_create_partitions, sender=self, dispatch_uid="pgmagic.create_partitions")
-
-
-def _create_partitions(using: str, **_kwargs: Any) -> None:
-    if connections[using].vendor == "postgresql":
-        create_partitions_ahead(using)
+        """Let `migrate` end with what migrations do not do."""
+        post_migrate.connect(after_migrate, sender=self, dispatch_uid="pgmagic.after_migrate")
+        checks.register(check_context_function, "pghistory")

@@ -1,0 +1,20 @@
+"""The function by which event triggers attach the open context, outside of migrations."""
+
+from __future__ import annotations
+
+from django.db import connections
+
+from pgmagic.compile.history import CONTEXT_TABLE, attach_routine
+from pgmagic.compile.sql import compose, identifier, literal, render
+from pgmagic.compile.triggers import Target
+
+
+def install_context_function(alias: str) -> bool:
+    """Make the function, or make it anew, where the shared table of contexts is; return whether that is there."""
+    table = literal(render(identifier(CONTEXT_TABLE)))
+    with connections[alias].cursor() as cursor:
+        cursor.execute(render(compose("SELECT to_regclass(", table, ") IS NOT NULL")))
+        is_there = bool(cursor.fetchone()[0])
+        if is_there:
+            cursor.execute(attach_routine(Target()).create)
+    return is_there
