@@ -18,6 +18,7 @@ from psycopg import sql
 
 from pgmagic.compile.sql import DollarQuoted, compose, render
 from pgmagic.db.catalog import STATE_TABLE, STORED_FUNCTION, STORED_TABLE, STORED_TRIGGER, read_catalog
+from pgmagic.db.connect import LOOK_FOR_CLIENT
 from pgmagic.db.runtime.session import sessions
 from pgmagic.errors import InstallationError
 from pgmagic.plan.state import Installed
@@ -154,7 +155,10 @@ def _execute_batch(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> di
         (step, list(step.deferred)) for step in steps if step.deferred
     ]
     clock = "SELECT clock_timestamp();"
-    script = "\n".join([clock, *("\n".join([*statements, clock]) for _, statements in pieces)])
+    # A kernel that is killed meanwhile does not keep the next one waiting until the server is through with all of it.
+    script = "\n".join(
+        [f"{LOOK_FOR_CLIENT};", clock, *("\n".join([*statements, clock]) for _, statements in pieces)]
+    )
     raw: Any = connection.connection
     with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:
         cursor.execute(script)

@@ -26,6 +26,17 @@ _NO_URL = (
     "in the password is written as %40, %2F or %3A."
 )
 
+# A server that is busy with a statement does not notice by itself that its client is gone, and what the transaction has
+# locked stays so until the statement ends. Not every platform can look, so that a refusal says nothing.
+# Source: https://www.postgresql.org/docs/current/runtime-config-connection.html (client_connection_check_interval)
+LOOK_FOR_CLIENT = """
+DO $$ BEGIN
+  IF pg_catalog.current_setting('client_connection_check_interval') = '0' THEN
+    PERFORM pg_catalog.set_config('client_connection_check_interval', '2s', true);
+  END IF;
+EXCEPTION WHEN OTHERS THEN NULL;
+END $$"""
+
 
 @dataclass(repr=False)
 class Choice:

@@ -10,6 +10,7 @@ from typing import Any
 from django.db.backends.signals import connection_created
 
 from pgmagic.db import backend
+from pgmagic.db.connect import LOOK_FOR_CLIENT
 from pgmagic.db.observe.past_django import unwatched
 
 # How long another thread of the kernel waits for what the cell has locked: the cell may be waiting for the thread.
@@ -41,22 +42,10 @@ def other_threads_bounded(notes: list[str]) -> Iterator[None]:
         connection_created.disconnect(bound)
 
 
-# A server that is busy with a statement does not notice by itself that its client is gone, and what the cell has
-# locked stays so until the statement ends. Not every platform can look, so that a refusal says nothing.
-# Source: https://www.postgresql.org/docs/current/runtime-config-connection.html (client_connection_check_interval)
-_LOOK_FOR_CLIENT = """
-DO $$ BEGIN
-  IF pg_catalog.current_setting('client_connection_check_interval') = '0' THEN
-    PERFORM pg_catalog.set_config('client_connection_check_interval', '2s', true);
-  END IF;
-EXCEPTION WHEN OTHERS THEN NULL;
-END $$"""
-
-
 def give_up_with_client(raw: Any) -> None:
     """Let the server end the transaction within seconds if the kernel is killed, also in the middle of a statement."""
     with unwatched(raw) as cursor:
-        cursor.execute(_LOOK_FOR_CLIENT)
+        cursor.execute(LOOK_FOR_CLIENT)
 
 
 class Path:
