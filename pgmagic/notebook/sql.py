@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from pgmagic.db.script import CommandResult, run_script
 from pgmagic.frames.sql import CommandFrame, CommandRow, SqlFrame, command_frame, sql_frame
 
 
-def run_sql(source: str) -> SqlFrame | CommandFrame:
+def run_sql(source: str, using: str = DEFAULT_DB_ALIAS) -> SqlFrame | CommandFrame:
     """Execute a cell of SQL, all of it or nothing; return the last result set, or a row for each command.
 
     Notes of the frame: the other statements, and the server's messages.
@@ -18,7 +18,7 @@ def run_sql(source: str) -> SqlFrame | CommandFrame:
     Raises:
         CellError: Postgres refused a statement; the message holds its place in the cell.
     """
-    results, messages = run_script(connection, source)
+    results, messages = run_script(connections[using], source)
     last = max((number for number, result in enumerate(results) if result.columns is not None), default=None)
     if last is None:
         return command_frame(map(_command, results), notes=messages)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 from IPython.core.interactiveshell import InteractiveShell
 
-from pgmagic.db.observe import CellTracer, Considered, watched
+from pgmagic.db.observe import CellObserver, CellTracer, Considered, watched
 from pgmagic.frames.trace import TraceFrame, TraceRow, trace_frame
 from pgmagic.notebook.cells import execute_each, parse_cell, pending_note
 
 
-def trace_cell(shell: InteractiveShell, source: str) -> TraceFrame:
+def trace_cell(shell: InteractiveShell, source: str, using: str = DEFAULT_DB_ALIAS) -> TraceFrame:
     """Run a cell in one transaction, and return one row for each trigger that Postgres considered.
 
     A statement that the database refuses leaves the others alone; any other exception rolls the whole cell back and
@@ -22,10 +22,17 @@ def trace_cell(shell: InteractiveShell, source: str) -> TraceFrame:
         CellError: the cell is no Python, or did what no watched cell can do; nothing was kept.
     """
     tree, filename = parse_cell(shell, source)
-    with watched(CellTracer, connection, keep=True) as cell:
+    with watched(CellTracer, connections[using], keep=True) as cell:
         pending = execute_each(shell, tree.body, filename, cell.step)
-    notes = [*_refusals(cell), *pending_note(pending), *cell.notes]
+    notes = [*_refusals(cell), *pending_note(pending), *elsewhere_note(cell), *cell.notes]
     return trace_frame(_rows(cell.timeline.considered), notes=notes)
+
+
+def elsewhere_note(cell: CellObserver) -> Iterable[str]:
+    """Yield a sentence on the other databases that a cell used, whose triggers and rows are not looked at."""
+    if cell.others.watched:
+        aliases = ", ".join(sorted(cell.others.watched))
+        yield f"What the cell did in {aliases} is not in this table: --database chooses which one is looked at."
 
 
 def _refusals(cell: CellTracer) -> Iterable[str]:

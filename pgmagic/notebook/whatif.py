@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
-from django.db import connection, models
+from django.db import DEFAULT_DB_ALIAS, connections, models
 from IPython.core.interactiveshell import InteractiveShell
 
 from pgmagic.db.observe.capturing import CellCapturer
@@ -24,13 +24,24 @@ from pgmagic.errors import CellError
 from pgmagic.frames.whatif import WhatIfFrame, WhatIfRow, whatif_frame
 from pgmagic.notebook.cells import execute_each, parse_cell
 from pgmagic.notebook.outcome import statement_source
+from pgmagic.notebook.tracing import elsewhere_note
+
+_TWICE = (
+    "The cell ran twice, and both runs were rolled back: the database kept nothing. What the cell did beside it, in "
+    "files or on the network, it did twice."
+)
 
 # A trigger's model, the one whose place it takes, and the trigger.
 Exchange = tuple[Any, Trigger | None, Trigger]
 
 
 def compare_cell(
-    shell: InteractiveShell, source: str, *, ignored: Sequence[str], variables: Sequence[str]
+    shell: InteractiveShell,
+    source: str,
+    *,
+    ignored: Sequence[str],
+    variables: Sequence[str],
+    using: str = DEFAULT_DB_ALIAS,
 ) -> WhatIfFrame:
     """Run a cell as it is, and with triggers ignored or exchanged; return what differs. Nothing is kept.
 
@@ -52,10 +63,13 @@ def compare_cell(
 
     def run(prepare: Callable[[Any], None]) -> tuple[Run, list[str]]:
         started = datetime.now(UTC)
-        with _namespace_restored(shell), watched(CellCapturer, connection, keep=False) as cell:
+        with _namespace_restored(shell), watched(CellCapturer, connections[using], keep=False) as cell:
             prepare(cell)
             execute_each(shell, tree.body, filename, cell.step)
         notes = [note for note in cell.notes if not note.startswith("--rollback")]
+        notes += elsewhere_note(cell)
+        if any(watched.autocommit.hooks for watched in cell.connections.values()):
+            notes.append("What was given to transaction.on_commit did not run.")
         return Run(cell.outcomes, cell.changes, started, datetime.now(UTC)), notes
 
     as_is, notes = run(lambda _cell: None)
@@ -69,7 +83,7 @@ def compare_cell(
     return whatif_frame(
         rows,
         caption=_caption(ignored, exchanges),
-        notes=[*outcome, "Both runs were rolled back; nothing was kept.", *said],
+        notes=[*outcome, _TWICE, *(note for note in notes if note in other_notes), *said],
     )
 
 

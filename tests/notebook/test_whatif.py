@@ -151,3 +151,63 @@ def test_error_of_the_cell_keeps_nothing(cells):  # noqa: F811
     assert isinstance(error, ZeroDivisionError)
     assert state(cells) == before
     assert cells["draft"].title == "draft"
+
+
+def test_what_python_does_it_does_twice_and_the_frame_says_so(cells, capsys):  # noqa: F811
+    cells.run("calls = []")
+    capsys.readouterr()
+    frame = cells.run(
+        "%%pgwhatif --ignore notebook.Post:keep\ncalls.append(1)\nprint('printed')\n"
+        "transaction.on_commit(lambda: calls.append('hook'))\nsafe.delete()"
+    )
+    assert cells["calls"] == [1, 1]
+    assert capsys.readouterr().out.count("printed") == 1
+    assert frame.notes[:2] == [
+        "The cell ran twice, and both runs were rolled back: the database kept nothing. What the cell did beside it, "
+        "in files or on the network, it did twice.",
+        "What was given to transaction.on_commit did not run.",
+    ]
+
+
+@pytest.fixture
+def second(cells, schema, monkeypatch):  # noqa: F811
+    """Another alias of the same database, with Django's own engine."""
+    from django.db import connection, connections
+
+    connection.ensure_connection()
+    info = connection.connection.info
+    monkeypatch.setitem(connections.settings, "second", {
+        "ENGINE": "django.db.backends.postgresql", "NAME": info.dbname, "USER": info.user, "HOST": info.host,
+        "PORT": info.port, "PASSWORD": info.password, "OPTIONS": {"options": f"-c search_path={schema}"},
+    })  # fmt: skip
+    connections.configure_settings(connections.settings)
+    yield cells
+    connections["second"].close()
+    del connections["second"]
+
+
+def test_other_databases(second):
+    before = state(second)
+    cell = "Post.objects.using('second').filter(pk=2).delete()"
+    frame = second.run(f"%%pgwhatif --database second --ignore notebook.Post:keep\n{cell}")
+    assert [row[:4] for row in told(frame)] == [
+        (1, "notebook_post", None, "verdict"),
+        (1, "notebook_post", 2, "is_active"),
+    ]
+    # What is done in another one is taken back, too, and not compared.
+    frame = second.run(f"%%pgwhatif --ignore notebook.Post:keep\n{cell}")
+    assert {row[3] for row in told(frame)} == {"verdict"}
+    unseen = "What the cell did in second is not in this table: --database chooses which one is looked at."
+    assert unseen in frame.notes
+    assert state(second) == before
+    traced = second.run(
+        "%%pgtrace --database second\nPost.objects.using('second').filter(pk=1).update(title=' q ')"
+    )
+    assert "notebook.Post:trim" in set(traced["trigger"])
+    assert len(second.run("%pgbypass --database second notebook.Post:keep")) == 12
+    assert second.run("%%pgsql --database second\nSELECT title FROM notebook_post WHERE id = 1")[
+        "title"
+    ].tolist() == ["q"]
+    kept = second.run("%%pgtrace\nPost.objects.using('second').filter(pk=1).update(title='r')")
+    assert (len(kept), kept.notes) == (0, [unseen])
+    assert "there is no database 'third'" in str(second.error("%%pgtrace --database third\npass"))

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from django.db import DEFAULT_DB_ALIAS
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from pgmagic.frames.base import ResultFrame
 from pgmagic.notebook.bypasses import try_rule
+from pgmagic.notebook.magics.arguments import database_alias
 from pgmagic.notebook.magics.plumbing import in_one_line, keep, parsed
 from pgmagic.notebook.sql import run_sql
 from pgmagic.notebook.tracing import trace_cell
 from pgmagic.notebook.whatif import compare_cell
 
+_database = argument(
+    "--database",
+    type=database_alias,
+    default=DEFAULT_DB_ALIAS,
+    metavar="ALIAS",
+    help="which of the project's databases",
+)
 _output = argument("-o", "--output", metavar="NAME", help="store the result under this name")
 
 
@@ -25,6 +34,7 @@ class TracingMagics(Magics):
         self.kernel = shell
 
     @magic_arguments()
+    @_database
     @_output
     @cell_magic
     @in_one_line
@@ -35,9 +45,10 @@ class TracingMagics(Magics):
         cell of its own.
         """
         arguments = parsed(self.pgsql, line)
-        return keep(self.kernel, arguments.output, run_sql(cell))
+        return keep(self.kernel, arguments.output, run_sql(cell, arguments.database))
 
     @magic_arguments()
+    @_database
     @_output
     @cell_magic
     @in_one_line
@@ -48,7 +59,7 @@ class TracingMagics(Magics):
         same tables wait until the cell is over.
         """
         arguments = parsed(self.pgtrace, line)
-        return keep(self.kernel, arguments.output, trace_cell(self.kernel, cell))
+        return keep(self.kernel, arguments.output, trace_cell(self.kernel, cell, arguments.database))
 
     @magic_arguments()
     @argument(
@@ -66,20 +77,30 @@ class TracingMagics(Magics):
         metavar="[URI=]NAME",
         help="a variable that holds a trigger, which takes the place of the one of its name, or of the one of the URI",
     )
+    @_database
     @_output
     @cell_magic
     @in_one_line
     def pgwhatif(self, line: str, cell: str) -> ResultFrame:
         """Run this cell under the triggers as they are, and under others; show what differs, and keep nothing.
 
-        The cell runs twice: what it does beside the database, it does twice.
+        The cell runs twice, and the database keeps nothing of either run. What it does in Python happens twice: a
+        file is written twice, a mail sent twice. What it prints is shown once; names and model objects of the notebook
+        are afterwards as they were before, and what is given to `transaction.on_commit` does not run.
         """
         arguments = parsed(self.pgwhatif, line)
-        frame = compare_cell(self.kernel, cell, ignored=arguments.ignore, variables=arguments.variables)
+        frame = compare_cell(
+            self.kernel,
+            cell,
+            ignored=arguments.ignore,
+            variables=arguments.variables,
+            using=arguments.database,
+        )
         return keep(self.kernel, arguments.output, frame)
 
     @magic_arguments()
     @argument("uri", metavar="URI", help="app_label.Model:trigger_name")
+    @_database
     @_output
     @line_magic
     @in_one_line
@@ -89,4 +110,4 @@ class TracingMagics(Magics):
         What gets through names what it takes: a privilege, the table's owner, a superuser. Nothing is kept.
         """
         arguments = parsed(self.pgbypass, line)
-        return keep(self.kernel, arguments.output, try_rule(arguments.uri))
+        return keep(self.kernel, arguments.output, try_rule(arguments.uri, arguments.database))
