@@ -75,11 +75,13 @@ class TouchedTable:
     """What a context touched of one tracked table, as one of its event tables tells.
 
     rows: the rows of the events that `Touched` names, by `pgh_id`. live: the rows of now, by key. names: the fields.
+    is_partitioned: whether the tracked table is, so that an insert may be of a row that moved.
     """
 
     event_model: EventModel
     objects: list[Touched]
     missing: list[str]
+    is_partitioned: bool = False
     rows: dict[int, dict[str, Any]] = field(default_factory=dict)
     live: dict[Key, dict[str, Any]] = field(default_factory=dict)
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import models
 
+from pgmagic.compile.partitions import is_partitioned_sql
 from pgmagic.compile.row_states import labels_by_hand, records_new_updates
 from pgmagic.compile.sql import render
 from pgmagic.compile.undoing import missing_fields, touched_sql
@@ -26,6 +27,10 @@ from pgmagic.db.undo.objects import (
 )
 from pgmagic.declare.trackers import tracked_fields
 
+_MOVED = (
+    "it was there before, and no event tells whether it was deleted since or moved to another partition: a DeleteEvent "
+    "does"
+)
 _NO_EARLIER = "no earlier event tells what it was: a baseline does (backfill)"
 
 
@@ -41,7 +46,9 @@ def read_touched(
     known = meanings(event_model)
     for pgh_id, created_at, label, found, *key in cursor.fetchall():
         by_key.setdefault(tuple(key), []).append(Happened(pgh_id, created_at, label, found))
-    table = TouchedTable(event_model, [], missing_fields(event_model))
+    cursor.execute(render(is_partitioned_sql(event_model.pgh_tracked_model)))
+    is_partitioned = cursor.fetchone() == (True,)
+    table = TouchedTable(event_model, [], missing_fields(event_model), is_partitioned)
     for key, events in by_key.items():
         inside = [event for event in events if event.context_id == context_id and event.label in known]
         if inside:
@@ -78,6 +85,8 @@ def _tell(touched: Touched, table: TouchedTable, known: dict[str, Meaning], by_h
         touched.before = first.pgh_id
     elif meaning.is_insert:
         touched.before = None
+        if table.is_partitioned and _was_there(touched, known, by_hand):
+            touched.untold = _MOVED
     elif companion is not None:
         touched.before = companion.pgh_id
     else:
@@ -87,6 +96,13 @@ def _tell(touched: Touched, table: TouchedTable, known: dict[str, Meaning], by_h
         touched.last, touched.is_last_told = None, True
     elif not known[last.label].is_old:
         touched.last, touched.is_last_told = last.pgh_id, True
+
+
+def _was_there(touched: Touched, known: dict[str, Meaning], by_hand: Collection[str]) -> bool:
+    """Return whether the events before the context's end without a delete."""
+    first = touched.inside[0].pgh_id
+    earlier = [event for event in touched.events if event.pgh_id < first and event.label not in by_hand]
+    return bool(earlier) and not (earlier[-1].label in known and known[earlier[-1].label].is_delete)
 
 
 def _old_companion(touched: Touched, table: TouchedTable, known: dict[str, Meaning]) -> Happened | None:
