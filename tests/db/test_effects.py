@@ -310,10 +310,10 @@ def test_tables_elsewhere_and_of_the_session_are_named(connection: Any, execute:
     finally:
         execute(f'DROP SCHEMA "{elsewhere}" CASCADE')
     assert [(found.table, found.effects) for found in cell.outcomes] == [
-        (None, ()),
+        ("mine", ()),
         ("mine", ()),
         (f"{elsewhere}.Ö %s 'x", (f"in {elsewhere}.Ö %s 'x: 1 row inserted",)),
-        ("made", ("in made: 1 row inserted",)),
+        ("made", ()),
     ]
 
 
@@ -435,3 +435,140 @@ def test_savepoints_in_sql(connection: Any, execute: Any, past_django: bool) -> 
     found = outcome(connection, step)
     assert (found.verdict, found.rows) == ("applied", 2)
     assert found.effects == ("in item: 2 rows updated", "in log: 2 rows inserted")
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected", "effects"),
+    [
+        # (verdict, rows, table), effects
+        ("CREATE TABLE x (id int)", ("applied", None, "x"), ()),
+        ('CREATE TEMPORARY TABLE IF NOT EXISTS "X y" AS SELECT 1', ("applied", 1, "X y"), ()),
+        ("SELECT * INTO made FROM item", ("applied", 5, "made"), ("in made: 5 rows inserted",)),
+        ("ALTER TABLE ONLY item ADD COLUMN extra int DEFAULT 7", ("applied", None, "item"), ()),
+        ("DROP TABLE IF EXISTS part", ("applied", None, "part"), ()),
+        ("LOCK TABLE item", ("applied", None, "item"), ()),
+        ("CREATE INDEX ON item (size)", ("applied", None, None), ()),
+        ("SET LOCAL work_mem = '5MB'", ("applied", None, None), ()),
+        ("SHOW work_mem", ("read", None, None), ()),
+        ("SELECT * FROM item FOR NO KEY UPDATE", ("read", 5, "item"), ()),
+        ("SELECT pg_advisory_xact_lock(1)", ("read", 1, None), ()),
+        ("VALUES (1), (2)", ("read", 2, None), ()),
+        ("TABLE item", ("read", 5, "item"), ()),
+        ("EXPLAIN ANALYZE DELETE FROM item WHERE id = 77", ("read", None, None), ()),
+        (
+            "SELECT lo_create(0)",
+            ("applied", 1, "pg_largeobject_metadata"),
+            ("in pg_largeobject_metadata: 1 row inserted",),
+        ),
+        (
+            "INSERT INTO item VALUES (1, 'x', 1), (9, 'n', 1) ON CONFLICT DO NOTHING",
+            ("applied", 1, "item"),
+            (),
+        ),
+        (
+            "MERGE INTO item USING (VALUES (1)) AS v (n) ON id = n WHEN MATCHED THEN DO NOTHING",
+            ("no rows", 0, "item"),
+            (),
+        ),
+        ("/* one */ -- two\n UPDATE ONLY item SET size = 1", ("applied", 5, "item"), ()),
+        ("-- nothing", (None, None, None), ()),
+        (" ; ", (None, None, None), ()),
+        ("SELECT 1; UPDATE item SET size = 2; SELECT 2", ("applied", 5, "item"), ("in item: 5 rows updated",)),
+        ("PREPARE late AS DELETE FROM item", ("applied", None, None), ()),
+        ("EXECUTE earlier(2)", ("applied", 1, "part"), ("in part: 1 row inserted",)),
+        ("DECLARE c CURSOR FOR SELECT 1", ("applied", None, None), ()),
+        ("REFRESH MATERIALIZED VIEW CONCURRENTLY mat", ("applied", None, "mat"), ()),
+    ],
+)  # fmt: skip
+def test_statements_of_every_kind(
+    connection: Any, execute: Any, statement: str, expected: tuple[Any, ...], effects: Any
+) -> None:
+    execute(
+        "PREPARE earlier (int) AS INSERT INTO part VALUES ($1, $1);"
+        "CREATE MATERIALIZED VIEW mat AS SELECT id FROM item; CREATE UNIQUE INDEX ON mat (id)"
+    )
+    found = watch(connection, statement, keep=False).outcomes[0]
+    assert (found.verdict, found.rows, found.table) == expected
+    assert found.effects == effects
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("DO $$ BEGIN UPDATE item SET size = 9; COMMIT; END $$", "invalid transaction termination"),
+        ("CALL committing()", "invalid transaction termination"),
+        ("VACUUM item", "VACUUM cannot run inside a transaction block"),
+        (
+            "CREATE INDEX CONCURRENTLY i ON item (size)",
+            "CREATE INDEX CONCURRENTLY cannot run inside a transaction block",
+        ),
+        (
+            "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+            "SET TRANSACTION ISOLATION LEVEL must be called before any query",
+        ),
+    ],
+)
+def test_what_may_not_run_in_a_transaction_says_where_it_may(
+    connection: Any, execute: Any, statement: str, message: str
+) -> None:
+    execute(
+        "CREATE PROCEDURE committing() LANGUAGE plpgsql AS $$ BEGIN UPDATE item SET size = 9; COMMIT; END $$"
+    )
+    cell = watch(connection, statement, "UPDATE item SET size = 7 WHERE id = 1")
+    assert [(found.verdict, found.rows, found.effects) for found in cell.outcomes] == [
+        ("rejected", 0, ()),
+        ("applied", 1, ()),
+    ]
+    hint = "The whole cell is one transaction: execute this in an ordinary cell."
+    assert cell.outcomes[0].reason == f"{message} ({hint})"
+    assert execute("SELECT size FROM item WHERE id < 3 ORDER BY id") == [(7,), (2,)]
+
+
+def test_merge_that_returns_rows_is_no_reading(connection: Any, execute: Any) -> None:
+    if connection.pg_version < 170000:
+        pytest.skip("MERGE … RETURNING is new in Postgres 17")
+    found = outcome(
+        connection,
+        "MERGE INTO item USING (VALUES (1), (9)) AS v (n) ON id = n WHEN MATCHED THEN DELETE "
+        "WHEN NOT MATCHED THEN INSERT VALUES (n, 'nine') RETURNING merge_action(), item.*",
+    )
+    assert (found.verdict, found.rows, found.effects) == (
+        "applied",
+        2,
+        ("in item: 1 row inserted, 1 row deleted",),
+    )
+
+
+def test_cursors_on_the_server_and_copies(connection: Any, execute: Any) -> None:
+    execute(LOGGED)
+
+    def copy_out() -> None:
+        with connection.cursor() as cursor, cursor.copy("COPY item TO STDOUT") as copy:
+            assert len(list(copy)) == 5
+
+    def copy_in() -> None:
+        with connection.cursor() as cursor, cursor.copy("COPY item (id, name) FROM STDIN") as copy:
+            copy.write_row((7, "seven"))
+            copy.write_row((8, "eight"))
+
+    def chunks() -> None:
+        with connection.chunked_cursor() as cursor:
+            cursor.execute("SELECT id FROM item")
+            while cursor.fetchmany(2):
+                execute("UPDATE item SET size = 3 WHERE id = 1")
+
+    def writing_cursor() -> None:
+        """A cursor on the server may well write."""
+        execute("CREATE FUNCTION touch() RETURNS int LANGUAGE sql AS 'UPDATE item SET size = 4 RETURNING id'")
+        with connection.chunked_cursor() as cursor:
+            cursor.execute("SELECT touch()")
+            cursor.fetchall()
+
+    cell = watch(connection, copy_out, copy_in, chunks, writing_cursor)
+    assert [(found.verdict, found.rows, found.effects) for found in cell.outcomes] == [
+        ("read", 5, ()),
+        ("applied", 2, ("in item: 2 rows inserted", "in log: 2 rows inserted")),
+        ("applied", 4, ("in item: 4 rows updated", "in log: 4 rows inserted")),
+        # No statement of its own says what it wrote: every table counts.
+        ("applied", 14, ("in item: 7 rows updated", "in log: 7 rows inserted")),
+    ]

@@ -13,6 +13,8 @@ from pgmagic.db.observe.written import Counts, Written
 _COUNTED = {
     "INSERT": Counts(inserted=1),
     "COPY": Counts(inserted=1),
+    # Only what it has made with rows in it, CREATE TABLE AS, counts as a statement that writes.
+    "CREATE": Counts(inserted=1),
     "UPDATE": Counts(updated=1),
     "DELETE": Counts(deleted=1),
 }

@@ -189,7 +189,7 @@ class Recorder:
             self.probing.prepare(text, self._clock)
         self._renew()
         if is_sound:
-            self._written.before(self._clock, truncates=self.probing.may_empty(text))
+            self._written.before(text, self._clock, truncates=self.probing.may_empty(text))
         started = time.perf_counter()
         try:
             yield partial(self._executed, text, started)

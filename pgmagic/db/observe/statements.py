@@ -28,6 +28,7 @@ _SAVEPOINT = re.compile(
     r"\s*(savepoint|release(?:\s+savepoint)?|rollback\s+(?:(?:work|transaction)\s+)?to(?:\s+savepoint)?)\s+(.+?)\s*;?\s*$",
     re.IGNORECASE,
 )
+_BEHIND_COMMENTS = re.compile(r"(?:\s+|--[^\n]*\n|/\*.*?\*/)*", re.DOTALL)
 _READING = re.compile(
     r"\s*(?:select|show|values|table|explain|fetch|declare|close|set|reset|with)\b", re.IGNORECASE
 )
@@ -36,7 +37,11 @@ _WRITING = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _TARGET = re.compile(
-    r"""\s*(?:insert\s+into|update(?:\s+only)?|delete\s+from(?:\s+only)?|merge\s+into|truncate(?:\s+table)?|copy)\s+
+    r"""\s*(?:insert\s+into|update(?:\s+only)?|delete\s+from(?:\s+only)?|merge\s+into(?:\s+only)?
+             |truncate(?:\s+table)?(?:\s+only)?|copy|lock(?:\s+table)?(?:\s+only)?
+             |refresh\s+materialized\s+view(?:\s+concurrently)?
+             |(?:create(?:\s+(?:(?:global|local)\s+)?temp(?:orary)?|\s+unlogged)?|alter|drop)\s+
+              (?:foreign\s+)?table(?:\s+if\s+(?:not\s+)?exists)?(?:\s+only)?)\s+
         (?:(?:"(?:[^"]|"")+"|\w+)\.)?("(?:[^"]|"")+"|\w+)""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -111,9 +116,15 @@ def names_one_row(text: str, key: str | None) -> bool:
     return key is not None and re.search(rf'"?{re.escape(key)}"?\s+(?:=|IN)\s', text) is not None
 
 
+def without_comments(text: str) -> str:
+    """Return a statement without the comments before it."""
+    found = _BEHIND_COMMENTS.match(text)
+    return text[found.end() :] if found else text
+
+
 def verb_of(text: str) -> str:
     """Return the first word of a statement, in capitals."""
-    found = _FIRST_WORD.match(text)
+    found = _FIRST_WORD.match(without_comments(text))
     return found[1].upper() if found else ""
 
 
@@ -124,7 +135,7 @@ def is_single(text: str) -> bool:
 
 def target_of(text: str) -> str | None:
     """Return the relation that a statement names as the one to write to, without its schema."""
-    found = _TARGET.match(text)
+    found = _TARGET.match(without_comments(text))
     if found is None:
         return None
     name = found[1]
@@ -132,12 +143,14 @@ def target_of(text: str) -> str | None:
 
 
 def answers(cursor: Any, many: bool) -> list[tuple[Kind, int | None, str, int | None]]:
-    """Return kind, rows, verb and origin of each result that a psycopg cursor holds.
+    """Return kind, rows, verb and origin of each result that a psycopg cursor holds; none of an empty statement.
 
     A text of several commands has several results; psycopg shows only the current one, and moving on would take
     the first away from the user.
     """
     results = [] if many else list(getattr(cursor, "_results", ()))
+    if cursor.pgresult is not None and cursor.pgresult.status == ExecStatus.EMPTY_QUERY:
+        return []
     if len(results) > 1:
         return [_answer(result, result.command_tuples) for result in results]
     result = cursor.pgresult

@@ -28,6 +28,9 @@ Verdict = Literal["applied", "rejected", "rewritten", "suppressed", "no rows", "
 # A value is shown in a line; what is longer is shortened, and its length is named.
 _LONGEST_VALUE = 80
 _RAISED = "P0001"
+# active_sql_transaction, and what a procedure meets that commits.
+_NOT_INSIDE = ("25001", "2D000")
+_ONE_TRANSACTION = "The whole cell is one transaction: execute this in an ordinary cell."
 _TAKEN_BACK = "the cell itself rolled it back"
 VERDICTS: tuple[Verdict, ...] = (
     "rejected", "suppressed", "rewritten", "applied", "rolled back", "no rows", "read",
@@ -146,11 +149,14 @@ def rejection(error: BaseException, catalog: TriggerCatalog | None, table: str |
     if not isinstance(cause, psycopg.Error) or not cause.diag.message_primary:
         return Rejection(str(error).strip().partition("\n")[0], table)
     diag = cause.diag
-    hint = f" ({diag.message_hint})" if diag.message_hint else ""
+    hint = diag.message_hint or (_ONE_TRANSACTION if diag.sqlstate in _NOT_INSIDE else None)
     message = (diag.message_primary or "").partition("\n")[0]
     table = diag.table_name or table
     return Rejection(
-        f"{message}{hint}", table, _deciding_trigger(diag, catalog, table), _row(diag.message_detail)
+        reason=f"{message} ({hint})" if hint else message,
+        table=table,
+        trigger=_deciding_trigger(diag, catalog, table),
+        row=_row(diag.message_detail),
     )
 
 

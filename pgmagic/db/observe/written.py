@@ -13,6 +13,7 @@ Source: https://www.postgresql.org/docs/current/monitoring-stats.html (pg_stat_g
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -27,22 +28,29 @@ _MOST_READINGS = 20
 # Of more transaction numbers than these, some are taken for aborted.
 _MOST_NUMBERS = 1_000_000
 
-# Below the first oid of a user's own object are the catalogs. What is ours, names cannot be declared as. The snapshot
-# of an isolated transaction is an old one, in which nothing aborts.
-_READ = """
-SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
-  current_setting('transaction_isolation') <> 'read committed'
-  OR pg_snapshot_xmax(pg_current_snapshot())::text::bigint - %(since)s > %(most)s
-  OR EXISTS (SELECT FROM generate_series(%(since)s::bigint,
-                                         pg_snapshot_xmax(pg_current_snapshot())::text::bigint - 1) AS given (number)
-             WHERE pg_xact_status(number::text::xid8) = 'aborted'),
+# Below the first oid of a user's own object are the catalogs, of which only large objects are somebody's data. What is
+# ours, names cannot be declared as. The snapshot of an isolated transaction is an old one, in which nothing aborts.
+# Whose an aborted number is cannot be told: it may be another session's. It matters only where code in the database can
+# go on behind an error.
+_READ = r"""
+WITH snapshot AS (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next),
+aborted AS (
+  SELECT current_setting('transaction_isolation') <> 'read committed' OR next - %(since)s > %(most)s
+    OR EXISTS (SELECT FROM generate_series(%(since)s::bigint, next - 1) AS given (number)
+               WHERE pg_xact_status(number::text::xid8) = 'aborted') AS found FROM snapshot)
+SELECT next, coalesce(found, false), found AND (%(catches)s OR EXISTS (
+    SELECT FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang
+    WHERE p.oid >= 16384 AND p.proname !~ '^pgmagic_'
+      AND (l.lanname NOT IN ('plpgsql', 'sql', 'c', 'internal') OR p.prosrc ~* '\yexception\s+when\y'))),
   (SELECT jsonb_agg(jsonb_build_array(c.oid::bigint, counted.inserted, counted.updated, counted.deleted))
    FROM pg_class AS c, LATERAL (SELECT
      pg_stat_get_xact_tuples_inserted(c.oid) AS inserted, pg_stat_get_xact_tuples_updated(c.oid) AS updated,
      pg_stat_get_xact_tuples_deleted(c.oid) AS deleted OFFSET 0) AS counted
-   WHERE c.relkind = 'r' AND c.oid >= 16384 AND c.relname !~ '^pgmagic_'
+   WHERE c.relkind = 'r' AND (c.oid >= 16384 OR c.relname ~ '^pg_largeobject') AND c.relname !~ '^pgmagic_'
      AND counted.inserted + counted.updated + counted.deleted > 0)::text
+FROM snapshot, aborted
 """
+_CATCHES = re.compile(r"\bexception\s+when\b", re.IGNORECASE)
 _NAMES = """
 SELECT c.oid::bigint, top.oid::bigint, ARRAY[c.relname, top.relname]::text[],
        CASE WHEN pg_table_is_visible(top.oid) THEN top.relname ELSE n.nspname || '.' || top.relname END
@@ -113,13 +121,16 @@ class WrittenRows:
         # The clock of the first statement behind the last reading, and of the last one.
         self._first: int | None = None
         self._last = 0
+        # A statement since then is code that can go on behind an error.
+        self._catches = False
         self._readings_left = _MOST_READINGS
         self._files: Mapping[str, int] | None = None
 
-    def before(self, clock: int, *, truncates: bool) -> None:
+    def before(self, statement: str, clock: int, *, truncates: bool) -> None:
         """Note that a statement follows. truncates: it may empty tables."""
         if self._totals is None:
-            _, self._totals = self._read()
+            self._read()
+        self._catches = self._catches or _CATCHES.search(statement) is not None
         if truncates and self._files is None:
             self._files = self._read_files()
         if self._first is None:
@@ -134,13 +145,14 @@ class WrittenRows:
 
     def undone(self, clock: int) -> None:
         """Leave out what was written since a moment: it was rolled back."""
-        if self._first is not None:
-            self._end_stretch()
-        self._readings_left = _MOST_READINGS
-        self._stretches = [stretch for stretch in self._stretches if stretch.first < clock]
-        for stretch in self._stretches:
-            if stretch.last >= clock:
+        known = len(self._stretches)
+        # Where no number was aborted, nothing was written that could have been rolled back.
+        has_aborted = self._first is not None and self._end_stretch()
+        for number, stretch in enumerate(self._stretches):
+            if stretch.last >= clock and (number < known or has_aborted):
                 stretch.is_exact = False
+        self._stretches = [stretch for stretch in self._stretches if stretch.first < clock]
+        self._readings_left = _MOST_READINGS
 
     @property
     def is_truncating(self) -> bool:
@@ -163,24 +175,28 @@ class WrittenRows:
         self._readings_left = _MOST_READINGS
         return self._named(counts, unsure, emptied) if counts or emptied else []
 
-    def _end_stretch(self) -> None:
+    def _end_stretch(self) -> bool:
+        """Keep what was written since the last reading; return whether a transaction number was aborted since."""
         before = self._totals or {}
-        is_unsure, self._totals = self._read()
+        has_aborted, is_unsure = self._read()
         changed = {
             oid: counts.minus(before.get(oid, Counts()))
-            for oid, counts in self._totals.items()
+            for oid, counts in (self._totals or {}).items()
             if counts != before.get(oid)
         }
         found = {oid: counts for oid, counts in changed.items() if any(counts)}
         if found and self._first is not None:
             self._stretches.append(_Stretch(self._first, self._last, found, not is_unsure))
-        self._first = None
+        self._first, self._catches = None, False
+        return has_aborted
 
-    def _read(self) -> tuple[bool, dict[int, Counts]]:
+    def _read(self) -> tuple[bool, bool]:
+        values = {"since": self._number or None, "most": _MOST_NUMBERS, "catches": self._catches}
         with self._quietly(), unwatched(self.raw) as cursor:
-            cursor.execute(_READ, {"since": self._number or None, "most": _MOST_NUMBERS}, prepare=False)
-            self._number, is_unsure, found = cursor.fetchone()
-        return bool(is_unsure), {oid: Counts(*counts) for oid, *counts in json.loads(found or "[]")}
+            cursor.execute(_READ, values, prepare=False)
+            self._number, has_aborted, is_unsure, found = cursor.fetchone()
+        self._totals = {oid: Counts(*counts) for oid, *counts in json.loads(found or "[]")}
+        return has_aborted, bool(is_unsure)
 
     def _read_files(self) -> Mapping[str, int]:
         with self._quietly(), unwatched(self.raw) as cursor:
