@@ -127,6 +127,7 @@ def _(trigger: UpdateSearchVector, model: Model, schema: str | None) -> Fragment
 @body.register
 def _(trigger: SoftDelete, model: Model, schema: str | None) -> Fragment:
     field = concrete_field(model, str(trigger.field))
+    _check_settable(trigger, field)
     keys = [
         compose("target.", identifier(key.column), " = ", column_of("OLD", key)) for key in primary_key(model)
     ]
@@ -134,6 +135,20 @@ def _(trigger: SoftDelete, model: Model, schema: str | None) -> Fragment:
         "UPDATE ", identifier(schema, model._meta.db_table), " AS target SET ", identifier(field.column), " = ",
         field_value(trigger.value, field), " WHERE ", join(" AND ", keys), ";\nRETURN NULL;",
     )  # fmt: skip
+
+
+def _check_settable(trigger: SoftDelete, field: Field[Any, Any]) -> None:
+    name = f"{field.model._meta.object_name}.{field.name}"
+    if field.generated:
+        raise DeclarationError(
+            f'The SoftDelete "{trigger.name}" cannot set {name}, which Postgres generates: name the field that it is '
+            f"made from."
+        )
+    if trigger.value is None and not field.null:
+        raise DeclarationError(
+            f'The SoftDelete "{trigger.name}" would set {name} to NULL: give the field null=True, or value= something '
+            f"else."
+        )
 
 
 def field_value(value: Any, field: Field[Any, Any]) -> Fragment:

@@ -223,8 +223,10 @@ def expression_sql(expression: Any, model: Model, row: Literal["old", "new"]) ->
 
     Raises:
         UnknownFieldError: it names a field that the model does not have.
-        ConditionError: it needs a join.
+        ConditionError: it needs a join, or is of many rows.
     """
+    if any(isinstance(part, Aggregate | Window) for part in _parts(expression)):
+        raise ConditionError(f"{expression!r} is of many rows, and a trigger sees one.")
     query = RowQuery(model, row)
     resolved = expression.resolve_expression(query)
     template, params = query.get_compiler(connection=offline_connection()).compile(resolved)

@@ -255,7 +255,9 @@ def _create(name: str, definition: Fragment, words: LiteralString) -> str:
 
 def _event(operation: Operation, model: Model) -> Fragment:
     if isinstance(operation, UpdateOf):
-        columns = [identifier(field.column) for field in concrete_fields(model, operation.columns)]
+        # Several names may stand for one column, which Postgres takes once.
+        fields = dict.fromkeys(concrete_fields(model, operation.columns))
+        columns = [identifier(field.column) for field in fields]
         return compose("UPDATE OF ", join(", ", columns))
     return verbatim(operation.name)
 

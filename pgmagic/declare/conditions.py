@@ -49,6 +49,12 @@ class Condition:
     def __ror__(self, other: Any) -> Condition:
         return _combine("OR", other, self)
 
+    def __xor__(self, other: Any) -> Condition:
+        return _combine("OR", self & ~other, ~self & other)
+
+    def __rxor__(self, other: Any) -> Condition:
+        return _combine("OR", other & ~self, ~other & self)
+
     def __invert__(self) -> Condition:
         return Not(self)
 
@@ -100,6 +106,9 @@ class Q(models.Q, Condition):
     def __ror__(self, other: Any) -> Condition:
         return _combine("OR", other, self)
 
+    def __xor__(self, other: Any) -> Any:
+        return super().__xor__(other) if isinstance(other, models.Q) else Condition.__xor__(self, other)
+
     def __invert__(self) -> Any:
         return models.Q.__invert__(self)
 
@@ -123,7 +132,14 @@ def _combine(connector: Connector, left: Any, right: Any) -> Condition:
             raise TypeError(
                 f"A condition combines with Q, Condition and the change conditions, not with {side!r}."
             )
-    return Combined(connector, _as_condition(left), _as_condition(right))
+    return Combined(connector, *_operands(connector, left), *_operands(connector, right))
+
+
+def _operands(connector: Connector, side: Condition | models.Q) -> tuple[Condition, ...]:
+    """Return what a side of AND or OR is made of, so that a long chain does not become a deep one."""
+    if type(side) is Combined and side.connector == connector:
+        return side.conditions
+    return (_as_condition(side),)
 
 
 def _as_condition(condition: Condition | models.Q) -> Condition:

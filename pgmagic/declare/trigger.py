@@ -21,6 +21,7 @@ from pgmagic.declare.vocabulary import (
     Statement,
     Timing,
     Truncate,
+    Update,
     UpdateOf,
     When,
 )
@@ -91,6 +92,7 @@ class Trigger:
         self._validate_type("timing", Timing, type(None))
         self._validate_type("condition", Condition, models.Q, type(None))
         self._validate_type("referencing", Referencing, type(None))
+        self._validate_updates()
         self._validate_timing()
         self._validate_level()
         self._validate_referencing()
@@ -107,9 +109,25 @@ class Trigger:
                 f'Invalid "{attribute}" attribute of trigger "{self.name}": expected {expected}, got {value!r}.'
             )
 
+    def _validate_updates(self) -> None:
+        updates = [
+            operation
+            for operation in self.operations
+            if operation == Update or isinstance(operation, UpdateOf)
+        ]
+        if len(updates) > 1:
+            raise DeclarationError(
+                f"{' and '.join(map(str, updates))} are one event in Postgres: name all fields in one "
+                f'pgtrigger.UpdateOf, or use pgtrigger.Update (trigger "{self.name}").'
+            )
+
     def _validate_timing(self) -> None:
         if self.timing is None:
             return
+        if Truncate in self.operations:
+            raise DeclarationError(
+                f'Deferrable triggers fire for each row, and TRUNCATE shows none (trigger "{self.name}").'
+            )
         if self.level != Row:
             raise DeclarationError(
                 f'Deferrable triggers must have "level" attribute as "pgtrigger.Row" (trigger "{self.name}").'
@@ -165,7 +183,8 @@ class Trigger:
 
     def get_func(self, model: Model) -> Func | str:
         """Return the PL/pgSQL between BEGIN and END."""
-        if not self.func:
+        text = self.func.func if isinstance(self.func, Func) else self.func
+        if not self.func or (isinstance(text, str) and not text.strip()):
             raise DeclarationError(
                 f'Must define func attribute or implement get_func: trigger "{self.name}" has no body.'
             )

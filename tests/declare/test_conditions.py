@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+
 import pytest
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
@@ -59,6 +62,23 @@ def test_raw_condition_may_be_a_class():
         sql = "NEW.pages > 0"
 
     assert Positive().resolve(Book) == "(NEW.pages > 0)"
+
+
+def test_long_chain_is_no_deep_one():
+    """Conditions that a program makes."""
+    changes = [pgtrigger.AnyChange("title") & pgtrigger.Q(old__pages=number) for number in range(2000)]
+    either = functools.reduce(operator.or_, changes)
+    assert len(either.conditions) == 2000
+    assert (~either).resolve(Book).count("NOT (") == 4000
+
+
+def test_exclusive_or():
+    one, other = pgtrigger.AnyChange("title"), pgtrigger.Q(old__pages=1)
+    assert repr(one ^ other) == repr((one & ~other) | (~one & other))
+    assert repr(other ^ one) == repr((other & ~one) | (~other & one))
+    assert isinstance(other ^ other, pgtrigger.Q)
+    with pytest.raises(TypeError, match=r"not with 'x'|bad operand"):
+        one ^ "x"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.db import models
 
 from pgmagic import pgtrigger
 from pgmagic.errors import DeclarationError, UnknownFieldError
@@ -198,6 +199,21 @@ def test_contradiction_is_refused_at_declaration(declare, sentence):
             pgtrigger.Protect(name="t", operation=pgtrigger.UpdateOf("titel")),
             UnknownFieldError,
             "Book has no field named 'titel'",
+        ),
+        (
+            pgtrigger.SoftDelete(name="t", field="doubled", value=1),
+            DeclarationError,
+            'The SoftDelete "t" cannot set Book.doubled, which Postgres generates',
+        ),
+        (
+            pgtrigger.SoftDelete(name="t", field="title", value=None),
+            DeclarationError,
+            'The SoftDelete "t" would set Book.title to NULL',
+        ),
+        (
+            pgtrigger.SoftDelete(name="t", field="pages", value=models.Max("id") + 1),
+            DeclarationError,
+            "<CombinedExpression: Max(F(id)) + Value(1)> is of many rows, and a trigger sees one.",
         ),
     ],
 )

@@ -78,12 +78,39 @@ GIVEN = {"name": "t", "when": pgtrigger.After, "operation": pgtrigger.Update, "f
             'Postgres has no transition tables for TRUNCATE: use Update, Insert or Delete with "referencing" '
             '(trigger "t").',
         ),
+        (
+            {"operation": pgtrigger.UpdateOf("title") | pgtrigger.Insert | pgtrigger.UpdateOf("pages")},
+            'UPDATE OF "title" and UPDATE OF "pages" are one event in Postgres: name all fields in one '
+            'pgtrigger.UpdateOf, or use pgtrigger.Update (trigger "t").',
+        ),
+        (
+            {"operation": pgtrigger.Update | pgtrigger.UpdateOf("pages")},
+            'UPDATE and UPDATE OF "pages" are one event in Postgres: name all fields in one pgtrigger.UpdateOf, or '
+            'use pgtrigger.Update (trigger "t").',
+        ),
+        (
+            {"operation": pgtrigger.Insert | pgtrigger.Truncate, "timing": pgtrigger.Deferred},
+            'Deferrable triggers fire for each row, and TRUNCATE shows none (trigger "t").',
+        ),
     ],
 )
 def test_contradiction_is_refused_at_declaration(changes, sentence):
     with pytest.raises(DeclarationError) as raised:
         pgtrigger.Trigger(**{**GIVEN, **changes})
     assert str(raised.value) == sentence
+
+
+@pytest.mark.parametrize("func", ["", " \n", pgtrigger.Func(""), pgtrigger.Func("\t")])
+def test_empty_body_is_none(func):
+    with pytest.raises(DeclarationError, match="has no body"):
+        pgtrigger.Trigger(**{**GIVEN, "func": func}).compile(Book)
+
+
+def test_column_under_two_names_is_named_once():
+    trigger = pgtrigger.Trigger(
+        **{**GIVEN, "operation": pgtrigger.UpdateOf("shelf", "title", "shelf_id", "title")}
+    )
+    assert 'UPDATE OF "shelf_id", "title" ON' in trigger.compile(Book).install_sql
 
 
 def test_positional_arguments_are_refused():
