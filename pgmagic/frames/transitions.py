@@ -20,8 +20,8 @@ class TransitionFrame(ResultFrame):
     holds the same states.
 
     Values (string): `allowed`, `rejected by URI` (or `rejected: reason`), `rewritten to STATE`, `suppressed`, or
-    `unknown: reason` where no row could be brought to the first state; behind ` · ` how often the transition was
-    taken, where a tracker tells.
+    `unknown: reason` where no row could be brought to the first state; behind ` · ` the condition under which an FSM
+    allows the transition (`if …`), and how often it was taken, where a tracker tells.
     """
 
     columns_contract = MappingProxyType({})

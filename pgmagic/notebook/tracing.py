@@ -41,7 +41,7 @@ def _refusals(cell: CellTracer) -> Iterable[str]:
         if outcome.verdict == "rejected":
             by = f" by {outcome.trigger}" if outcome.trigger else ""
             yield f"Step {step} was rejected{by}: {outcome.reason}"
-        yield from (f"Step {step}: {line}" for line in outcome.lines)
+        yield from (f"Step {step}: {line}" for line in outcome.messages)
 
 
 def _rows(considered: Iterable[Considered]) -> Iterable[TraceRow]:

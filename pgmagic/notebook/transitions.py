@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -40,9 +41,8 @@ def try_field(target: str, using: str = "default") -> tuple[TransitionFrame, Dia
         [_verdict(tried, found, row, column) for column, tried in enumerate(line)]
         for row, line in enumerate(found.tried)
     ]
-    frame = transition_frame(
-        names, verdicts, caption=f"Transitions of {model._meta.label}.{found.field}", notes=_notes(found)
-    )
+    caption = f"Transitions of {model._meta.label}.{found.field}, from the state on the left to the one above"
+    frame = transition_frame(names, verdicts, caption=caption, notes=_notes(found))
     return frame, _diagram(found, names)
 
 
@@ -77,8 +77,17 @@ def _verdict(tried: Tried, found: Transitions, row: int, column: int) -> str:
         words += f" to {state_name(tried.stored)}"
     elif tried.verdict == "unknown":
         words += f": {tried.reason}"
+    return " · ".join([words, *_about(found, row, column)])
+
+
+def _about(found: Transitions, row: int, column: int) -> Iterator[str]:
+    """Yield under which condition a transition is allowed, and how often it was taken."""
+    condition = found.conditions.get((row, column))
+    if condition:
+        yield f"if {condition}"
     taken = found.taken[row][column] if found.taken else 0
-    return f"{words} · {_times(taken)}" if taken else words
+    if taken:
+        yield _times(taken)
 
 
 def _times(number: int) -> str:
@@ -88,27 +97,44 @@ def _times(number: int) -> str:
 def _notes(found: Transitions) -> Iterator[str]:
     on = "a row that was made up for it" if found.row is None else f"row {found.row}, or on one in the state"
     yield f"Tried on {on}; nothing was kept."
+    if found.conditions:
+        yield "A transition that is allowed under a condition (if …) was tried on a row for which that may not hold."
+    for uri, condition in found.rules.items():
+        yield f"{uri} is only for rows with {condition}."
     if found.taken is not None:
         total = sum(map(sum, found.taken))
         yield f"How often a transition was taken is told by {total:,} change{'' if total == 1 else 's'} in its events."
 
 
+# JupyterLab draws a diagram once, in the theme of that moment: these colours read well in both.
+_STYLE = {
+    "theme": "base",
+    "themeVariables": {
+        "primaryColor": "#e4e9f7", "primaryTextColor": "#1f2328", "primaryBorderColor": "#6b7fb3",
+        "lineColor": "#7d8590", "transitionColor": "#7d8590", "textColor": "#1f2328", "transitionLabelColor": "#1f2328",
+        "stateLabelColor": "#1f2328", "edgeLabelBackground": "#e8eaed", "labelBackgroundColor": "#e8eaed",
+        "fontSize": "13px",
+    },
+}  # fmt: skip
+
+
 def _diagram(found: Transitions, names: list[str]) -> Diagram:
-    """Return what is allowed between different states as a state diagram."""
+    """Return what is allowed between different states, if only under a condition, as a state diagram."""
     steps = [
-        (row, column, found.taken[row][column] if found.taken else 0)
+        (row, column, list(_about(found, row, column)))
         for row, line in enumerate(found.tried)
         for column, tried in enumerate(line)
-        if tried.verdict == "allowed" and row != column
+        if row != column and (tried.verdict == "allowed" or (row, column) in found.conditions)
     ]
-    mermaid = ["stateDiagram-v2", "    direction LR"]
+    mermaid = [f"%%{{init: {json.dumps(_STYLE)}}}%%", "stateDiagram-v2", "    direction LR"]
     mermaid += [f'    state "{_escaped(name)}" as s{number}' for number, name in enumerate(names)]
     mermaid += [
-        f"    s{row} --> s{column}{f' : {_times(taken)}' if taken else ''}" for row, column, taken in steps
+        f"    s{row} --> s{column}" + (f" : {_escaped(', '.join(about))}" if about else "")
+        for row, column, about in steps
     ]
     text = [
-        f"{names[row]} → {names[column]}{f'  ({_times(taken)})' if taken else ''}"
-        for row, column, taken in steps
+        f"{names[row]} → {names[column]}" + (f"  ({', '.join(about)})" if about else "")
+        for row, column, about in steps
     ]
     return Diagram("\n".join(mermaid), "\n".join(text) or "No transition is allowed.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -44,7 +45,9 @@ def test_matrix_on_an_empty_table(shell):
     }
     assert frame.notes[0] == "Tried on a row that was made up for it; nothing was kept."
     assert diagram.text == f"draft → live\nlive → {GONE}"
-    assert diagram.mermaid.splitlines() == [
+    style, *lines = diagram.mermaid.splitlines()
+    assert json.loads(style.removeprefix("%%{init: ").removesuffix("}%%"))["theme"] == "base"
+    assert lines == [
         "stateDiagram-v2",
         "    direction LR",
         '    state "draft" as s0',
@@ -85,6 +88,43 @@ def test_states_of_the_table_and_the_transitions_that_were_taken(shell):
         ("live", 1),
         ("NULL", 0),
     ]
+
+
+def test_conditions_of_transitions_and_of_the_rule(shell):
+    shell.run("""%%pgtrigger
+class Post(models.Model):
+    status = models.CharField(max_length=20, default="draft")
+    checked = models.BooleanField(default=False)
+    class Meta:
+        triggers = [
+            pgtrigger.FSM(name="cycle", field="status", condition=pgtrigger.Q(old__id__gt=0), transitions=[
+                ("draft", "live", pgtrigger.Q(new__checked=True)), ("live", "gone")]),
+        ]
+""")
+    frame, diagram = try_field("Post.status")
+    assert matrix(frame) == {
+        "draft": ["allowed", "rejected by notebook.Post:cycle · if new__checked=True", REJECTED],
+        "live": [REJECTED, "allowed", "allowed"],
+        "gone": [REJECTED, REJECTED, "allowed"],
+    }
+    assert diagram.text == "draft → live  (if new__checked=True)\nlive → gone"
+    assert "    s0 --> s1 : if new__checked#61;True" in diagram.mermaid
+    assert frame.notes[1:] == [
+        "A transition that is allowed under a condition (if …) was tried on a row for which that may not hold.",
+        "notebook.Post:cycle is only for rows with old__id__gt=0.",
+    ]
+    assert "✗ rejected by notebook.Post:cycle" in text(frame)
+
+
+def test_row_that_uses_a_key_again_is_no_transition(shell):
+    shell.run(DECLARE)
+    shell.run(
+        "post = Post.objects.create(pk=1)\npost.status = 'live'; post.save()\n"
+        "Post.objects.filter(pk=1).delete()\nPost.objects.create(pk=1)"
+    )
+    frame, _ = try_field("Post.status")
+    assert frame.loc["draft", "live"] == "allowed · once"
+    assert frame.loc["live", "draft"] == REJECTED
 
 
 def test_other_triggers_and_constraints_have_their_say(shell):

@@ -10,7 +10,8 @@ from django.db import Error as DatabaseFailure
 from django.db import connections, models
 from django.db.models.fields import Field
 
-from pgmagic.compile.sql import compose, identifier, render
+from pgmagic.compile.sql import compose, identifier, literal, render
+from pgmagic.compile.wording import words_of
 from pgmagic.db.observe.catalog import TriggerCatalog, read_trigger_catalog
 from pgmagic.db.runtime.ignoring import ignore
 from pgmagic.db.trying.attempts import attempt, nothing_kept, taken_back
@@ -19,6 +20,7 @@ from pgmagic.declare import registry
 from pgmagic.declare.conditions import concrete_field
 from pgmagic.declare.fsm import FSM
 from pgmagic.declare.trackers import tracked_fields
+from pgmagic.declare.vocabulary import Insert
 from pgmagic.errors import CellError
 
 Model = type[models.Model]
@@ -47,7 +49,8 @@ class Transitions:
     """The states of a field, and what became of each pair, in the order of the states.
 
     taken: how often each transition was really taken, as the events of a tracker tell; None where nothing is tracked.
-    row: the key of the row on which it was tried, None for one that was made up for it.
+    row: the key of the row on which it was tried, None for one that was made up for it. conditions: under which an FSM
+    allows a transition, in words, by the places of its states; rules: the conditions of FSMs as wholes, by URI.
     """
 
     field: str
@@ -55,6 +58,8 @@ class Transitions:
     tried: tuple[tuple[Tried, ...], ...]
     taken: tuple[tuple[int, ...], ...] | None
     row: Any
+    conditions: dict[tuple[int, int], str]
+    rules: dict[str, str]
 
 
 def try_transitions(model: Model, name: str, using: str = "default") -> Transitions:
@@ -77,7 +82,26 @@ def try_transitions(model: Model, name: str, using: str = "default") -> Transiti
         trying = _Trying(model, field, connection, catalog)
         tried = tuple(tuple(trying.transition(row, old, new) for new in states) for old in states)
         taken = _taken(model, field, states, using)
-    return Transitions(field.name, tuple(states), tried, taken, row if is_own else None)
+    machines = _machines(model, field)
+    return Transitions(
+        field.name, tuple(states), tried, taken, row if is_own else None, _conditions(machines, field, states),
+        {machine.get_uri(model): words_of(machine.condition) for machine in machines if machine.condition is not None},
+    )  # fmt: skip
+
+
+def _machines(model: Model, field: Field[Any, Any]) -> list[FSM]:
+    registered = (trigger for _, trigger in registry.registered())
+    return [trigger for trigger in registered if isinstance(trigger, FSM) and _is_of(model, field, trigger)]
+
+
+def _conditions(
+    machines: Iterable[FSM], field: Field[Any, Any], states: list[State]
+) -> dict[tuple[int, int], str]:
+    found: dict[tuple[int, int], list[str]] = {}
+    for step in (step for machine in machines for step in machine.steps if step.condition is not None):
+        place = tuple(states.index(state) for state in _converted(field, [step.old, step.new]))
+        found.setdefault((place[0], place[1]), []).append(words_of(step.condition))
+    return {place: " or ".join(words) for place, words in found.items()}
 
 
 def _states(model: Model, field: Field[Any, Any], using: str) -> list[State]:
@@ -85,9 +109,8 @@ def _states(model: Model, field: Field[Any, Any], using: str) -> list[State]:
         models.QuerySet(model, using=using).order_by().values_list(field.attname, flat=True).distinct()
     )
     named: list[State] = [value for value, _ in field.flatchoices]
-    for _, trigger in registry.registered():
-        if isinstance(trigger, FSM) and _is_of(model, field, trigger):
-            named += trigger.states()
+    for machine in _machines(model, field):
+        named += machine.states()
     states = _unique(_converted(field, [*named, *found[: MOST_STATES + 1], *([None] if field.null else [])]))
     label = f"{model._meta.object_name}.{field.name}"
     if len(states) > MOST_STATES:
@@ -200,7 +223,14 @@ def _taken(
         mirrored = [event for event, tracked in tracked_fields(event_model) if tracked.name == field.name]
         objects = [other for other in event_model._meta.local_concrete_fields if other.name == "pgh_obj"]
         if mirrored and objects:
-            counted = _counted(event_model, str(objects[0].column), str(mirrored[0].column), field, using)
+            # A key may be used again: its new row did not come from the state of the deleted one.
+            inserts = [
+                str(each.label)
+                for each in event_model.pgh_trackers
+                if getattr(each, "operation", None) == Insert
+            ]
+            columns = str(objects[0].column), str(mirrored[0].column)
+            counted = _counted(event_model, *columns, inserts, field, using)
             return tuple(tuple(_count_of(counted, old, new) for new in states) for old in states)
     return None
 
@@ -210,13 +240,14 @@ def _count_of(counted: list[tuple[State, State, int]], old: State, new: State) -
 
 
 def _counted(
-    event_model: Any, obj: str, column: str, field: Field[Any, Any], using: str
+    event_model: Any, obj: str, column: str, inserts: list[str], field: Field[Any, Any], using: str
 ) -> list[tuple[State, State, int]]:
     state = identifier(column)
     query = compose(
         "SELECT before, after, count(*) FROM (SELECT lag(", state, ") OVER w AS before, ", state, " AS after, "
-        "row_number() OVER w AS place FROM ", identifier(event_model._meta.db_table), " WINDOW w AS (PARTITION BY ",
-        identifier(obj), " ORDER BY pgh_id)) AS events WHERE place > 1 AND before IS DISTINCT FROM after GROUP BY 1, 2",
+        "row_number() OVER w AS place, pgh_label FROM ", identifier(event_model._meta.db_table),
+        " WINDOW w AS (PARTITION BY ", identifier(obj), " ORDER BY pgh_id)) AS events WHERE place > 1 "
+        "AND before IS DISTINCT FROM after AND pgh_label <> ALL (", literal(inserts), "::text[]) GROUP BY 1, 2",
     )  # fmt: skip
     with connections[using].cursor() as cursor:
         cursor.execute(render(query))
