@@ -20,7 +20,8 @@ class _TriggerErrorWrapper(DatabaseErrorWrapper):
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         if isinstance(exc_value, psycopg.errors.RaiseException):
             raise TriggerError(*exc_value.args).with_traceback(traceback) from exc_value
-        super().__exit__(exc_type, exc_value, traceback)
+        if exc_type is not None:
+            super().__exit__(exc_type, exc_value, traceback)
 
 
 def prepare(connection: BaseDatabaseWrapper) -> None:

@@ -60,6 +60,58 @@ def test_value_reaches_the_server_before_the_statement(state, value):
     assert ask() == ""
 
 
+def test_statements_pass_untouched_once_nothing_is_told(state, monkeypatch):
+    state.value = "x"
+    ask()
+    state.value = ""
+    ask()
+    with default.cursor() as cursor:
+        cursor.execute("BEGIN")
+        state.value = "x"
+        ask()
+        state.value = ""
+        cursor.execute("ROLLBACK")
+    ask()
+    monkeypatch.setattr(ServerSession, "tell", lambda _session: pytest.fail("asked for nothing"))
+    with transaction.atomic():
+        ask()
+    with default.cursor() as cursor:
+        cursor.execute("RESET ALL")
+    assert ask() == ""
+    with default.connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["autocommit", "transaction"])
+@pytest.mark.parametrize("value", ["x", ""])
+def test_an_interrupt_right_behind_telling_leaves_nothing_for_granted(state, monkeypatch, value, is_open):
+    state.value = "" if value else "before"
+    ask()
+    execute_at_once = ServerSession.execute_at_once
+
+    def interrupted(found, statement):
+        monkeypatch.undo()
+        monkeypatch.setattr(session, "_carried", [session.Carried(NAME, lambda _alias: state.value)])
+        execute_at_once(found, statement)
+        raise KeyboardInterrupt
+
+    def interrupt():
+        monkeypatch.setattr(ServerSession, "execute_at_once", interrupted)
+        former, state.value = state.value, value
+        with pytest.raises(KeyboardInterrupt):
+            ask()
+        assert on_server() == value
+        state.value = former
+        assert ask() == former
+
+    if is_open:
+        with transaction.atomic():
+            interrupt()
+    else:
+        interrupt()
+    assert ask() == state.value
+
+
 def test_value_is_told_once(state, monkeypatch):
     state.value = "x"
     ask()

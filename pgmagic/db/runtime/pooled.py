@@ -28,7 +28,7 @@ class PooledSession(ServerSession):
         self, execute: Callable[..., Any], statement: Any, params: Any, many: bool, context: dict[str, Any]
     ) -> Any:
         """Execute the statement in a transaction that was told."""
-        if self.status != TransactionStatus.IDLE:
+        if self.is_quiet or self.status != TransactionStatus.IDLE:
             return super().__call__(execute, statement, params, many, context)
         self.memory.transaction_ended()
         needed = self.changed()

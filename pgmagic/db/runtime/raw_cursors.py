@@ -38,9 +38,9 @@ def leave(session: ServerSession) -> None:
 
 
 def _session_of(raw: Any) -> ServerSession | None:
-    """Return the session that a connection passes now; none while a pool has it, or under a cursor of Django's."""
+    """Return the session that has to be asked now; none while a pool has it, or under a cursor of Django's."""
     session: ServerSession | None = getattr(raw, _SESSION, None)
-    if session is None or session.is_executing:
+    if session is None or session.is_executing or session.is_quiet:
         return None
     return session if session.connection.connection is raw and not raw.closed else None
 

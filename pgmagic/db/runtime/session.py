@@ -77,7 +77,8 @@ class Memory:
     def transaction_ended(self) -> None:
         """Note that whatever was told inside of a transaction went with it."""
         self.told = dict(self.lasting)
-        self.known = self.lasting_known
+        # Of what nothing lasts, nothing can be unknown.
+        self.known = self.lasting_known = self.lasting_known or not self.lasting
 
     def differs(self, name: str, value: str) -> bool:
         """Return whether the server may have another value than this one."""
@@ -86,11 +87,35 @@ class Memory:
             return value != self.told.get(name, "")
         return bool(value) or name in self.told or name in self.lasting
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the server has nothing of ours, and nothing can come back to it with a savepoint."""
+        return not (self.told or self.lasting) and self.known and self.lasting_known
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the server has, where no transaction is open, what it was told last."""
+        return self.lasting_known and self.told == self.lasting
+
+    def is_being_told(self, names: Iterable[str], lasts: bool) -> None:
+        """Note what an interrupt may keep us from knowing: whether the server has it."""
+        self.known = False
+        self.lasting_known = self.lasting_known and not lasts
+        for name in names:
+            self.told.setdefault(name, "")
+            if lasts:
+                self.lasting.setdefault(name, "")
+
     def was_told(self, name: str, value: str, lasts: bool) -> None:
         """Note a value, and whether it stays when the transaction ends."""
         self.told[name] = value
         if lasts:
             self.lasting[name] = value
+
+    def drop_empty(self) -> None:
+        """Forget what is empty where no transaction is open: a setting that was never told reads alike."""
+        self.lasting = {name: value for name, value in self.lasting.items() if value}
+        self.told = dict(self.lasting)
 
 
 _memories: WeakKeyDictionary[Any, Memory] = WeakKeyDictionary()
@@ -110,6 +135,12 @@ class ServerSession:
         self, execute: Callable[..., Any], statement: Any, params: Any, many: bool, context: dict[str, Any]
     ) -> Any:
         """Tell the server, then execute the statement."""
+        if self.is_quiet:
+            self.is_executing = True
+            try:
+                return execute(statement, params, many, context)
+            finally:
+                self.is_executing = False
         self.tell()
         self.is_executing = True
         try:
@@ -123,6 +154,17 @@ class ServerSession:
             # At once: a cursor that somebody makes of psycopg's classes by hand does not come by here.
             self.tell()
         return result
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether there is nothing to tell, and nothing that a statement could take from the server: the usual case."""
+        if not self.memory.is_empty:
+            return False
+        alias = self.connection.alias
+        for part in _carried:  # noqa: SIM110 - twice as fast as `any`, at every statement
+            if part.value(alias):
+                return False
+        return True
 
     @property
     def status(self) -> int:
@@ -139,7 +181,7 @@ class ServerSession:
         In a transaction in error nothing can be told; the next statement behind its rollback tells it.
         """
         memory, status = self.memory, self.status
-        if status == TransactionStatus.IDLE and memory.told != memory.lasting:
+        if status == TransactionStatus.IDLE and not memory.is_settled:
             memory.transaction_ended()
         changed = self.changed()
         if not changed:
@@ -148,7 +190,6 @@ class ServerSession:
             # In error, or in the middle of a COPY.
             memory.known = False
             return
-        memory.known = False
         self._tell(changed, lasts=status == TransactionStatus.IDLE)
 
     def changed(self) -> list[tuple[Carried, str]]:
@@ -161,13 +202,16 @@ class ServerSession:
         ]
 
     def _tell(self, changed: list[tuple[Carried, str]], *, lasts: bool) -> None:
+        memory = self.memory
         statements = [part.assign(part.name, value, not lasts) for part, value in changed]
+        memory.is_being_told([part.name for part, _ in changed], lasts)
         self.execute_at_once(sql.SQL("; ").join(statements))
         for part, value in changed:
-            self.memory.was_told(part.name, value, lasts)
-        self.memory.known = True
+            memory.was_told(part.name, value, lasts)
+        memory.known = True
         if lasts:
-            self.memory.lasting_known = True
+            memory.lasting_known = True
+            memory.drop_empty()
 
     def execute_at_once(self, statement: sql.Composable) -> None:
         """Execute statements without a cursor, and without the BEGIN that psycopg would put before them."""
@@ -205,7 +249,7 @@ class ServerSession:
         if self.status != TransactionStatus.IDLE:
             # Interrupted: it may not have ended.
             memory.known = False
-        elif memory.told != memory.lasting or not memory.known:
+        elif not (memory.is_settled and memory.known):
             memory.transaction_ended()
             tell_quietly(self)
 
