@@ -56,7 +56,8 @@ class WideDiffFrame(ResultFrame):
     """One row for each event, ordered by `pgh_id`.
 
     Columns:
-        pgh_id, pgh_created_at, pgh_obj_id, pgh_label, context: as in the event.
+        pgh_id (Int64), pgh_created_at (datetime64[us, UTC]), pgh_label (string), context (object): as in the event.
+        pgh_obj_id (Int64, or the dtype of the primary key): the object that changed.
         pgh_diff (object): `{field: [before, after]}`, paths and values as in `DiffFrame`; `{}` where nothing
             changed, None where there is no earlier event to compare with.
     """

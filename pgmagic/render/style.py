@@ -4,7 +4,8 @@ Colours come from the page: JupyterLab's variables, then VS Code's, then literal
 well as a static page, too. JupyterLab (and nbconvert's pages) and VS Code say on `<body>` whether they are dark;
 on any other page the reader's preference decides, and then the output brings its own paper, because the page's
 may be of the other kind. Selectors name the table, or repeat the class, because JupyterLab styles `table`, `td`,
-`pre` and `code` of every output, and ours must weigh more. Without the style, which some viewers strip, a plain
+`pre` and `code` of every output, and ours must weigh more. A shade on a side says that a table goes on there: it stays
+with the frame, and what covers it moves with the table. Without the style, which some viewers strip, a plain
 table remains.
 """
 
@@ -22,6 +23,8 @@ _SOURCE = """
   --pgm-wash: color-mix(in srgb, var(--pgm-ink) 4%, transparent);
   --pgm-good: #146c2e; --pgm-bad: #c4232e; --pgm-warn: #8f5b00; --pgm-info: #0a62c9; --pgm-more: #7a3fc4;
   --pgm-paper: #ffffff;
+  --pgm-ground: var(--jp-layout-color0, var(--vscode-editor-background, var(--pgm-paper)));
+  --pgm-shade: color-mix(in srgb, var(--pgm-ink) 22%, transparent);
   --pgm-sans: var(--jp-ui-font-family, var(--vscode-font-family, system-ui, -apple-system, "Segoe UI", sans-serif));
   --pgm-mono: var(--jp-code-font-family, var(--vscode-editor-font-family, ui-monospace, Menlo, Consolas, monospace));
   color: var(--pgm-ink); background: var(--pgm-paper);
@@ -38,7 +41,13 @@ _SOURCE = """
   }
 }
 .pgm .pgm-caption { font-weight: 600; margin: 0 0 4px; padding: 0 8px; }
-.pgm .pgm-scroll { overflow-x: auto; }
+.pgm .pgm-scroll {
+  overflow-x: auto; scrollbar-width: thin; background:
+    linear-gradient(to right, var(--pgm-ground) 40%, transparent) 0 0 / 24px 100% no-repeat local,
+    linear-gradient(to left, var(--pgm-ground) 40%, transparent) 100% 0 / 24px 100% no-repeat local,
+    linear-gradient(to right, var(--pgm-shade), transparent) 0 0 / 9px 100% no-repeat scroll,
+    linear-gradient(to left, var(--pgm-shade), transparent) 100% 0 / 9px 100% no-repeat scroll;
+}
 .pgm table.pgm-table {
   border-collapse: collapse; table-layout: auto; margin: 0; border: 0; width: auto;
   color: inherit; font: inherit; background: none;

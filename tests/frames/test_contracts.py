@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import importlib
 import pickle
+import pkgutil
+import re
 from dataclasses import fields
 
 import pandas as pd
 import pytest
 
+from pgmagic import frames
 from pgmagic.frames import (
     CommandFrame,
     CommandRow,
@@ -39,8 +43,12 @@ from pgmagic.frames import (
     undo_frame,
     wide_diff_frame,
 )
+from pgmagic.frames.base import ResultFrame
 from pgmagic.frames.bypasses import BypassFrame, BypassRow, bypass_frame
 from pgmagic.frames.whatif import WhatIfFrame, WhatIfRow, whatif_frame
+
+for module in pkgutil.iter_modules(frames.__path__):
+    importlib.import_module(f"{frames.__name__}.{module.name}")
 
 FULL_OUTCOME = OutcomeRow(
     step=1,
@@ -142,6 +150,73 @@ FRAMES = {
     "wide diff, empty": (wide_diff_frame(history_frame({}, {})), WideDiffFrame),
     "wide diff, full": (wide_diff_frame(history_frame(EVENT, {})), WideDiffFrame),
 }
+
+
+# The contract of every kind of table: its columns in order, with their dtypes; UTC is datetime64[us, UTC]. Those without
+# columns of their own have those of a result set, of a model, or of a field's states.
+CONTRACTS = {
+    "AsOfFrame": "",
+    "BypassFrame": "way string, operation string, result string, takes string, row object, reason string",
+    "CommandFrame": "command string, rows Int64",
+    "DiffFrame": (
+        "pgh_created_at UTC, pgh_obj_id Int64, pgh_label string, field string, before object, "
+        "after object, context object"
+    ),
+    "DifferenceFrame": "trigger string, kind string, line Int64, live string, declared string",
+    "HistoryFrame": (
+        "pgh_id Int64, pgh_created_at UTC, pgh_label string, pgh_obj_id Int64, pgh_context_id object, "
+        "context object"
+    ),
+    "InstallationFrame": (
+        "object string, kind string, action string, status string, fires string, condition string, "
+        "elapsed_ms float64"
+    ),
+    "OutcomeFrame": (
+        "step Int64, statement string, verdict string, rows Int64, table string, trigger string, "
+        "reason string, elapsed_ms float64"
+    ),
+    "SqlFrame": "",
+    "TimelineFrame": "pgh_obj_id Int64, valid_from UTC, valid_to UTC",
+    "TraceFrame": (
+        "step Int64, seq Int64, depth Int64, table string, trigger string, fires string, row object, "
+        "fired boolean, condition object, before object, after object, elapsed_ms float64, notice string"
+    ),
+    "TransitionFrame": "",
+    "TriggerFrame": (
+        "table string, name string, fires string, condition string, state string, enabled boolean, "
+        "drift string"
+    ),
+    "UndoFrame": "model string, object string, action string, changes object, status string, conflict string",
+    "VerificationFrame": "pgh_obj_id object, pgh_id Int64, pgh_label string, pgh_created_at UTC, problem string",
+    "WhatIfFrame": (
+        "step Int64, statement string, table string, row object, field string, as_is object, what_if object"
+    ),
+    "WideDiffFrame": (
+        "pgh_id Int64, pgh_created_at UTC, pgh_obj_id Int64, pgh_label string, pgh_diff object, "
+        "context object"
+    ),
+}
+
+
+def test_every_kind_of_table_has_its_contract():
+    kinds = {kind.__name__: kind for kind in ResultFrame.__subclasses__()}
+    assert {name: _told(kind) for name, kind in kinds.items()} == CONTRACTS
+
+
+def _told(kind):
+    dtypes = {"datetime64[us, UTC]": "UTC"}
+    return ", ".join(f"{name} {dtypes.get(dtype, dtype)}" for name, dtype in kind.columns_contract.items())
+
+
+@pytest.mark.parametrize("kind", ResultFrame.__subclasses__(), ids=lambda kind: kind.__name__)
+def test_docstring_states_each_column_with_its_dtype(kind):
+    missing = [
+        name
+        for name, dtype in kind.columns_contract.items()
+        if not re.search(rf"\b{name}\b[^(\n]*\({re.escape(dtype)}", kind.__doc__)
+    ]
+    assert missing == []
+    assert "Columns" in kind.__doc__
 
 
 @pytest.mark.parametrize(("frame", "expected"), FRAMES.values(), ids=FRAMES)
