@@ -152,8 +152,8 @@ FRAMES = {
 }
 
 
-# The contract of every kind of table: its columns in order, with their dtypes; UTC is datetime64[us, UTC]. Those without
-# columns of their own have those of a result set, of a model, or of a field's states.
+# The contract of every kind of table: its columns in order, with their dtypes; UTC is datetime64[us, UTC]. Those
+# without columns of their own have those of a result set, of a model, or of a field's states.
 CONTRACTS = {
     "AsOfFrame": "",
     "BypassFrame": "way string, operation string, result string, takes string, row object, reason string",
