@@ -24,6 +24,8 @@ class DesiredFunction:
     drop: str
     # The text between the quotes; the arguments are those of every trigger function: none.
     body: str
+    # Whether there is SQL in its body that pgmagic did not write, so that Postgres is to check it.
+    needs_check: bool = True
 
     @cached_property
     def declared(self) -> str:

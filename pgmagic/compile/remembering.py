@@ -7,7 +7,10 @@ alone; a class of the user's may override anything, so it is compiled each time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from operator import is_
 from typing import Any
 from weakref import WeakKeyDictionary, ref
@@ -24,9 +27,31 @@ Model = type[models.Model]
 _OWN_MODULES = frozenset(f"pgmagic.declare.{name}" for name in ("trigger", "ready_made", "composer", "fsm"))
 
 _State = list[Any]
-_compiled: WeakKeyDictionary[Trigger, WeakKeyDictionary[Model, tuple[_State, DesiredTrigger]]] = (
-    WeakKeyDictionary()
-)
+
+
+@dataclass(frozen=True)
+class _Remembered:
+    """What a trigger came to, and everything that it depended on."""
+
+    of_model: _State
+    of_trigger: _State
+    desired: DesiredTrigger
+
+
+_compiled: WeakKeyDictionary[Trigger, WeakKeyDictionary[Model, _Remembered]] = WeakKeyDictionary()
+_models: WeakKeyDictionary[Model, _State] = WeakKeyDictionary()
+# The models that were looked at, while they are at rest.
+_at_rest: ContextVar[dict[Model, _State] | None] = ContextVar("pgmagic_models_at_rest", default=None)
+
+
+@contextmanager
+def models_at_rest() -> Iterator[None]:
+    """Look at each model once in the block, however many of its triggers are compiled there."""
+    token = _at_rest.set({})
+    try:
+        yield
+    finally:
+        _at_rest.reset(token)
 
 
 def remembered(
@@ -35,45 +60,63 @@ def remembered(
     """Return what a trigger was compiled to, or compile it where anything that it depends on has changed."""
     if type(trigger).__module__ not in _OWN_MODULES:
         return compile_()
-    state = _state(trigger, model, target)
-    by_model = _compiled.setdefault(trigger, WeakKeyDictionary())
+    of_model, of_trigger = _state_of_model(model), _state_of_trigger(trigger, target)
+    by_model = _compiled.get(trigger)
+    if by_model is None:
+        by_model = _compiled[trigger] = WeakKeyDictionary()
     former = by_model.get(model)
-    if former is None or not _same(former[0], state):
-        former = by_model[model] = state, compile_()
-    return former[1]
+    if former is None or former.of_model is not of_model or not _same(former.of_trigger, of_trigger):
+        former = by_model[model] = _Remembered(of_model, of_trigger, compile_())
+    return former.desired
 
 
-def _state(trigger: Trigger, model: Model, target: Target) -> _State:
-    """Return everything that the result depends on, one behind the other."""
+def _state_of_model(model: Model) -> _State:
+    """Return all of a model that a trigger may depend on: the same list for as long as nothing of it changes."""
+    seen = _at_rest.get()
+    if seen is not None and model in seen:
+        return seen[model]
+    state, former = _read_model(model), _models.get(model)
+    if former is not None and _same(former, state):
+        state = former
+    _models[model] = state
+    if seen is not None:
+        seen[model] = state
+    return state
+
+
+def _read_model(model: Model) -> _State:
     meta = model._meta
-    state: _State = [target.schema, settings.TIME_ZONE, settings.USE_TZ]
-    state += [meta.app_label, meta.object_name, meta.db_table, meta.managed]
+    state: _State = [meta.app_label, meta.object_name, meta.db_table, meta.managed]
     for field in meta.fields:
         remote: Any = field.remote_field and field.remote_field.model
         # Weakly, since a field leads to its model, and that one to the trigger under which this is kept.
         state += (ref(field), field.column, ref(remote) if isinstance(remote, type) else remote)
-    _add(vars(trigger), state)
     return state
 
 
-def _add(value: Any, state: _State) -> None:
-    """Add a value to a state: what can be changed in place by its parts."""
-    if isinstance(value, dict):
-        _add_all(value.items(), state)
-    elif isinstance(value, list | tuple | set | frozenset):
-        _add_all(value, state)
-    elif isinstance(value, models.Q):
-        state += (value.connector, value.negated)
-        _add_all(value.children, state)
-    else:
-        state.append(value)
+def _state_of_trigger(trigger: Trigger, target: Target) -> _State:
+    state: _State = [target.schema, settings.TIME_ZONE, settings.USE_TZ]
+    _add_all(vars(trigger).items(), state)
+    return state
 
 
-def _add_all(values: Collection[Any], state: _State) -> None:
-    # The length keeps the parts of two values apart.
-    state.append(len(values))
+def _add_all(values: Iterable[Any], state: _State) -> None:
+    """Add values to a state: what can be changed in place by its parts, between marks that keep those of two apart."""
     for value in values:
-        _add(value, state)
+        kind = type(value)
+        if kind is str or kind is int or value is None:
+            state.append(value)
+        elif isinstance(value, dict):
+            state.append(len(value))
+            _add_all(value.items(), state)
+        elif isinstance(value, list | tuple | set | frozenset):
+            state.append(len(value))
+            _add_all(value, state)
+        elif isinstance(value, models.Q):
+            state += (value.connector, value.negated, len(value.children))
+            _add_all(value.children, state)
+        else:
+            state.append(value)
 
 
 def _same(former: _State, now: _State) -> bool:

@@ -116,7 +116,21 @@ def _function(trigger: Trigger, model: Model, target: Target) -> DesiredFunction
         *_pinned(trigger), " AS ", DollarQuoted(text), ";",
     )  # fmt: skip
     drop = ddl.drop_function(target.schema, trigger.get_pgid(model))
-    return DesiredFunction(trigger.get_pgid(model), render(create), drop, text)
+    return DesiredFunction(
+        trigger.get_pgid(model),
+        render(create),
+        drop,
+        text,
+        needs_check=_holds_foreign_sql(trigger, model, body),
+    )
+
+
+def _holds_foreign_sql(trigger: Trigger, model: Model, body: str) -> bool:
+    """Return whether SQL that somebody else wrote may stand in a function: that of a condition, or of a value."""
+    if not isinstance(body, Body) or trigger.render_declare(model):
+        return True
+    is_judged = _is_judged_in_body(trigger, trigger.operations) and trigger.get_condition(model) is not None
+    return is_judged or not isinstance(trigger, Protect | FSM | EventTrigger)
 
 
 def _pinned(trigger: Trigger) -> Iterator[Fragment]:

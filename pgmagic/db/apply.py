@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -38,10 +38,47 @@ class Applied:
     error: InstallationError | None = None
 
 
+# Statements that belong together, and the step that they are of, None where they prepare for others.
+Piece = tuple[Step | None, Sequence[str]]
+# Executes statements in one round trip; returns the milliseconds of each step, by its id, if it measures them.
+Execution = Callable[[BaseDatabaseWrapper, Sequence[Piece]], Mapping[int, float]]
+
+
+def execute_untimed(connection: BaseDatabaseWrapper, pieces: Sequence[Piece]) -> Mapping[int, float]:
+    """Execute statements and measure nothing: with many small steps, the clock is a tenth of the time."""
+    raw: Any = connection.connection
+    with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:
+        cursor.execute("\n".join(statement for _, statements in pieces for statement in statements))
+    return {}
+
+
+def execute_and_time(connection: BaseDatabaseWrapper, pieces: Sequence[Piece]) -> Mapping[int, float]:
+    """Execute statements, with the server's clock read behind each step's."""
+    clock = "SELECT clock_timestamp();"
+    script = "\n".join([clock, *("\n".join([*statements, clock]) for _, statements in pieces)])
+    raw: Any = connection.connection
+    with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:
+        cursor.execute(script)
+        instants = list(_instants(cursor))
+    elapsed: dict[int, float] = {}
+    for (step, _), start, end in zip(pieces, instants, instants[1:], strict=False):
+        elapsed[id(step)] = elapsed.get(id(step), 0.0) + (end - start) / timedelta(milliseconds=1)
+    return elapsed
+
+
+def _instants(cursor: Any) -> Iterator[datetime]:
+    more = True
+    while more:
+        if cursor.description and cursor.description[0].name == "clock_timestamp":
+            yield cursor.fetchone()[0]
+        more = cursor.nextset()
+
+
 def plan_and_apply(
     connection: BaseDatabaseWrapper,
     plan: Callable[[Installed], Plan],
     before_commit: Callable[[], object] = lambda: None,
+    execution: Execution = execute_and_time,
 ) -> Applied:
     """Read the catalog, plan, and carry the plan out, in one transaction under a lock of the schema's own.
 
@@ -53,7 +90,7 @@ def plan_and_apply(
         with transaction.atomic(using=connection.alias):
             former_timeout = _lock(connection)
             steps = plan(read_catalog(connection)).steps
-            outcomes = _execute(connection, steps)
+            outcomes = _execute(connection, steps, execution)
             if is_inside:
                 # The rest of the transaction is the user's, with all that an alteration has let triggers ignore.
                 for session in sessions([connection.alias]):
@@ -85,7 +122,7 @@ def try_out(
             _lock(connection)
             before = read_catalog(connection)
             steps = plan(before).steps
-            _execute(connection, steps)
+            _execute(connection, steps, execute_untimed)
             after = read_catalog(connection)
             transaction.set_rollback(True, using=connection.alias)
     except _StepError as error:
@@ -121,13 +158,13 @@ def _lock(connection: BaseDatabaseWrapper) -> str:
         raise
 
 
-def _execute(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> list[Outcome]:
+def _execute(connection: BaseDatabaseWrapper, steps: Sequence[Step], execution: Execution) -> list[Outcome]:
     changing = [step for step in steps if step.changes]
     if not changing:
         return [Outcome(step, "done") for step in steps]
     try:
         with transaction.atomic(using=connection.alias):
-            elapsed = _execute_batch(connection, changing)
+            elapsed = execution(connection, list(_pieces(changing)))
             _leave_marks(connection, changing)
     except DatabaseFailure as error:
         if _is_lost(connection):
@@ -146,50 +183,40 @@ def _is_lost(connection: BaseDatabaseWrapper) -> bool:
     return raw is None or bool(raw.closed)
 
 
-def _execute_batch(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> dict[int, float]:
-    """Execute all statements in one round trip; return the milliseconds of each step, by its id.
+_CHECK_NO_BODIES = """
+SELECT set_config('pgmagic.check_function_bodies', current_setting('check_function_bodies'), true),
+       set_config('check_function_bodies', 'off', true);"""
+_CHECK_BODIES_AS_BEFORE = """
+SELECT set_config('check_function_bodies', current_setting('pgmagic.check_function_bodies'), true);"""
 
-    The server's clock is read behind each step's statements: 200 triggers one by one take eight times as long.
+
+def _pieces(steps: Iterable[Step]) -> Iterator[Piece]:
+    """Yield the statements of steps in the order in which they are executed; what is deferred comes last.
+
+    The functions of triggers that are made one behind the other stand before these triggers: each CREATE FUNCTION
+    behind a CREATE TRIGGER lets the server look up anew what it knows of the table, a third of its time with 200
+    triggers. Those that pgmagic wrote come first, and Postgres does not parse them; that is as much as to make them.
     """
-    pieces = [(step, list(step.sql)) for step in _functions_first(steps)] + [
-        (step, list(step.deferred)) for step in steps if step.deferred
-    ]
-    clock = "SELECT clock_timestamp();"
+    steps = list(steps)
     # A kernel that is killed meanwhile does not keep the next one waiting until the server is through with all of it.
-    script = "\n".join(
-        [f"{LOOK_FOR_CLIENT};", clock, *("\n".join([*statements, clock]) for _, statements in pieces)]
-    )
-    raw: Any = connection.connection
-    with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:
-        cursor.execute(script)
-        instants = list(_rows_of_all_results(cursor))
-    elapsed: dict[int, float] = {}
-    for (step, _), start, end in zip(pieces, instants, instants[1:], strict=False):
-        elapsed[id(step)] = elapsed.get(id(step), 0.0) + (end - start) / timedelta(milliseconds=1)
-    return elapsed
-
-
-def _functions_first(steps: Sequence[Step]) -> Iterator[Step]:
-    """Put the functions of triggers that are made one behind the other before these triggers.
-
-    Each CREATE FUNCTION behind a CREATE TRIGGER lets the server look up anew what it knows of the table: with 200
-    triggers a third of its time.
-    """
+    yield None, [f"{LOOK_FOR_CLIENT};"]
     for making, run in groupby(steps, _makes_function_or_trigger):
         found = list(run)
-        yield from sorted(found, key=lambda step: step.kind != "function") if making else found
+        if not making:
+            yield from ((step, step.sql) for step in found)
+            continue
+        unchecked = [step for step in found if step.kind == "function" and not step.needs_check]
+        if unchecked:
+            yield None, [_CHECK_NO_BODIES]
+            yield from ((step, step.sql) for step in unchecked)
+            yield None, [_CHECK_BODIES_AS_BEFORE]
+        yield from ((step, step.sql) for step in found if step.kind == "function" and step.needs_check)
+        yield from ((step, step.sql) for step in found if step.kind != "function")
+    yield from ((step, step.deferred) for step in steps if step.deferred)
 
 
 def _makes_function_or_trigger(step: Step) -> bool:
     return step.kind in ("function", "trigger") and step.action in ("create", "replace")
-
-
-def _rows_of_all_results(cursor: Any) -> Iterator[datetime]:
-    more = True
-    while more:
-        if cursor.description:
-            yield cursor.fetchone()[0]
-        more = cursor.nextset()
 
 
 def _find_step(connection: BaseDatabaseWrapper, steps: Sequence[Step], error: Exception) -> _StepError:
@@ -210,7 +237,7 @@ def _execute_alone(connection: BaseDatabaseWrapper, step: Step, statements: Sequ
     raw: Any = connection.connection
     for statement in statements:
         try:
-            with connection.wrap_database_errors, raw.cursor() as cursor:
+            with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:
                 cursor.execute(statement)
         except DatabaseFailure as error:
             if _is_lost(connection):
@@ -252,7 +279,7 @@ def _leave_marks(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> None
     last = {(each.schema, each.table, each.name): each for each in (step.marking for step in steps) if each}
     markings = list(last.values())
     raw: Any = connection.connection
-    with connection.wrap_database_errors, raw.cursor() as cursor:
+    with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:
         if markings:
             cursor.execute(marks_sql(markings))
         forgotten = [(step.forget,) for step in steps if step.forget]

@@ -13,7 +13,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
 from pgmagic.compile.desired import Desired, DesiredTrigger
-from pgmagic.db.apply import plan_and_apply
+from pgmagic.compile.remembering import models_at_rest
+from pgmagic.db.apply import Execution, execute_and_time, execute_untimed, plan_and_apply
 from pgmagic.db.catalog import read_catalog
 from pgmagic.declare import registry
 from pgmagic.declare.conditions import table_fields
@@ -32,6 +33,43 @@ Declared = tuple[Model, Trigger]
 Planner = Callable[[Sequence[DesiredTrigger], Installed], Plan]
 
 
+@dataclass(frozen=True)
+class Change:
+    """What is to become of declared triggers."""
+
+    declared: Sequence[Declared]
+    planner: Planner
+
+
+def installing(*uris: str) -> Change:
+    """Return the change that `install` makes."""
+    return Change(registry.registered(*uris), _with_pruning(_plan_installing, uris))
+
+
+def uninstalling(*uris: str) -> Change:
+    """Return the change that `uninstall` makes."""
+    return Change(registry.registered(*uris), _with_pruning(plan_uninstalling, uris))
+
+
+def enabling(*uris: str) -> Change:
+    """Return the change that `enable` makes."""
+    return Change(registry.registered(*uris), plan_enabling)
+
+
+def disabling(*uris: str) -> Change:
+    """Return the change that `disable` makes."""
+    return Change(registry.registered(*uris), plan_disabling)
+
+
+def carry_out(change: Change, database: str | None = None) -> list[Outcome]:
+    """Make a change on a database or on every one that a router allows; return what became of each step, and its time.
+
+    Raises:
+        InstallationError: a database refused; nothing was kept on any.
+    """
+    return _change(change, _aliases(database), execute_and_time)[1]
+
+
 def install(*uris: str, database: str | None = None) -> Restoration:
     """Install registered triggers, all of them without a URI, on a database or on every one that a router allows.
 
@@ -42,12 +80,12 @@ def install(*uris: str, database: str | None = None) -> Restoration:
         UnknownTriggerError: nothing is registered under a URI.
         InstallationError: a database refused; nothing was kept on any.
     """
-    return _change(registry.registered(*uris), _aliases(database), _with_pruning(_plan_installing, uris))
+    return _change_for_now(installing(*uris), database)
 
 
 def uninstall(*uris: str, database: str | None = None) -> Restoration:
     """Drop registered triggers, all of them without a URI, with their functions; see `install`."""
-    return _change(registry.registered(*uris), _aliases(database), _with_pruning(plan_uninstalling, uris))
+    return _change_for_now(uninstalling(*uris), database)
 
 
 def enable(*uris: str, database: str | None = None) -> Restoration:
@@ -56,12 +94,12 @@ def enable(*uris: str, database: str | None = None) -> Restoration:
     Raises:
         NotInstalledError: one of them is not installed; then none is enabled.
     """
-    return _change(registry.registered(*uris), _aliases(database), plan_enabling)
+    return _change_for_now(enabling(*uris), database)
 
 
 def disable(*uris: str, database: str | None = None) -> Restoration:
     """Keep registered triggers, all of them without a URI, from firing in every session; see `enable`."""
-    return _change(registry.registered(*uris), _aliases(database), plan_disabling)
+    return _change_for_now(disabling(*uris), database)
 
 
 def prune(database: str | None = None) -> None:
@@ -87,7 +125,7 @@ def prune_only(uris: Collection[str], database: str | None) -> list[Outcome]:
                 )
         return plan_pruning(installed, registered | (prunable - {*uris} if uris else set()))
 
-    return _apply_to_each(_aliases(database), lambda _alias: plan)
+    return _apply_to_each(_aliases(database), lambda _alias: plan, execute_and_time)
 
 
 def prunable(database: str | None = None) -> list[tuple[str, str, bool, str]]:
@@ -118,7 +156,7 @@ def install_where_possible(database: str) -> None:
         ]
         return _plan_installing(present, installed)
 
-    _change(registry.registered(), [database], _with_pruning(plan, ()))
+    _change(Change(registry.registered(), _with_pruning(plan, ())), [database], execute_untimed)
 
 
 def lives_on(alias: str, model: Model) -> bool:
@@ -145,10 +183,8 @@ class _Before:
 class Restoration(AbstractContextManager[None]):
     """What a change returns: at the end of a `with` block, triggers are what they were before it, come what may."""
 
-    def __init__(self, before: Sequence[_Before], outcomes: Sequence[Outcome]) -> None:
+    def __init__(self, before: Sequence[_Before]) -> None:
         self._before = before
-        # What was done, step by step.
-        self.outcomes = outcomes
 
     def __repr__(self) -> str:
         uris = {trigger.uri: None for before in self._before for trigger in before.triggers}
@@ -181,19 +217,19 @@ class LiveDatabase:
         Raises:
             InstallationError: the database refused it; nothing of it was kept.
         """
-        return _change([(model, trigger)], [database or "default"], _plan_installing)
+        return _change_for_now(Change([(model, trigger)], _plan_installing), database or "default")
 
     def uninstall(self, model: Model, trigger: Trigger, database: str | None) -> Restoration:
         """Drop one trigger and its function; nothing happens where it is not installed."""
-        return _change([(model, trigger)], [database or "default"], plan_uninstalling)
+        return _change_for_now(Change([(model, trigger)], plan_uninstalling), database or "default")
 
     def enable(self, model: Model, trigger: Trigger, database: str | None) -> Restoration:
         """Let one trigger fire in ordinary sessions."""
-        return _change([(model, trigger)], [database or "default"], plan_enabling)
+        return _change_for_now(Change([(model, trigger)], plan_enabling), database or "default")
 
     def disable(self, model: Model, trigger: Trigger, database: str | None) -> Restoration:
         """Keep one trigger from firing, in every session."""
-        return _change([(model, trigger)], [database or "default"], plan_disabling)
+        return _change_for_now(Change([(model, trigger)], plan_disabling), database or "default")
 
     def installation_status(
         self, model: Model, trigger: Trigger, database: str | None
@@ -239,26 +275,38 @@ def _aliases(database: str | None) -> list[str]:
     return [alias for alias in connections if connections[alias].vendor == "postgresql"]
 
 
-def _change(declared: Sequence[Declared], aliases: Sequence[str], planner: Planner) -> Restoration:
-    """Carry out what a planner says about the triggers that each database may have; return the way back."""
-    desired = {trigger.get_uri(model): compiled(model, trigger) for model, trigger in declared}
+def _change_for_now(change: Change, database: str | None) -> Restoration:
+    """Make a change; return the way back."""
+    return Restoration(_change(change, _aliases(database), execute_untimed)[0])
+
+
+def _change(
+    change: Change, aliases: Sequence[str], execution: Execution
+) -> tuple[list[_Before], list[Outcome]]:
+    """Carry out what a planner says about the triggers that each database may have; return what was, and was done."""
+    with models_at_rest():
+        desired = {trigger.get_uri(model): compiled(model, trigger) for model, trigger in change.declared}
     before: list[_Before] = []
 
     def plan_for(alias: str) -> Callable[[Installed], Plan]:
-        triggers = [desired[trigger.get_uri(model)] for model, trigger in declared if lives_on(alias, model)]
+        triggers = [
+            desired[trigger.get_uri(model)] for model, trigger in change.declared if lives_on(alias, model)
+        ]
 
         def plan(installed: Installed) -> Plan:
             before.append(_Before(alias, triggers, installed))
-            return planner(triggers, installed)
+            return change.planner(triggers, installed)
 
         return plan
 
-    outcomes = _apply_to_each(aliases, plan_for)
-    return Restoration(before, outcomes)
+    outcomes = _apply_to_each(aliases, plan_for, execution)
+    return before, outcomes
 
 
 def _apply_to_each(
-    aliases: Sequence[str], plan_for: Callable[[str], Callable[[Installed], Plan]]
+    aliases: Sequence[str],
+    plan_for: Callable[[str], Callable[[Installed], Plan]],
+    execution: Execution = execute_untimed,
 ) -> list[Outcome]:
     """Carry out a plan on each database, or on none; return what became of all steps.
 
@@ -268,7 +316,7 @@ def _apply_to_each(
     outcomes: list[Outcome] = []
     with _in_one_transaction(aliases):
         for alias in aliases:
-            applied = plan_and_apply(connections[alias], plan_for(alias))
+            applied = plan_and_apply(connections[alias], plan_for(alias), execution=execution)
             if applied.error is not None:
                 raise applied.error
             outcomes += applied.outcomes

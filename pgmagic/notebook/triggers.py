@@ -77,22 +77,22 @@ def compare(uris: Sequence[str], database: str | None) -> DifferenceFrame:
 
 def install(uris: Sequence[str], database: str | None) -> InstallationFrame:
     """Install registered triggers, all of them without a URI."""
-    return outcomes_frame(installation.install(*uris, database=database).outcomes)
+    return outcomes_frame(installation.carry_out(installation.installing(*uris), database))
 
 
 def uninstall(uris: Sequence[str], database: str | None) -> InstallationFrame:
     """Drop registered triggers, all of them without a URI."""
-    return outcomes_frame(installation.uninstall(*uris, database=database).outcomes)
+    return outcomes_frame(installation.carry_out(installation.uninstalling(*uris), database))
 
 
 def enable(uris: Sequence[str], database: str | None) -> InstallationFrame:
     """Let registered triggers fire, all of them without a URI."""
-    return outcomes_frame(installation.enable(*uris, database=database).outcomes)
+    return outcomes_frame(installation.carry_out(installation.enabling(*uris), database))
 
 
 def disable(uris: Sequence[str], database: str | None) -> InstallationFrame:
     """Keep registered triggers from firing, all of them without a URI."""
-    return outcomes_frame(installation.disable(*uris, database=database).outcomes)
+    return outcomes_frame(installation.carry_out(installation.disabling(*uris), database))
 
 
 def prune(uris: Sequence[str], database: str | None) -> InstallationFrame:

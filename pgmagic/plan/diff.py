@@ -187,7 +187,14 @@ def _function_step(trigger: DesiredTrigger, installed: Installed) -> Step:
     marking = Marking(
         function.name, trigger.uri, function.declared, schema=trigger.schema, with_model=trigger.with_model
     )
-    return Step(trigger.uri, "function", action, (function.create,), marking=marking)  # type: ignore[arg-type]
+    return Step(
+        trigger.uri,
+        "function",
+        action,  # type: ignore[arg-type]
+        (function.create,),
+        marking=marking,
+        needs_check=function.needs_check,
+    )
 
 
 def _called_function(trigger: DesiredTrigger, installed: Installed) -> InstalledFunction | None:

@@ -55,6 +55,8 @@ class Step:
     # For a table that got another name: the one to be forgotten, and what is remembered of those that refer to it.
     forget: str | None = None
     remember_others: tuple[Remembered, ...] = ()
+    # For a function: whether Postgres is to check the body that it gets.
+    needs_check: bool = True
     # What the user should know of it.
     notes: tuple[str, ...] = ()
 

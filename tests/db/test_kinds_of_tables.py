@@ -12,6 +12,7 @@ from pgmagic.compile.compiler import DeclarationCompiler
 from pgmagic.db import backend
 from pgmagic.db.catalog import read_catalog
 from pgmagic.db.inspection import compare, list_database
+from pgmagic.db.installation import carry_out, installing
 from pgmagic.declare import registry
 from pgmagic.declare.delegates import delegates
 from pgmagic.declare.model_registry import redeclaring
@@ -83,7 +84,7 @@ def test_partitioned_table_has_one_trigger_for_all_partitions(live, measure, kin
     for table in ("measure", *(("early", "late", "latest") if kind != "statement" else ())):
         with pytest.raises(TriggerError):
             live.sql(f"DELETE FROM {table}")
-    steps = pgtrigger.install().outcomes
+    steps = carry_out(installing())
     assert {outcome.step.action for outcome in steps} == {"unchanged"}
     pgtrigger.uninstall()
     assert read_catalog(live.connection).triggers == ()
