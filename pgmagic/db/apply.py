@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
@@ -14,15 +13,19 @@ import psycopg.errors
 from django.db import Error as DatabaseFailure
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from psycopg import sql
 
-from pgmagic.compile.sql import DollarQuoted, compose, render
-from pgmagic.db.catalog import STATE_TABLE, STORED_FUNCTION, STORED_TABLE, STORED_TRIGGER, read_catalog
+from pgmagic.db.catalog import (
+    STATE_TABLE,
+    STORED_TABLE,
+    read_catalog,
+    with_definitions,
+)
 from pgmagic.db.connect import LOOK_FOR_CLIENT
+from pgmagic.db.marks import marks_sql
 from pgmagic.db.runtime.session import sessions
 from pgmagic.errors import InstallationError
 from pgmagic.plan.state import Installed
-from pgmagic.plan.steps import Marking, Outcome, Plan, Status, Step
+from pgmagic.plan.steps import Outcome, Plan, Status, Step
 
 # One installation at a time in a schema: "pgmg" as a number, and the schema.
 _LOCK_CLASS = 0x70676D67
@@ -120,10 +123,10 @@ def try_out(
     try:
         with transaction.atomic(using=connection.alias):
             _lock(connection)
-            before = read_catalog(connection)
+            before = with_definitions(connection, read_catalog(connection))
             steps = plan(before).steps
             _execute(connection, steps, execute_untimed)
-            after = read_catalog(connection)
+            after = with_definitions(connection, read_catalog(connection))
             transaction.set_rollback(True, using=connection.alias)
     except _StepError as error:
         raise error.sentence from None
@@ -296,23 +299,6 @@ def _leave_marks(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> None
             cursor.execute(_NOTE_COLUMNS, [[table for table, *_ in remembered]])
 
 
-def marks_sql(markings: Sequence[Marking]) -> str:
-    """Return the statement that leaves marks in the comments of functions and triggers that are there already."""
-    body = sql.SQL(_MARK).format(
-        markings=sql.Literal(json.dumps([_as_json(marking) for marking in markings])),
-        stored_function=sql.SQL(STORED_FUNCTION),
-        stored_trigger=sql.SQL(STORED_TRIGGER),
-    )
-    return render(compose("DO LANGUAGE plpgsql ", DollarQuoted(render(body)), ";"))
-
-
-def _as_json(marking: Marking) -> dict[str, Any]:
-    return {
-        "name": marking.name, "table": marking.table, "uri": marking.uri, "declared": marking.declared,
-        "schema": marking.schema, "with_model": marking.with_model,
-    }  # fmt: skip
-
-
 CREATE_STATE_TABLE = (
     f"CREATE TABLE IF NOT EXISTS {STATE_TABLE} "
     "(table_name text PRIMARY KEY, label text NOT NULL, declared text NOT NULL, state text NOT NULL, stored text); "
@@ -325,42 +311,3 @@ _REMEMBER = (
     "state = EXCLUDED.state"
 )
 _NOTE_COLUMNS = f"UPDATE {STATE_TABLE} AS m SET stored = {STORED_TABLE} WHERE table_name = ANY (%s)"  # noqa: S608
-
-# Names resolve by the session's search_path; definitions are read under an empty one, as in the catalog query. The path
-# changes once and not with each mark, since every query of the block would be planned anew.
-_MARK = """
-DECLARE
-  path text := current_setting('search_path');
-  wanted jsonb := {markings};
-  relations regclass[];
-  functions regprocedure[];
-  comments text;
-  found int;
-BEGIN
-  SELECT array_agg(to_regclass(m.place || quote_ident(m."table")) ORDER BY m.number),
-         array_agg(to_regprocedure(m.place || quote_ident(m.name) || '()') ORDER BY m.number)
-    INTO relations, functions
-    FROM (SELECT number, w->>'name' AS name, w->>'table' AS "table",
-                 coalesce(quote_ident(w->>'schema') || '.', '') AS place
-          FROM jsonb_array_elements(wanted) WITH ORDINALITY AS w(w, number)) AS m;
-  PERFORM set_config('search_path', '', true);
-  -- All in one text: executed one by one, they would take twice the time.
-  SELECT string_agg(CASE WHEN w->>'table' IS NULL
-      THEN 'COMMENT ON FUNCTION ' || p.oid::regprocedure || ' IS ' || quote_literal(json_build_object(
-        'pgmagic', w->>'uri', 'declared', w->>'declared', 'stored', {stored_function},
-        'with_model', w->'with_model')::text)
-      ELSE 'COMMENT ON TRIGGER ' || quote_ident(t.tgname) || ' ON ' || t.tgrelid::regclass || ' IS '
-        || quote_literal(json_build_object(
-        'pgmagic', w->>'uri', 'declared', w->>'declared', 'stored', {stored_trigger},
-        'with_model', w->'with_model')::text) END, '; '),
-      count(t.oid) + count(p.oid)
-    INTO comments, found
-    FROM ROWS FROM (jsonb_array_elements(wanted), unnest(relations), unnest(functions)) AS m(w, relation, function)
-    LEFT JOIN pg_trigger AS t ON t.tgrelid = m.relation AND t.tgname = m.w->>'name' AND NOT t.tgisinternal
-    LEFT JOIN pg_proc AS p ON p.oid = m.function AND m.w->>'table' IS NULL;
-  IF found <> jsonb_array_length(wanted) THEN
-    RAISE no_data_found USING MESSAGE = 'what was just installed is not there any more';
-  END IF;
-  EXECUTE comments;
-  PERFORM set_config('search_path', path, true);
-END"""

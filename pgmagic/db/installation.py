@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from django.conf import settings
@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 from pgmagic.compile.desired import Desired, DesiredTrigger
 from pgmagic.compile.remembering import models_at_rest
 from pgmagic.db.apply import Execution, execute_and_time, execute_untimed, plan_and_apply
-from pgmagic.db.catalog import read_catalog
+from pgmagic.db.catalog import read_catalog, with_definitions
 from pgmagic.declare import registry
 from pgmagic.declare.conditions import table_fields
 from pgmagic.declare.trigger import Trigger
@@ -191,7 +191,11 @@ class Restoration(AbstractContextManager[None]):
         return f"<changed: {', '.join(uris) or 'nothing'}>"
 
     def __enter__(self) -> None:
-        pass
+        # Those of functions that were changed were read before.
+        self._before = [
+            replace(each, installed=with_definitions(connections[each.alias], each.installed))
+            for each in self._before
+        ]
 
     def __exit__(self, *_exception: object) -> None:
         # A transaction in error is rolled back, and takes the change with it.
@@ -294,8 +298,11 @@ def _change(
         ]
 
         def plan(installed: Installed) -> Plan:
+            made = change.planner(triggers, installed)
+            if any(step.changes and step.action != "create" for step in made.steps):
+                installed = with_definitions(connections[alias], installed)
             before.append(_Before(alias, triggers, installed))
-            return change.planner(triggers, installed)
+            return made
 
         return plan
 

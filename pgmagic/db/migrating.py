@@ -11,7 +11,7 @@ from django.db import Error as DatabaseFailure
 from pgmagic.compile import ddl
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.compile.repartitioning import repartitioning
-from pgmagic.db.apply import marks_sql
+from pgmagic.db.marks import marks_sql
 from pgmagic.errors import InstallationError
 from pgmagic.plan.steps import Marking
 

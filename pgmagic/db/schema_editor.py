@@ -27,8 +27,8 @@ from pgmagic.compile.partitions import (
     renamed_sql,
 )
 from pgmagic.db import migrating
-from pgmagic.db.apply import marks_sql
 from pgmagic.db.catalog import read_catalog
+from pgmagic.db.marks import marks_sql
 from pgmagic.declare import registry
 from pgmagic.declare.event_fields import setting
 from pgmagic.errors import InstallationError

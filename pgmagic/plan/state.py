@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 from pgmagic.compile.desired import DesiredTrigger
@@ -44,13 +44,14 @@ def _read_mark(comment: str | None) -> Mark | None:
 class InstalledFunction:
     """A trigger function in the live catalog, ours or not; stored is a digest of what Postgres holds now.
 
-    definition: the statement that creates or replaces it.
+    definition: the statement that creates or replaces it, where it was asked for.
     """
 
     schema: str
     name: str
     comment: str | None
     stored: str
+    oid: int = field(default=0, compare=False)
     definition: str = ""
 
     @cached_property
@@ -172,8 +173,27 @@ class Installed:
         """The triggers that pgmagic left at home, on tables that unqualified names mean."""
         return tuple(trigger for trigger in self.triggers if self._is_own(trigger))
 
+    @property
+    def all_functions(self) -> tuple[InstalledFunction, ...]:
+        """The functions of ours, and those that triggers of others call."""
+        return tuple(dict.fromkeys([*self.functions, *(trigger.function for trigger in self.triggers)]))
+
+    def with_definitions(self, definitions: Mapping[int, str]) -> Installed:
+        """Return the same, with the statements that create its functions, by their oids."""
+        defined = {
+            function: replace(function, definition=definitions.get(function.oid, function.definition))
+            for function in self.all_functions
+        }
+        return replace(
+            self,
+            functions=tuple(defined[function] for function in self.functions),
+            triggers=tuple(replace(trigger, function=defined[trigger.function]) for trigger in self.triggers),
+        )
+
     def _is_own(self, trigger: InstalledTrigger) -> bool:
-        if trigger.mark is None or not {trigger.schema, trigger.function.schema} & {*self.home}:
+        if trigger.mark is None or (
+            trigger.schema not in self.home and trigger.function.schema not in self.home
+        ):
             return False
         # A table that another hides, that of the same name in an earlier schema, belongs to another session.
         visible = self.table(trigger.table)

@@ -169,7 +169,7 @@ def test_objects_that_are_dropped_meanwhile_are_left_out(live):
         for _ in range(200):
             for found in read_catalog(live.connection).triggers:
                 assert found.definition
-                assert found.function.definition
+                assert found.function.stored
     finally:
         stop.set()
         thread.join()

@@ -471,7 +471,11 @@ def test_database_that_does_not_exist_is_named(five):
 
 def test_many_triggers_take_one_lock_and_one_script(live, model, five, monkeypatch):
     calls = []
-    monkeypatch.setattr(installation, "plan_and_apply", lambda *args: calls.append(args) or original(*args))
+    monkeypatch.setattr(
+        installation,
+        "plan_and_apply",
+        lambda *args, **options: calls.append(args) or original(*args, **options),
+    )
     pgtrigger.install()
     assert len(calls) == 1
 
