@@ -279,7 +279,7 @@ def _failed(steps: Sequence[Step], error: _StepError) -> Iterator[Outcome]:
 def _leave_marks(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> None:
     """Write what was declared, and what Postgres made of it, where the next reading of the catalog finds it."""
     # Of an object that is renamed and then replaced, the last one holds.
-    last = {(each.schema, each.table, each.name): each for each in (step.marking for step in steps) if each}
+    last = {(each.schema, each.name): each for each in (step.marking for step in steps) if each}
     markings = list(last.values())
     raw: Any = connection.connection
     with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:

@@ -289,13 +289,12 @@ def _change(
 ) -> tuple[list[_Before], list[Outcome]]:
     """Carry out what a planner says about the triggers that each database may have; return what was, and was done."""
     with models_at_rest():
-        desired = {trigger.get_uri(model): compiled(model, trigger) for model, trigger in change.declared}
+        desired = [(model, compiled(model, trigger)) for model, trigger in change.declared]
     before: list[_Before] = []
 
     def plan_for(alias: str) -> Callable[[Installed], Plan]:
-        triggers = [
-            desired[trigger.get_uri(model)] for model, trigger in change.declared if lives_on(alias, model)
-        ]
+        allowed = {model for model in dict(desired) if lives_on(alias, model)}
+        triggers = [trigger for model, trigger in desired if model in allowed]
 
         def plan(installed: Installed) -> Plan:
             made = change.planner(triggers, installed)

@@ -1,44 +1,57 @@
-"""Marks in the comments of functions and triggers: what was declared, and what Postgres made of it."""
+"""Marks in the comments of functions: what was declared, and what Postgres made of it and of its triggers."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from psycopg import sql
 
-from pgmagic.compile.sql import DollarQuoted, compose, literal, render
+from pgmagic.compile.sql import DollarQuoted, Fragment, compose, literal, render
 from pgmagic.db.catalog import STORED_FUNCTION, STORED_TRIGGER
 from pgmagic.plan.steps import Marking
 
 
 def marks_sql(markings: Sequence[Marking]) -> str:
-    """Return the statement that leaves marks in the comments of functions and triggers that are there already."""
+    """Return the statement that leaves marks in the comments of functions that are there already, as are triggers."""
+    triggers = [(number, each) for number, marking in enumerate(markings, 1) for each in marking.triggers]
     body = sql.SQL(_MARK).format(
-        schemas=literal([marking.schema for marking in markings]),
-        tables=literal([marking.table for marking in markings]),
-        names=literal([marking.name for marking in markings]),
-        marks=literal([_open_mark(marking) for marking in markings]),
-        closing=literal(_CLOSING),
+        schemas=_elements([marking.schema for marking in markings]),
+        functions=_elements([marking.name for marking in markings]),
+        marks=_elements([_open(_mark(marking), 2) for marking in markings]),
+        owners=_elements([number for number, _ in triggers]),
+        table_schemas=_elements([each.schema for _, each in triggers]),
+        tables=_elements([each.table for _, each in triggers]),
+        names=_elements([each.name for _, each in triggers]),
+        entries=_elements([_open({each.name: [each.declared, ""]}, 3)[1:] for _, each in triggers]),
+        count=literal(len(markings) + len(triggers)),
         stored_function=sql.SQL(STORED_FUNCTION),
         stored_trigger=sql.SQL(STORED_TRIGGER),
     )
     return render(compose("DO LANGUAGE plpgsql ", DollarQuoted(render(body)), ";"))
 
 
-_CLOSING = '"}'
+def _elements(values: list[Any]) -> Fragment:
+    """Return a set of texts: as JSON, which is quoted as a whole, and not value by value as an array is."""
+    return compose("jsonb_array_elements_text(", literal(_json.encode(values)), "::jsonb)")
+
+
 _json = json.JSONEncoder(ensure_ascii=False)
 
 
-def _open_mark(marking: Marking) -> str:
-    """Return a mark as JSON, up to what only the server knows."""
-    mark = {
+def _mark(marking: Marking) -> dict[str, Any]:
+    return {
         "pgmagic": marking.uri,
         "declared": marking.declared,
         "with_model": marking.with_model,
         "stored": "",
     }
-    return _json.encode(mark).removesuffix(_CLOSING)
+
+
+def _open(value: dict[str, Any], brackets: int) -> str:
+    """Return JSON up to the digest at its end, which only the server knows: without that many closing characters."""
+    return _json.encode(value)[:-brackets]
 
 
 # Names resolve by the session's search_path; definitions are read under an empty one, as in the catalog query. The
@@ -46,29 +59,35 @@ def _open_mark(marking: Marking) -> str:
 _MARK = """
 DECLARE
   path text := current_setting('search_path');
-  objects oid[];
+  functions oid[];
+  relations oid[];
   comments text;
   found int;
 BEGIN
-  SELECT array_agg(CASE WHEN m.name IS NULL THEN to_regprocedure(m.place || '()')::oid ELSE to_regclass(m.place)::oid
-      END ORDER BY m.number)
-    INTO objects
-    FROM (SELECT number, CASE WHEN "table" IS NOT NULL THEN name END AS name,
-            coalesce(quote_ident("schema") || '.', '') || quote_ident(coalesce("table", name)) AS place
-          FROM unnest({schemas}::text[], {tables}::text[], {names}::text[])
-            WITH ORDINALITY AS w("schema", "table", name, number)) AS m;
+  SELECT array_agg(to_regprocedure(coalesce(quote_ident(m.place) || '.', '') || quote_ident(m.name) || '()')::oid
+      ORDER BY m.number)
+    INTO functions
+    FROM ROWS FROM ({schemas}, {functions}) WITH ORDINALITY AS m(place, name, number);
+  SELECT array_agg(to_regclass(coalesce(quote_ident(m.place) || '.', '') || quote_ident(m.name))::oid ORDER BY m.number)
+    INTO relations
+    FROM ROWS FROM ({table_schemas}, {tables}) WITH ORDINALITY AS m(place, name, number);
   PERFORM set_config('search_path', '', true);
-  SELECT string_agg(m.statement || quote_literal(m.mark || m.stored || {closing}), '; '), count(m.stored)
+  WITH triggers AS (
+      SELECT m.owner::int AS owner, string_agg(m.entry || m.stored || '"]', ', ') AS entries, count(m.stored) AS found
+        FROM (SELECT w.owner, w.entry, (
+                SELECT {stored_trigger} FROM pg_trigger AS t
+                WHERE t.tgrelid = w.relation AND t.tgname = w.name::name AND NOT t.tgisinternal) AS stored
+              FROM ROWS FROM (unnest(relations), {owners}, {names}, {entries})
+                AS w(relation, owner, name, entry) OFFSET 0) AS m
+        GROUP BY m.owner)
+  SELECT string_agg('COMMENT ON FUNCTION ' || m.function::regprocedure || ' IS '
+           || quote_literal(m.mark || m.stored || '", "triggers": {{' || coalesce(t.entries, '') || '}}}}'), '; '),
+         count(m.stored) + coalesce(sum(t.found), 0)
     INTO comments, found
-    FROM (SELECT w.mark,
-            CASE WHEN w."table" IS NULL THEN 'COMMENT ON FUNCTION ' || w.object::regprocedure || ' IS '
-              ELSE 'COMMENT ON TRIGGER ' || quote_ident(w.name) || ' ON ' || w.object::regclass || ' IS ' END AS statement,
-            CASE WHEN w."table" IS NULL THEN (SELECT {stored_function} FROM pg_proc AS p WHERE p.oid = w.object)
-              ELSE (SELECT {stored_trigger} FROM pg_trigger AS t
-                    WHERE t.tgrelid = w.object AND t.tgname = w.name::name AND NOT t.tgisinternal) END AS stored
-          FROM unnest(objects, {tables}::text[], {names}::text[], {marks}::text[]) AS w(object, "table", name, mark)
-          OFFSET 0) AS m;
-  IF found <> cardinality(objects) THEN
+    FROM (SELECT w.*, (SELECT {stored_function} FROM pg_proc AS p WHERE p.oid = w.function) AS stored
+          FROM ROWS FROM (unnest(functions), {marks}) WITH ORDINALITY AS w(function, mark, number) OFFSET 0) AS m
+      LEFT JOIN triggers AS t ON t.owner = m.number;
+  IF found <> {count} THEN
     RAISE no_data_found USING MESSAGE = 'what was just installed is not there any more';
   END IF;
   EXECUTE comments;

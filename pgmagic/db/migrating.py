@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.compile.repartitioning import repartitioning
 from pgmagic.db.marks import marks_sql
 from pgmagic.errors import InstallationError
-from pgmagic.plan.steps import Marking
+from pgmagic.plan.marking import marking_of
 
 
 def install(editor: Any, table: str, desired: DesiredTrigger, former: DesiredTrigger | None = None) -> None:
@@ -36,7 +36,7 @@ def install(editor: Any, table: str, desired: DesiredTrigger, former: DesiredTri
             _execute(
                 editor, part.create, *ddl.keep_enabled(None, table, part.name, states.get(part.name, "O"))
             )
-        _execute(editor, marks_sql(list(_markings(desired))))
+        _execute(editor, marks_sql([marking_of(desired)]))
     except DatabaseFailure as error:
         raise InstallationError(
             f"Postgres refused to install the trigger {desired.uri}: {str(error).strip()}"
@@ -88,12 +88,6 @@ def _drop_leftovers(editor: Any, table: str, former: DesiredTrigger, desired: De
             _drop(editor, table, name)
     if former.function.name != desired.function.name:
         _execute(editor, ddl.drop_function_if_exists(former.function.name))
-
-
-def _markings(desired: DesiredTrigger) -> Iterable[Marking]:
-    yield Marking(desired.function.name, desired.uri, desired.function.declared)
-    for part in desired.triggers:
-        yield Marking(part.name, desired.uri, part.declared, desired.table)
 
 
 def _execute(editor: Any, *statements: str) -> None:

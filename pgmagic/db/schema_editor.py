@@ -32,7 +32,8 @@ from pgmagic.db.marks import marks_sql
 from pgmagic.declare import registry
 from pgmagic.declare.event_fields import setting
 from pgmagic.errors import InstallationError
-from pgmagic.plan.state import InstalledTrigger
+from pgmagic.plan.marking import marking_again
+from pgmagic.plan.state import InstalledFunction, InstalledTrigger
 from pgmagic.plan.steps import Marking
 
 # Triggers by the names that pgmagic and django-pgtrigger give them: nobody else's is touched.
@@ -58,6 +59,7 @@ class DatabaseSchemaEditorMixin:
         super().__init__(*args, **kwargs)
         # The triggers that made room in the present alteration; None outside of one.
         self._moved: list[InstalledTrigger] | None = None
+        self._marks: dict[InstalledFunction, Marking] = {}
         self._transaction = ExitStack()
         # What operations dropped, as (table, name): SQL that is only collected leaves the catalog as it is.
         self.dropped_triggers: set[tuple[str, str]] = set()
@@ -131,12 +133,15 @@ class DatabaseSchemaEditorMixin:
             # Within an alteration that puts them back.
             yield
             return
-        self._moved = []
+        self._moved, self._marks = [], {}
         try:
             with self._transaction:
                 yield
                 for trigger in self._moved:
                     self._put_back(trigger)
+                if self._marks:
+                    # Postgres may spell a condition in another way by now.
+                    self.execute(marks_sql(list(self._marks.values())), params=None)
         finally:
             self._moved = None
 
@@ -155,10 +160,14 @@ class DatabaseSchemaEditorMixin:
         if not moved and not self.collect_sql:
             # A migration that is not atomic: the table is never seen without them.
             self._transaction.enter_context(transaction.atomic(using=self.connection.alias))
-        for trigger in read_catalog(self.connection).triggers_on(table):
+        triggers = list(read_catalog(self.connection).triggers_on(table))
+        for trigger in triggers:
             if trigger.name in names:
                 self.execute(ddl.drop_trigger(trigger.schema, table, trigger.name), params=None)
                 moved.append(trigger)
+                marking = marking_again(trigger.function, triggers)
+                if marking is not None:
+                    self._marks[trigger.function] = marking
 
     def _put_back(self, trigger: InstalledTrigger) -> None:
         place = (trigger.schema, trigger.table, trigger.name)
@@ -172,17 +181,8 @@ class DatabaseSchemaEditorMixin:
             ) from error
         for statement in ddl.keep_enabled(*place, trigger.enabled):
             self.execute(statement, params=None)
-        self.execute(_comment(trigger), params=None)
-
-
-def _comment(trigger: InstalledTrigger) -> str:
-    """Return what gives a trigger its comment back; Postgres may spell its condition in another way by now."""
-    mark = trigger.mark
-    if mark is None or mark.stored != trigger.stored:
-        return ddl.comment_on_trigger(trigger.schema, trigger.table, trigger.name, trigger.comment)
-    return marks_sql(
-        [Marking(trigger.name, mark.uri, mark.declared, trigger.table, trigger.schema, mark.with_model)]
-    )
+        if trigger.comment:
+            self.execute(ddl.comment_on_trigger(*place, trigger.comment), params=None)
 
 
 def _triggers_of(model: Any) -> Iterator[tuple[str, DesiredTrigger]]:

@@ -10,8 +10,9 @@ from pgmagic.compile import ddl
 from pgmagic.compile.desired import Desired, DesiredPgTrigger, DesiredRoutine, DesiredTable, DesiredTrigger
 from pgmagic.errors import InstallationError
 from pgmagic.plan.drops import drop_steps
+from pgmagic.plan.marking import marking_again, marking_of
 from pgmagic.plan.state import Installed, InstalledFunction, InstalledTable, InstalledTrigger, Mark
-from pgmagic.plan.steps import Evolution, Marking, Plan, Remembered, Step
+from pgmagic.plan.steps import Action, Evolution, Marking, Plan, Remembered, Step
 
 
 def plan_changes(
@@ -122,9 +123,7 @@ def _put_back(desired: Desired, moved: Sequence[InstalledTrigger]) -> Iterator[S
             (f"{trigger.definition};", *enabling),
             fires=trigger.fires,
             condition=trigger.condition,
-            marking=Marking(
-                trigger.name, mark.uri, mark.declared, trigger.table, trigger.schema, mark.with_model
-            ),
+            marking=marking_again(trigger.function, moved),
         )
 
 
@@ -153,16 +152,21 @@ def _routine_step(routine: DesiredRoutine, installed: Installed) -> Step:
 
 def _trigger_steps(
     trigger: DesiredTrigger, installed: Installed, moved: Sequence[InstalledTrigger]
-) -> Iterator[Step]:
+) -> list[Step]:
     function_step = _function_step(trigger, installed)
-    yield function_step
+    steps = [function_step]
     for part in trigger.triggers:
         existing = installed.trigger(trigger.table, part.name, trigger.schema)
         # A function that is created anew in another schema is not the one that the trigger calls.
         calls_it = existing is None or existing.function.schema == (trigger.schema or installed.schema)
         stays = calls_it or not function_step.changes
         step = _pg_trigger_step(trigger, part, existing, stays=stays)
-        yield _created_again(trigger, part, step, existing) if existing in moved else step
+        steps.append(_created_again(trigger, part, step, existing) if existing in moved else step)
+    changed = next((number for number, step in enumerate(steps) if step.changes), None)
+    if changed is not None:
+        # One mark tells of all of them.
+        steps[changed] = replace(steps[changed], marking=marking_of(trigger))
+    return steps
 
 
 def _created_again(
@@ -172,9 +176,7 @@ def _created_again(
     state = existing.enabled if existing else "O"
     table = existing.schema if existing else None
     enabling = ddl.keep_enabled(table, trigger.table, part.name, state)
-    return replace(
-        step, action="replace", sql=(part.create, *enabling), marking=_trigger_marking(trigger, part)
-    )
+    return replace(step, action="replace", sql=(part.create, *enabling))
 
 
 def _function_step(trigger: DesiredTrigger, installed: Installed) -> Step:
@@ -183,18 +185,8 @@ def _function_step(trigger: DesiredTrigger, installed: Installed) -> Step:
     called = _called_function(trigger, installed)
     if called is not None and _is_current(called.mark, function.declared, called.stored, trigger.with_model):
         return Step(trigger.uri, "function", "unchanged")
-    action = "create" if called is None else "replace"
-    marking = Marking(
-        function.name, trigger.uri, function.declared, schema=trigger.schema, with_model=trigger.with_model
-    )
-    return Step(
-        trigger.uri,
-        "function",
-        action,  # type: ignore[arg-type]
-        (function.create,),
-        marking=marking,
-        needs_check=function.needs_check,
-    )
+    action: Action = "create" if called is None else "replace"
+    return Step(trigger.uri, "function", action, (function.create,), needs_check=function.needs_check)
 
 
 def _called_function(trigger: DesiredTrigger, installed: Installed) -> InstalledFunction | None:
@@ -209,19 +201,17 @@ def _called_function(trigger: DesiredTrigger, installed: Installed) -> Installed
 def _pg_trigger_step(
     trigger: DesiredTrigger, part: DesiredPgTrigger, existing: InstalledTrigger | None, *, stays: bool
 ) -> Step:
-    step = Step(trigger.uri, "trigger", "unchanged", fires=part.fires, condition=part.condition)
-    marking = _trigger_marking(trigger, part)
+    action: Action
+    sql: tuple[str, ...]
     if existing is None:
-        return replace(step, action="create", sql=(part.create,), marking=marking)
-    if stays and _is_current(existing.mark, part.declared, existing.stored, trigger.with_model):
-        return step
-    # A trigger that is replaced fires again; one that was disabled stays so.
-    enabling = ddl.keep_enabled(existing.schema, existing.table, existing.name, existing.enabled)
-    return replace(step, action="replace", sql=(part.replace, *enabling), marking=marking)
-
-
-def _trigger_marking(trigger: DesiredTrigger, part: DesiredPgTrigger) -> Marking:
-    return Marking(part.name, trigger.uri, part.declared, trigger.table, trigger.schema, trigger.with_model)
+        action, sql = "create", (part.create,)
+    elif stays and _is_current(existing.mark, part.declared, existing.stored, trigger.with_model):
+        action, sql = "unchanged", ()
+    else:
+        # A trigger that is replaced fires again; one that was disabled stays so.
+        enabling = ddl.keep_enabled(existing.schema, existing.table, existing.name, existing.enabled)
+        action, sql = "replace", (part.replace, *enabling)
+    return Step(trigger.uri, "trigger", action, sql, fires=part.fires, condition=part.condition)
 
 
 def _is_current(mark: Mark | None, declared: str, stored: str, with_model: bool) -> bool:

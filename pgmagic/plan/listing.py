@@ -121,8 +121,12 @@ def differences(
             found += [
                 Difference(trigger.uri, "trigger", None, None, part.create) for part in trigger.triggers
             ]
-        found += _of_functions(trigger.uri, _functions(before), _functions(after))
-        found += _of_triggers(trigger.uri, before, after)
+        of_texts = [
+            *_of_functions(trigger.uri, _functions(before), _functions(after)),
+            *_of_triggers(trigger.uri, before, after),
+        ]
+        # A mark is another one wherever a text is.
+        found += of_texts or _of_comments(trigger.uri, _functions(before), _functions(after))
     for part in prunable:
         found += _of_triggers(part.mark.uri if part.mark else part.name, [part], [])
     return found
@@ -140,10 +144,18 @@ def _of_functions(
     for key in dict.fromkeys([*live, *declared]):
         before, after = live.get(key), declared.get(key)
         texts = [function.definition if function else None for function in (before, after)]
-        found = list(_stretches(uri, "function", *texts))
-        if not found and before and after and before.comment != after.comment:
-            found = [Difference(uri, "comment", None, before.comment, after.comment)]
-        yield from found
+        yield from _stretches(uri, "function", *texts)
+
+
+def _of_comments(
+    uri: str,
+    live: dict[tuple[str, str], InstalledFunction],
+    declared: dict[tuple[str, str], InstalledFunction],
+) -> Iterator[Difference]:
+    for key in [*live]:
+        before, after = live[key].comment, declared[key].comment
+        if before != after:
+            yield Difference(uri, "comment", None, before, after)
 
 
 def _of_triggers(
@@ -154,10 +166,7 @@ def _of_triggers(
     for key in dict.fromkeys([*before, *after]):
         old, new = before.get(key), after.get(key)
         texts = [part.definition if part else None for part in (old, new)]
-        found = list(_stretches(uri, "trigger", *texts))
-        if not found and old and new and old.comment != new.comment:
-            found = [Difference(uri, "comment", None, old.comment, new.comment)]
-        yield from found
+        yield from _stretches(uri, "trigger", *texts)
 
 
 def _stretches(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from pgmagic.compile import ddl
 from pgmagic.compile.desired import DesiredTable
+from pgmagic.plan.marking import marking_again
 from pgmagic.plan.state import Installed, InstalledFunction, InstalledTable, InstalledTrigger, Mark
-from pgmagic.plan.steps import Marking, Step
+from pgmagic.plan.steps import Step
 
 
 @dataclass(frozen=True)
@@ -51,36 +51,21 @@ def renaming_steps(installed: Installed, renamings: Sequence[Renaming]) -> Itera
     """Return the steps that give the triggers on renamed tables, and their functions, the names of their new URIs."""
     for renaming in renamings:
         parts = _triggers(installed, renaming)
-        for function in dict.fromkeys(part.function for part in parts):
-            new = _function(function, renaming)
+        functions = {part.function: _function(part.function, renaming) for part in parts}
+        for function, new in functions.items():
             if new.mark is not None and new.name != function.name:
                 rename = ddl.rename_function(function.schema, function.name, new.name)
                 comment = ddl.comment_on_function(function.schema, new.name, new.comment)
-                marking = Marking(new.name, new.mark.uri, new.mark.declared, schema=new.schema,
-                                  with_model=new.mark.with_model)  # fmt: skip
-                yield _step(new.mark, "function", rename, comment, None if function.is_edited else marking)
+                # Its triggers have their new names by the time at which marks are left.
+                is_edited = any(part.is_edited for part in parts if part.function == function)
+                renamed = [_trigger(part, functions, renaming) for part in parts]
+                marking = None if is_edited else marking_again(new, renamed)
+                yield Step(new.mark.uri, "function", "alter", (rename, comment), marking=marking)
         for part in parts:
-            trigger = _trigger(part, {}, renaming)
+            trigger = _trigger(part, functions, renaming)
             if trigger.mark is not None and trigger.name != part.name:
-                place = (trigger.schema, trigger.table)
-                rename = ddl.rename_trigger(*place, part.name, trigger.name)
-                comment = ddl.comment_on_trigger(*place, trigger.name, trigger.comment)
-                mark = trigger.mark
-                marking = Marking(trigger.name, mark.uri, mark.declared, trigger.table, trigger.schema,
-                                  mark.with_model)  # fmt: skip
-                yield _step(mark, "trigger", rename, comment, None if part.is_edited else marking, part.fires)
-
-
-def _step(
-    mark: Mark,
-    kind: Literal["function", "trigger"],
-    rename: str,
-    comment: str,
-    marking: Marking | None,
-    fires: str = "",
-) -> Step:
-    """Return the step of one renaming; an edit that somebody made stays one, since its mark keeps the old digest."""
-    return Step(mark.uri, kind, "alter", (rename, comment), fires=fires, marking=marking)
+                rename = ddl.rename_trigger(trigger.schema, trigger.table, part.name, trigger.name)
+                yield Step(trigger.mark.uri, "trigger", "alter", (rename,), fires=part.fires)
 
 
 def _triggers(installed: Installed, renaming: Renaming) -> list[InstalledTrigger]:
@@ -95,13 +80,20 @@ def _is_on(trigger: InstalledTrigger, renaming: Renaming) -> bool:
 def _trigger(
     trigger: InstalledTrigger, functions: dict[InstalledFunction, InstalledFunction], renaming: Renaming
 ) -> InstalledTrigger:
-    name, comment = _renamed(trigger.name, trigger.comment, _uri(trigger.mark), renaming)
+    name = _name(_uri(trigger.mark), trigger.name, renaming)
     function = functions.get(trigger.function, trigger.function)
-    return replace(trigger, table=renaming.table.table, name=name, comment=comment, function=function)
+    return replace(trigger, table=renaming.table.table, name=name, function=function)
 
 
 def _function(function: InstalledFunction, renaming: Renaming) -> InstalledFunction:
-    name, comment = _renamed(function.name, function.comment, _uri(function.mark), renaming)
+    """Return a function under its new name; its mark speaks of the new URI, and of the triggers' new names."""
+    uri = _uri(function.mark)
+    name = _name(uri, function.name, renaming)
+    if name == function.name:
+        return function
+    mark = json.loads(str(function.comment))
+    triggers = {_name(uri, trigger, renaming): digests for trigger, digests in mark["triggers"].items()}
+    comment = json.dumps({**mark, "pgmagic": _new_uri(uri, renaming), "triggers": triggers})
     return replace(function, name=name, comment=comment)
 
 
@@ -109,11 +101,12 @@ def _uri(mark: Mark | None) -> str:
     return mark.uri if mark is not None else ""
 
 
-def _renamed(name: str, comment: str | None, uri: str, renaming: Renaming) -> tuple[str, str | None]:
-    """Return name and comment of a trigger or function whose URI begins with the model's former label."""
-    label, _, trigger_name = uri.partition(":")
-    new_uri = f"{renaming.table.label}:{trigger_name}"
-    new = ddl.name_under(uri, name, new_uri)
-    if label != renaming.former_label or new is None:
-        return name, comment
-    return new, json.dumps({**json.loads(str(comment)), "pgmagic": new_uri})
+def _new_uri(uri: str, renaming: Renaming) -> str:
+    return f"{renaming.table.label}:{uri.partition(':')[2]}"
+
+
+def _name(uri: str, name: str, renaming: Renaming) -> str:
+    """Return the new name of a trigger or function, the old one if its URI does not begin with the former label."""
+    if uri.partition(":")[0] != renaming.former_label:
+        return name
+    return ddl.name_under(uri, name, _new_uri(uri, renaming)) or name

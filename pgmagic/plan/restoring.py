@@ -55,7 +55,7 @@ def _trigger_steps(was: InstalledTrigger, present: InstalledTrigger | None) -> I
         # What is created anew fires in ordinary sessions.
         sql += [ddl.drop_trigger(*place)] if present else []
         sql += [f"{was.definition};", *ddl.keep_enabled(*place, was.enabled)]
-        sql += [ddl.comment_on_trigger(*place, was.comment)]
+        sql += [ddl.comment_on_trigger(*place, was.comment)] if was.comment else []
     else:
         sql += [ddl.set_enabled(*place, was.enabled)] if present.enabled != was.enabled else []
         sql += [ddl.comment_on_trigger(*place, was.comment)] if present.comment != was.comment else []

@@ -12,10 +12,10 @@ from pgmagic.compile.desired import DesiredTrigger
 
 @dataclass(frozen=True)
 class Mark:
-    """What pgmagic writes in the comment of a function or trigger of its own.
+    """What pgmagic writes in the comment of a function of its own, and what that says of a trigger which calls it.
 
     declared: digest of the declaration's SQL, which tells an edited declaration. stored: digest of what Postgres
-    made of it, which tells an edit made behind our back.
+    made of it, which tells an edit made behind our back. triggers: name and both digests of each trigger.
     """
 
     uri: str
@@ -23,11 +23,19 @@ class Mark:
     stored: str
     # Whether it was declared together with its model: then it goes when the model is declared without it.
     with_model: bool = False
+    triggers: tuple[tuple[str, str, str], ...] = ()
 
     @classmethod
     def from_comment(cls, comment: str | None) -> Mark | None:
         """Return the mark in a comment, or None in a comment that is not ours."""
         return _read_mark(comment)
+
+    def of_trigger(self, name: str) -> Mark | None:
+        """Return what it says of a trigger, None of one that pgmagic did not make."""
+        for known, declared, stored in self.triggers:
+            if known == name:
+                return Mark(self.uri, declared, stored, self.with_model)
+        return None
 
 
 # Comments are read again with every reading of the catalog, and seldom change.
@@ -35,7 +43,12 @@ class Mark:
 def _read_mark(comment: str | None) -> Mark | None:
     try:
         found = json.loads(comment or "")
-        return Mark(found["pgmagic"], found["declared"], found["stored"], bool(found.get("with_model")))
+        triggers = tuple(
+            (name, declared, stored) for name, (declared, stored) in found.get("triggers", {}).items()
+        )
+        return Mark(
+            found["pgmagic"], found["declared"], found["stored"], bool(found.get("with_model")), triggers
+        )
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
@@ -87,8 +100,8 @@ class InstalledTrigger:
 
     @cached_property
     def mark(self) -> Mark | None:
-        """The mark that pgmagic left on the trigger."""
-        return Mark.from_comment(self.comment)
+        """What the mark on its function says of it."""
+        return self.function.mark and self.function.mark.of_trigger(self.name)
 
     @property
     def is_enabled(self) -> bool:

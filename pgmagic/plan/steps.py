@@ -12,17 +12,29 @@ Status = Literal["done", "failed", "rolled back", "skipped", "planned"]
 
 
 @dataclass(frozen=True)
+class MarkedTrigger:
+    """A trigger that calls a marked function; without a schema its table is found along the search_path."""
+
+    name: str
+    declared: str
+    table: str
+    schema: str | None = None
+
+
+@dataclass(frozen=True)
 class Marking:
-    """A comment to leave on a function or trigger: what was declared; what Postgres stored is read on the way."""
+    """A comment to leave on a function: what was declared; what Postgres stored is read on the way.
+
+    It also speaks for the triggers that call the function, so that one comment marks a declaration.
+    """
 
     name: str
     uri: str
     declared: str
-    # The trigger's table; a function has none.
-    table: str | None = None
-    # The schema of table or function; without one the name is found along the search_path.
+    # Without one, the function is found along the search_path.
     schema: str | None = None
     with_model: bool = False
+    triggers: tuple[MarkedTrigger, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def test_retyped_column_keeps_trigger_comment_and_state_on_a_mixed_case_table(sh
     shell.run(cell(TITLE, f"n = {new}", meta=meta.format(value)))
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT DISTINCT tgenabled::text, obj_description(oid, 'pg_trigger') LIKE '{\"pgmagic\"%%' FROM pg_trigger "
+            "SELECT DISTINCT tgenabled::text, obj_description(tgfoid, 'pg_proc') LIKE '{\"pgmagic\"%%' FROM pg_trigger "
             "WHERE tgrelid = '\"My Posts\"'::regclass AND NOT tgisinternal"
         )
         assert cursor.fetchall() == [(state, True)]

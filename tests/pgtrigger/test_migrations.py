@@ -167,7 +167,7 @@ def test_sql_of_a_migration_can_be_run_by_hand(migrating):
     migrating.sql("INSERT INTO shop_item VALUES (1, 'a', 1)")
     assert "delete" in refusal(migrating, "DELETE FROM shop_item")
     [(comment,)] = migrating.sql(
-        "SELECT obj_description(oid) FROM pg_trigger WHERE tgrelid = 'shop_item'::regclass"
+        "SELECT obj_description(tgfoid) FROM pg_trigger WHERE tgrelid = 'shop_item'::regclass"
     )
     assert '"shop.Item:stay"' in comment
 

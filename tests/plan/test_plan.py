@@ -26,8 +26,17 @@ def protect(name="keep", operation=pgtrigger.Delete) -> DesiredTrigger:
     return DeclarationCompiler(Target("nb")).trigger(pgtrigger.Protect(name=name, operation=operation), Book)
 
 
-def comment(uri, declared, stored, with_model=False):
-    return json.dumps({"pgmagic": uri, "declared": declared, "stored": stored, "with_model": with_model})
+def comment(desired: DesiredTrigger, *, of_function=None, of_triggers=None, with_model=False):
+    """The mark of an installation, or that of one with other digests of the declaration."""
+    return json.dumps(
+        {
+            "pgmagic": desired.uri,
+            "declared": of_function or desired.function.declared,
+            "with_model": with_model,
+            "stored": "f1",
+            "triggers": {part.name: [of_triggers or part.declared, "t1"] for part in desired.triggers},
+        }
+    )
 
 
 def installed_as(desired: DesiredTrigger, schema="nb", with_model=False) -> tuple[InstalledTrigger, ...]:
@@ -41,13 +50,10 @@ def installed_as(desired: DesiredTrigger, schema="nb", with_model=False) -> tupl
             condition="",
             definition="",
             enabled="O",
-            comment=comment(desired.uri, part.declared, "t1", with_model),
+            comment=None,
             stored="t1",
             function=InstalledFunction(
-                schema,
-                desired.function.name,
-                comment(desired.uri, desired.function.declared, "f1", with_model),
-                "f1",
+                schema, desired.function.name, comment(desired, with_model=with_model), "f1"
             ),
         )
         for part in desired.triggers
@@ -102,13 +108,15 @@ def test_installed_as_declared_is_unchanged():
 @pytest.mark.parametrize(
     ("changes", "actions"),
     [
-        ({"comment": None}, ["unchanged", "replace"]),
-        ({"comment": "a comment of somebody's"}, ["unchanged", "replace"]),
-        ({"comment": '{"pgmagic": 3}'}, ["unchanged", "replace"]),
+        ({"comment": "a comment of somebody's"}, ["unchanged", "unchanged"]),
         ({"stored": "edited"}, ["unchanged", "replace"]),
-        ({"comment": comment(KEEP.uri, "older", "t1")}, ["unchanged", "replace"]),
-        ({"comment": comment(KEEP.uri, KEEP.triggers[0].declared, "t1", with_model=True)}, ["unchanged", "replace"]),
-        ({"function_comment": None}, ["replace", "unchanged"]),
+        ({"function_comment": None}, ["replace", "replace"]),
+        ({"function_comment": "a comment of somebody's"}, ["replace", "replace"]),
+        ({"function_comment": '{"pgmagic": 3}'}, ["replace", "replace"]),
+        ({"function_comment": comment(KEEP, of_triggers="older")}, ["unchanged", "replace"]),
+        ({"function_comment": comment(KEEP, of_function="older")}, ["replace", "unchanged"]),
+        ({"function_comment": comment(KEEP, with_model=True)}, ["replace", "replace"]),
+        ({"function_comment": comment(KEEP).partition(', "triggers"')[0] + "}"}, ["unchanged", "replace"]),
         ({"function_stored": "edited"}, ["replace", "unchanged"]),
         ({"enabled": "D"}, ["unchanged", "unchanged"]),
     ],
@@ -154,7 +162,7 @@ def test_declaration_that_needs_less_drops_the_rest():
 )
 def test_only_a_trigger_declared_with_the_model_is_dropped(with_model, owned, schema_mark, dropped):
     [existing] = installed_as(KEEP, with_model=with_model)
-    existing = existing if schema_mark else replace(existing, comment=None)
+    existing = existing if schema_mark else changed(existing, {"function_comment": None})
     found = steps(Desired(owned_labels=frozenset(owned)), catalog(existing))
     assert found == ([("keep", "trigger", "drop"), ("keep", "function", "drop")] if dropped else [])
 
@@ -279,8 +287,9 @@ WIDE = protect(operation=ALL)
         (({"enabled": "A"}, {}), ("INSTALLED", True)),
         (({"stored": "edited"}, {}), ("OUTDATED", True)),
         (({}, {"function_stored": "edited"}), ("OUTDATED", True)),
-        (({}, {"comment": None}), ("OUTDATED", True)),
-        (({}, {"comment": comment("u", "older", "t1"), "enabled": "D"}), ("OUTDATED", False)),
+        (({}, {"comment": "somebody's"}), ("INSTALLED", True)),
+        (({}, {"function_comment": None}), ("OUTDATED", True)),
+        (({}, {"function_comment": comment(WIDE, of_triggers="older"), "enabled": "D"}), ("OUTDATED", False)),
         (({},), ("OUTDATED", True)),
         ((), ("UNINSTALLED", None)),
     ],
@@ -297,6 +306,12 @@ def test_status_is_told_from_the_catalog(changes, status):
     [
         ('{"pgmagic": "u", "declared": "d", "stored": "s"}', Mark("u", "d", "s")),
         ('{"pgmagic": "u", "declared": "d", "stored": "s", "with_model": true}', Mark("u", "d", "s", True)),
+        (
+            '{"pgmagic": "u", "declared": "d", "stored": "s", "triggers": {"t": ["e", "r"]}}',
+            Mark("u", "d", "s", triggers=(("t", "e", "r"),)),
+        ),
+        ('{"pgmagic": "u", "declared": "d", "stored": "s", "triggers": ["t"]}', None),
+        ('{"pgmagic": "u", "declared": "d", "stored": "s", "triggers": {"t": ["e"]}}', None),
         ('{"pgmagic": "u", "declared": "d"}', None),
         ('{"pgmagic": ', None),
         ("[]", None),
@@ -309,3 +324,9 @@ def test_status_is_told_from_the_catalog(changes, status):
 )
 def test_mark_is_read_from_a_comment_of_ours_only(text, mark):
     assert Mark.from_comment(text) == mark
+
+
+def test_mark_of_a_function_speaks_for_its_triggers():
+    mark = Mark("u", "d", "s", True, (("t", "e", "r"),))
+    assert mark.of_trigger("t") == Mark("u", "e", "r", True)
+    assert mark.of_trigger("somebody's") is None

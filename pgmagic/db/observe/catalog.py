@@ -45,7 +45,7 @@ SELECT jsonb_build_object(
   'triggers', (SELECT jsonb_agg(jsonb_build_array(
        t.tgrelid::bigint, t.tgname, t.tgtype, t.tgenabled, t.tgfoid::bigint,
        quote_ident(p.proname), quote_ident(n.nspname) || '.' || quote_ident(p.proname),
-       coalesce(obj_description(t.oid, 'pg_trigger'), obj_description(p.oid, 'pg_proc')),
+       obj_description(p.oid, 'pg_proc'),
        l.lanname = 'plpgsql' AND regexp_replace(p.prosrc, {_ASKING_LINE}, '') !~* '\\mreturn\\M') ORDER BY t.tgname)
      FROM pg_trigger AS t JOIN relations AS c ON c.oid = t.tgrelid
        JOIN pg_proc AS p ON p.oid = t.tgfoid JOIN pg_language AS l ON l.oid = p.prolang
@@ -95,14 +95,20 @@ class LiveTrigger:
     enabled: str
     function_oid: int
     function: tuple[str, str]
+    # That of its function.
     comment: str | None
     only_raises: bool = False
 
     @property
+    def mark(self) -> Mark | None:
+        """What pgmagic noted of it."""
+        mark = Mark.from_comment(self.comment)
+        return mark and mark.of_trigger(self.name)
+
+    @property
     def uri(self) -> str:
         """Its URI, or its name in Postgres if pgmagic did not make it."""
-        mark = Mark.from_comment(self.comment)
-        return mark.uri if mark else self.name
+        return self.mark.uri if self.mark else self.name
 
     @property
     def may_alter_rows(self) -> bool:

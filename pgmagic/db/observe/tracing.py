@@ -33,7 +33,6 @@ from pgmagic.db.observe.past_django import unwatched
 from pgmagic.db.observe.statements import Executed
 from pgmagic.db.observe.timeline import NOT_IGNORED, Timeline
 from pgmagic.db.observe.wording import clauses_in_words
-from pgmagic.plan.state import Mark
 
 # Bits of `tgtype`. Source: Postgres, src/include/catalog/pg_trigger.h
 _ROW, _BEFORE, _INSTEAD = 1, 2, 64
@@ -221,7 +220,7 @@ def _traced(
         deferral = "DEFERRED" if deferred else "IMMEDIATE"
     condition = condition_of(definition)
     clauses = list(clauses_in_words(live, definition, condition)) if condition else []
-    if ignored_as is not None and Mark.from_comment(live.comment) is not None:
+    if ignored_as is not None and live.mark is not None:
         # A trigger of ours asks in its body.
         asked = render(compose("NOT ", ignored(ignored_as)))
         condition = f"({condition}) AND {asked}" if condition else asked
