@@ -23,7 +23,7 @@ def clauses_in_words(live: LiveTrigger, definition: str, condition: str) -> tupl
     reads as it was declared; otherwise as its SQL. What pgmagic itself added reads in words of its own.
     """
     node = parse_condition(condition)
-    mark = Mark.from_comment(live.comment)
+    mark = live.mark
     if mark is None:
         return flattened(node)
     declared = registry.find(mark.uri)
