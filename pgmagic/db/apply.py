@@ -167,13 +167,19 @@ def _execute(connection: BaseDatabaseWrapper, steps: Sequence[Step], execution: 
         return [Outcome(step, "done") for step in steps]
     try:
         with transaction.atomic(using=connection.alias):
-            elapsed = execution(connection, list(_pieces(changing)))
+            elapsed = _carry_out(connection, changing, execution)
             _leave_marks(connection, changing)
     except DatabaseFailure as error:
         if _is_lost(connection):
             raise
         raise _find_step(connection, changing, error) from error
     return [Outcome(step, "done", elapsed.get(id(step))) for step in steps]
+
+
+def _carry_out(
+    connection: BaseDatabaseWrapper, steps: Sequence[Step], execution: Execution
+) -> Mapping[int, float]:
+    return execution(connection, list(_pieces(steps)))
 
 
 def _set_lock_timeout(connection: BaseDatabaseWrapper, timeout: str) -> None:

@@ -8,6 +8,7 @@ Source: https://www.postgresql.org/docs/current/catalog-pg-trigger.html
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, LiteralString, NamedTuple
 
@@ -166,6 +167,10 @@ def _read(connection: BaseDatabaseWrapper, pin_path: LiteralString) -> Installed
         row.oid: InstalledFunction(row.schema, row.name, row.comment, row.stored, row.oid)
         for row in rows["function"]
     }
+    marked: dict[str, list[InstalledFunction]] = {}
+    for function in functions.values():
+        for name, *_ in function.mark.triggers if function.mark else ():
+            marked.setdefault(name, []).append(function)
     triggers = [row for row in rows["trigger"] if row.definition is not None and row.oid in functions]
     places = {schema: place for place, schema in enumerate(path)}
     triggers.sort(key=lambda row: (places.get(row.schema, len(path)), row.schema, row.relation, row.name))
@@ -176,7 +181,9 @@ def _read(connection: BaseDatabaseWrapper, pin_path: LiteralString) -> Installed
             _installed_table(row, remembered if row.schema == here else {}) for row in rows["table"]
         ),
         routines={row.name: Mark.from_comment(row.comment) for row in rows["routine"]},
-        triggers=tuple(_installed_trigger(row, functions[row.oid]) for row in triggers),
+        triggers=tuple(
+            _installed_trigger(row, functions[row.oid], marked.get(row.name, ())) for row in triggers
+        ),
         functions=tuple(functions[row.oid] for row in rows["function"] if row.first),
     )
 
@@ -225,7 +232,10 @@ def _installed_table(row: _Row, remembered: dict[str, list[Any]]) -> InstalledTa
     )
 
 
-def _installed_trigger(row: _Row, function: InstalledFunction) -> InstalledTrigger:
+def _installed_trigger(
+    row: _Row, function: InstalledFunction, marked_by: Sequence[InstalledFunction]
+) -> InstalledTrigger:
+    """Return a trigger and the function that it calls; marked_by: those whose marks speak of a trigger of its name."""
     fires = describe_kind(row.kind, row.names or [])
     if row.first:
         fires += " · DEFERRED" if row.second else " · IMMEDIATE"
@@ -233,6 +243,8 @@ def _installed_trigger(row: _Row, function: InstalledFunction) -> InstalledTrigg
     return InstalledTrigger(
         row.schema, row.relation, row.name, fires, when[1] if when else "", row.definition, row.enabled, row.comment,
         row.stored, function, tuple(row.apart or ()),
+        # One that calls another function than its own is told by the name, in the schema of its table.
+        None if function in marked_by else next((own for own in marked_by if own.schema == row.schema), None),
     )  # fmt: skip
 
 

@@ -165,9 +165,9 @@ class DatabaseSchemaEditorMixin:
             if trigger.name in names:
                 self.execute(ddl.drop_trigger(trigger.schema, table, trigger.name), params=None)
                 moved.append(trigger)
-                marking = marking_again(trigger.function, triggers)
+                marking = marking_again(trigger.own_function, triggers)
                 if marking is not None:
-                    self._marks[trigger.function] = marking
+                    self._marks[trigger.own_function] = marking
 
     def _put_back(self, trigger: InstalledTrigger) -> None:
         place = (trigger.schema, trigger.table, trigger.name)

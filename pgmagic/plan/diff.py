@@ -123,7 +123,7 @@ def _put_back(desired: Desired, moved: Sequence[InstalledTrigger]) -> Iterator[S
             (f"{trigger.definition};", *enabling),
             fires=trigger.fires,
             condition=trigger.condition,
-            marking=marking_again(trigger.function, moved),
+            marking=marking_again(trigger.own_function, moved),
         )
 
 

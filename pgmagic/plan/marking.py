@@ -21,10 +21,10 @@ def marking_of(desired: DesiredTrigger) -> Marking:
 def marking_again(function: InstalledFunction, triggers: Sequence[InstalledTrigger]) -> Marking | None:
     """Return the mark of a function of ours whose triggers were made anew, or got other names, as they were declared.
 
-    triggers: those that call it, and others. None where somebody edited one of them, or it: then the mark with the
+    triggers: its own, and others. None where somebody edited one of them, or it: then the mark with the
     digests of before goes on to tell that.
     """
-    own = [trigger for trigger in triggers if trigger.function == function and trigger.mark is not None]
+    own = [trigger for trigger in triggers if trigger.own_function == function and trigger.mark is not None]
     if function.mark is None or any(trigger.is_edited for trigger in own):
         return None
     mark = function.mark

@@ -30,7 +30,8 @@ def as_renamed(installed: Installed, renamings: Sequence[Renaming]) -> Installed
     """Return the catalog as it is once tables, triggers and functions have their new names."""
     for renaming in renamings:
         functions = {
-            part.function: _function(part.function, renaming) for part in _triggers(installed, renaming)
+            part.own_function: _function(part.own_function, renaming)
+            for part in _triggers(installed, renaming)
         }
         installed = replace(
             installed,
@@ -51,13 +52,13 @@ def renaming_steps(installed: Installed, renamings: Sequence[Renaming]) -> Itera
     """Return the steps that give the triggers on renamed tables, and their functions, the names of their new URIs."""
     for renaming in renamings:
         parts = _triggers(installed, renaming)
-        functions = {part.function: _function(part.function, renaming) for part in parts}
+        functions = {part.own_function: _function(part.own_function, renaming) for part in parts}
         for function, new in functions.items():
             if new.mark is not None and new.name != function.name:
                 rename = ddl.rename_function(function.schema, function.name, new.name)
                 comment = ddl.comment_on_function(function.schema, new.name, new.comment)
                 # Its triggers have their new names by the time at which marks are left.
-                is_edited = any(part.is_edited for part in parts if part.function == function)
+                is_edited = any(part.is_edited for part in parts if part.own_function == function)
                 renamed = [_trigger(part, functions, renaming) for part in parts]
                 marking = None if is_edited else marking_again(new, renamed)
                 yield Step(new.mark.uri, "function", "alter", (rename, comment), marking=marking)
@@ -82,7 +83,8 @@ def _trigger(
 ) -> InstalledTrigger:
     name = _name(_uri(trigger.mark), trigger.name, renaming)
     function = functions.get(trigger.function, trigger.function)
-    return replace(trigger, table=renaming.table.table, name=name, function=function)
+    marked_by = trigger.marked_by and functions.get(trigger.marked_by, trigger.marked_by)
+    return replace(trigger, table=renaming.table.table, name=name, function=function, marked_by=marked_by)
 
 
 def _function(function: InstalledFunction, renaming: Renaming) -> InstalledFunction:

@@ -97,11 +97,18 @@ class InstalledTrigger:
     stored: str
     function: InstalledFunction
     apart: tuple[str, ...] = ()
+    # The function whose mark speaks of it, where that is not the one that it calls.
+    marked_by: InstalledFunction | None = None
 
     @cached_property
     def mark(self) -> Mark | None:
-        """What the mark on its function says of it."""
-        return self.function.mark and self.function.mark.of_trigger(self.name)
+        """What a function's mark says of it."""
+        return self.own_function.mark and self.own_function.mark.of_trigger(self.name)
+
+    @property
+    def own_function(self) -> InstalledFunction:
+        """The function that was made for it, whichever it calls."""
+        return self.marked_by or self.function
 
     @property
     def is_enabled(self) -> bool:
@@ -111,7 +118,7 @@ class InstalledTrigger:
     @property
     def is_edited(self) -> bool:
         """Whether the trigger, or its function, is not as pgmagic left it."""
-        return self.mark is None or self.mark.stored != self.stored or self.function.is_edited
+        return self.mark is None or self.mark.stored != self.stored or self.own_function.is_edited
 
 
 @dataclass(frozen=True)
@@ -200,7 +207,14 @@ class Installed:
         return replace(
             self,
             functions=tuple(defined[function] for function in self.functions),
-            triggers=tuple(replace(trigger, function=defined[trigger.function]) for trigger in self.triggers),
+            triggers=tuple(
+                replace(
+                    trigger,
+                    function=defined[trigger.function],
+                    marked_by=trigger.marked_by and defined.get(trigger.marked_by, trigger.marked_by),
+                )
+                for trigger in self.triggers
+            ),
         )
 
     def _is_own(self, trigger: InstalledTrigger) -> bool:

@@ -7,6 +7,7 @@ from django.db import models
 
 from pgmagic import pgtrigger
 from pgmagic.db.catalog import read_catalog
+from pgmagic.db.observe.catalog import read_trigger_catalog
 from pgmagic.errors import DeclarationError
 
 GIVEN = {"name": "Mark it", "when": pgtrigger.Before, "operation": pgtrigger.Insert | pgtrigger.Update}
@@ -113,3 +114,10 @@ def test_other_function_of_postgres(live, declare):
     assert model.objects.update(title="a") == 0
     assert model.objects.update(title="b") == 1
     assert trigger.get_installation_status(model) == ("INSTALLED", True)
+
+
+def test_its_uri_is_known_whichever_function_it_calls(live, declare):
+    declare(OfAnother(**GIVEN))
+    live.connection.ensure_connection()
+    assert [trigger.uri for trigger in read_trigger_catalog(live.connection.connection).triggers] == [URI]
+    assert [trigger.mark.uri for trigger in read_catalog(live.connection).own_triggers] == [URI]

@@ -68,7 +68,7 @@ PHASES = {
     "reading the catalog": "pgmagic.db.apply.read_catalog",
     "planning alterations": "pgmagic.db.evolve.plan_evolutions",
     "planning": "pgmagic.db.evolve.plan_changes",
-    "carrying out": "pgmagic.db.apply._execute_batch",
+    "carrying out": "pgmagic.db.apply._carry_out",
     "leaving marks": "pgmagic.db.apply._leave_marks",
 }
 IN_TRANSACTION = list(PHASES)[list(PHASES).index("taking the lock") :]

@@ -266,8 +266,9 @@ def test_other_notebooks_triggers_are_listed_and_left_alone(post, schema):
     sql = str(post.run(f"%pgtrigger sql {uri}")).replace(f'"{schema}"', f'"{other}"')
     execute(f'CREATE SCHEMA "{other}"; CREATE TABLE "{other}".notebook_post (LIKE notebook_post); {sql}')
     try:
-        mark = '{"pgmagic": "notebook.Post:gone", "declared": "x", "stored": "x"}'
-        execute(f"""COMMENT ON TRIGGER {pgid(uri)} ON "{other}".notebook_post IS '{mark}'""")
+        marked = f'{{{pgid(uri)}: ["x", "x"]}}'
+        mark = f'{{"pgmagic": "notebook.Post:gone", "declared": "x", "stored": "x", "triggers": {marked}}}'
+        execute(f"""COMMENT ON FUNCTION "{other}".{pgid(uri)}() IS '{mark}'""")
         frame = post.run("%pgtrigger ls")
         theirs = frame[frame["table"] == f"{other}.notebook_post"]
         assert set(theirs["state"]) == {"FOREIGN"}

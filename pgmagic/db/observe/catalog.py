@@ -31,7 +31,7 @@ _ASKING_LINE = render(literal(ASKING_LINE))
 _CATALOG = f"""
 WITH searched AS (SELECT oid, nspname FROM pg_namespace
                   WHERE nspname = ANY (current_schemas(true)) AND nspname <> 'pg_catalog'),
-relations AS (SELECT c.oid, c.relname, s.nspname, c.relkind
+relations AS (SELECT c.oid, c.relname, c.relnamespace, s.nspname, c.relkind
               FROM pg_class AS c JOIN searched AS s ON s.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'f'))
 SELECT jsonb_build_object(
   'relations', (SELECT jsonb_agg(jsonb_build_array(
@@ -45,7 +45,10 @@ SELECT jsonb_build_object(
   'triggers', (SELECT jsonb_agg(jsonb_build_array(
        t.tgrelid::bigint, t.tgname, t.tgtype, t.tgenabled, t.tgfoid::bigint,
        quote_ident(p.proname), quote_ident(n.nspname) || '.' || quote_ident(p.proname),
-       obj_description(p.oid, 'pg_proc'),
+       coalesce((SELECT d.description FROM pg_proc AS own JOIN pg_description AS d ON d.objoid = own.oid
+                 WHERE own.proname = regexp_replace(t.tgname, '_[iudt]$', '') AND own.pronamespace = c.relnamespace
+                   AND own.oid <> p.oid AND d.classoid = 'pg_proc'::regclass AND own.prorettype = 'trigger'::regtype),
+                obj_description(p.oid, 'pg_proc')),
        l.lanname = 'plpgsql' AND regexp_replace(p.prosrc, {_ASKING_LINE}, '') !~* '\\mreturn\\M') ORDER BY t.tgname)
      FROM pg_trigger AS t JOIN relations AS c ON c.oid = t.tgrelid
        JOIN pg_proc AS p ON p.oid = t.tgfoid JOIN pg_language AS l ON l.oid = p.prolang
@@ -95,7 +98,7 @@ class LiveTrigger:
     enabled: str
     function_oid: int
     function: tuple[str, str]
-    # That of its function.
+    # That of the function which was made for it.
     comment: str | None
     only_raises: bool = False
 
