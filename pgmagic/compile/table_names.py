@@ -1,16 +1,22 @@
-"""What a table and its columns may be called."""
+"""What a table, its columns and its triggers may be called."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, Final
 
 from django.db import models
 
+from pgmagic.declare import registry
 from pgmagic.declare.conditions import table_fields
 from pgmagic.declare.names import MAX_NAME_BYTES, is_storable
+from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import DeclarationError
 
 Model = type[models.Model]
+
+# What is put behind the name of a declaration where Postgres needs several triggers for it.
+_SUFFIX_BYTES: Final = 2
 
 
 def check_table_name(model: Model) -> None:
@@ -24,6 +30,36 @@ def check_table_name(model: Model) -> None:
         if reason:
             raise DeclarationError(
                 f"The {what} of {model._meta.object_name} is {name!r}: {reason}, so choose another."
+            )
+
+
+def check_trigger_name(trigger: Trigger, model: Model) -> None:
+    """Check the name in Postgres that a subclass chose for a trigger itself.
+
+    Raises:
+        DeclarationError: Postgres would not keep it, or another trigger has it.
+    """
+    if type(trigger).get_pgid is Trigger.get_pgid:
+        return
+    name: Any = trigger.get_pgid(model)
+    uri = trigger.get_uri(model)
+    if not isinstance(name, str) or not name or "\x00" in name or not is_storable(name):
+        raise DeclarationError(f"The get_pgid of {uri} returned {name!r}, which is no name in Postgres.")
+    if len(name.encode()) > MAX_NAME_BYTES - _SUFFIX_BYTES:
+        raise DeclarationError(
+            f"The get_pgid of {uri} returned a name of {len(name.encode())} bytes: Postgres keeps {MAX_NAME_BYTES}, "
+            f"and {_SUFFIX_BYTES} of them tell the parts of a trigger apart."
+        )
+    for other_model, other in registry.registered():
+        other_uri = other.get_uri(other_model)
+        if (
+            type(other).get_pgid is not Trigger.get_pgid
+            and other_uri != uri
+            and other.get_pgid(other_model) == name
+        ):
+            raise DeclarationError(
+                f"{uri} and {other_uri} have one name in Postgres, {name}, and so would have one function: let "
+                f"get_pgid tell them apart."
             )
 
 

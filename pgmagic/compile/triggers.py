@@ -22,7 +22,7 @@ from pgmagic.compile.pinned import PINNED
 from pgmagic.compile.predicate import condition_sql, named_rows
 from pgmagic.compile.rejections import reject_unpaired
 from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, join, literal, render, verbatim
-from pgmagic.compile.table_names import check_table_name
+from pgmagic.compile.table_names import check_table_name, check_trigger_name
 from pgmagic.compile.transitions import IS_PARTITIONED, POSITION, PREFER_COLUMNS
 from pgmagic.declare.composer import Composer
 from pgmagic.declare.conditions import Condition, concrete_fields
@@ -68,6 +68,7 @@ def compile_trigger(trigger: Trigger, model: Model, target: Target) -> DesiredTr
         DeclarationError: it names what the model does not have, or contradicts what Postgres allows.
     """
     check_table_name(model)
+    check_trigger_name(trigger, model)
     function = _function(trigger, model, target)
     condition = trigger.get_condition(model)
     return DesiredTrigger(

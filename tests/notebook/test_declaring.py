@@ -16,6 +16,7 @@ from IPython.core.error import UsageError
 
 from pgmagic.declare import registry
 from pgmagic.errors import TriggerError
+from tests.notebook.test_trigger_magic import here
 
 POST = """%%pgtrigger
 class Post(models.Model):
@@ -532,3 +533,42 @@ def test_table_of_the_same_name_in_public_is_left_alone(shell, schema):
     finally:
         with default.cursor() as cursor:
             cursor.execute("DROP TABLE public.notebook_post")
+
+
+OWN_NAME = """%%pgtrigger
+class Own(pgtrigger.Protect):
+    def get_pgid(self, model):
+        return {pgid}
+
+class {model}(models.Model):
+    title = models.TextField()
+    class Meta:
+        triggers = [Own(name={name!r}, operation=pgtrigger.Delete)]
+"""
+
+
+def test_name_in_postgres_that_a_subclass_chooses(shell):
+    shell.run(OWN_NAME.format(model="Post", name="a", pgid="'My own \"ü\" %s'"))
+    shell.run("Post.objects.create(title='a')")
+    assert "Cannot delete" in str(shell.error("Post.objects.all().delete()"))
+    # Another URI may take it over.
+    shell.run(OWN_NAME.format(model="Post", name="b", pgid="'My own \"ü\" %s'"))
+    assert "Cannot delete" in str(shell.error("Post.objects.all().delete()"))
+    assert listed(shell) == [("notebook.Post:b", "INSTALLED")]
+    shell.run("with pgtrigger.ignore('notebook.Post:b'): Post.objects.all().delete()")
+
+
+def test_names_in_postgres_that_are_none_are_refused(shell):
+    shell.run(OWN_NAME.format(model="Post", name="a", pgid="'mine'"))
+    error = shell.error(OWN_NAME.format(model="Comment", name="a", pgid="'mine'"))
+    assert "notebook.Comment:a and notebook.Post:a have one name in Postgres, mine, and so" in str(error)
+    error = shell.error(OWN_NAME.format(model="Comment", name="a", pgid="'ü' * 31"))
+    assert "returned a name of 62 bytes: Postgres keeps 63, and 2 of them" in str(error)
+    error = shell.error(OWN_NAME.format(model="Comment", name="a", pgid="None"))
+    assert "The get_pgid of notebook.Comment:a returned None, which is no name in Postgres." in str(error)
+    assert listed(shell) == [("notebook.Post:a", "INSTALLED")]
+
+
+def listed(shell):
+    frame = here(shell.run("%pgtrigger ls"))
+    return list(zip(frame["name"], frame["state"], strict=True))
