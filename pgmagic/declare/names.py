@@ -29,7 +29,7 @@ def split_uri(uri: str) -> tuple[str, str]:
     Raises:
         DeclarationError: the text is not a URI.
     """
-    label, colon, name = uri.partition(":")
+    label, colon, name = uri.partition(":") if isinstance(uri, str) else ("", "", "")
     if not colon or label.count(".") != 1 or not name:
         raise DeclarationError(
             f'Trigger URI must be in the format of "app_label.model_name:trigger_name", but {uri!r} was given.'

@@ -27,7 +27,7 @@ def register(*triggers: Trigger) -> Callable[[type[M]], type[M]]:
     """Return a class decorator that registers triggers for a model."""
 
     def decorate(model: type[M]) -> type[M]:
-        _check(triggers, f"pgtrigger.register on {model.__name__}")
+        _check(triggers, f"pgtrigger.register on {getattr(model, '__name__', repr(model))}")
         for trigger in triggers:
             registry.add(model, trigger)
         return model

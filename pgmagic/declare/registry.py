@@ -27,8 +27,9 @@ def add(model: Model, trigger: Trigger) -> None:
     """Register a trigger for a model; one of the same name on a former class of the model is replaced.
 
     Raises:
-        DeclarationError: the model already has another trigger of that name.
+        DeclarationError: the model already has another trigger of that name, or it is none, or one without a table.
     """
+    check_model(model)
     uri = trigger.get_uri(model)
     known = _registry.get(uri)
     if known and known[0] is model and known[1] is not trigger and uri not in _before_block:
@@ -37,6 +38,21 @@ def add(model: Model, trigger: Trigger) -> None:
         )
     _registry[uri] = (model, trigger)
     _before_block.pop(uri, None)
+
+
+def check_model(model: object) -> None:
+    """Refuse what is no model, or has no table.
+
+    Raises:
+        DeclarationError: it is such.
+    """
+    if not (isinstance(model, type) and issubclass(model, models.Model)):
+        raise DeclarationError(f"A trigger is registered for a model, but {model!r} was given.")
+    if model._meta.abstract:
+        raise DeclarationError(
+            f"{model.__name__} is abstract, so it has no table: name the trigger in its Meta.triggers, which each "
+            f"child has as its own, or register it for a child."
+        )
 
 
 def remove(model: Model, trigger: Trigger) -> None:

@@ -237,6 +237,8 @@ class Trigger:
 
     def register(self, *models: Model) -> AbstractContextManager[None]:
         """Register it for models; as a context manager, for the block only."""
+        for model in models:
+            registry.check_model(model)
         former = registry.remember(self.get_uri(model) for model in models)
         for model in models:
             registry.add(model, self)

@@ -62,7 +62,9 @@ def test_uri_splits_into_what_it_was_made_of(name):
     assert split_uri(trigger_uri("app", "Model", name)) == ("app.Model", name)
 
 
-@pytest.mark.parametrize("uri", ["", "keep", "app.Model", "app.Model:", "Model:keep", "a.b.C:keep", ":", "."])
+@pytest.mark.parametrize(
+    "uri", ["", "keep", "app.Model", "app.Model:", "Model:keep", "a.b.C:keep", ":", ".", None, 3, dict]
+)
 def test_text_that_is_no_uri_is_refused(uri):
     with pytest.raises(DeclarationError, match=r"app_label\.model_name:trigger_name") as raised:
         split_uri(uri)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.db import models
 
 from pgmagic import pgtrigger
 from pgmagic.declare import registry
@@ -134,3 +135,30 @@ def test_register_takes_triggers_only(triggers, sentence):
 def test_register_returns_the_class():
     assert pgtrigger.register(keep("a"), keep("b"))(Book) is Book
     assert [trigger.name for _, trigger in registry.registered()] == ["a", "b"]
+
+
+class Base(models.Model):
+    """Has no table."""
+
+    class Meta:
+        abstract = True
+        app_label = "rooms"
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ("rooms.Book", "A trigger is registered for a model, but 'rooms.Book' was given."),
+        (keep, "A trigger is registered for a model, but <function keep"),
+        (
+            Base,
+            "Base is abstract, so it has no table: name the trigger in its Meta.triggers, which each child has",
+        ),
+    ],
+)
+def test_trigger_is_registered_for_models_only(model, sentence):
+    for register in (pgtrigger.register(keep()), keep().register):
+        with pytest.raises(DeclarationError) as raised:
+            register(model)
+        assert str(raised.value).startswith(sentence)
+    assert registry.registered() == []
