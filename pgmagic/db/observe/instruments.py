@@ -135,11 +135,10 @@ class Instruments(ABC, Generic[T]):
             if oid not in self._unobserved and (self._expect(oid, statement) or oid not in self._probed):
                 self._probe(oid, self._tables[oid], clock)
 
-    def may_empty(self, statement: str) -> bool:
-        """Return whether a statement, once prepared, may execute a TRUNCATE."""
-        return "truncate" in statement.lower() or (
-            self._catalog is not None and self._catalog.has_truncating_functions
-        )
+    @property
+    def functions_may_empty(self) -> bool:
+        """Whether a function that a statement may reach, once that is prepared, executes a TRUNCATE."""
+        return self._catalog is not None and self._catalog.has_truncating_functions
 
     def forget_catalog(self) -> None:
         """Read the catalog again before the next statement: the cell may have made, dropped or renamed triggers."""

@@ -16,7 +16,12 @@ Finish = Callable[[Any, bool], None]
 
 
 class Guard(Protocol):
-    """Who guards what goes past Django."""
+    """Who guards what goes past Django.
+
+    is_guarding: a statement is under way; what it makes psycopg execute is a part of it.
+    """
+
+    is_guarding: bool
 
     def guarded_past_django(self, statement: Any) -> AbstractContextManager[Finish | None]:
         """Return a block for the execution of a statement."""
@@ -89,6 +94,9 @@ def _watched(base: Any, guard: Guard) -> type[Any]:
 
     class Watched(base):  # type: ignore[misc]
         def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
+            if guard.is_guarding:
+                super().execute(query, params, **options)
+                return self
             with guard.guarded_past_django(query) as finish:
                 super().execute(query, params, **options)
                 if finish is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -14,23 +14,18 @@ from psycopg.pq import TransactionStatus
 
 from pgmagic.db.observe.autocommit import LOST, RENEWAL, EmulatedAutocommit
 from pgmagic.db.observe.instruments import Instruments, Observed
-from pgmagic.db.observe.past_django import is_copied_in, watched_cursors
+from pgmagic.db.observe.past_django import watched_cursors
 from pgmagic.db.observe.statements import (
+    LONGEST_REMEMBERED,
     Executed,
+    Facts,
     answers,
-    ends_transaction,
+    facts_of,
     is_ddl,
-    is_single,
-    savepoint_command,
-    target_of,
     text_of,
-    verb_of,
 )
 from pgmagic.db.observe.written import Written, WrittenRows
 from pgmagic.errors import CellError, DatabaseUnavailableError, PgMagicError
-
-# Longer statements take their time anyhow, and are not remembered.
-_LONGEST_REPEATED = 10_000
 
 CLOSED = "The cell closed the database connection: nothing of it was kept."
 _ENDED = (
@@ -68,7 +63,7 @@ class Recorder:
         # What the instruments had changed when the savepoint was last renewed.
         self._changes = 0
         # A statement is under way: what it makes psycopg execute is a part of it.
-        self._is_guarding = False
+        self.is_guarding = False
         autocommit.before_undo = self._keep_observed
         autocommit.on_undo = lambda: self._undone(0)
 
@@ -76,13 +71,15 @@ class Recorder:
         self, execute: Callable[..., Any], statement: Any, params: Any, many: bool, context: dict[str, Any]
     ) -> Any:
         """Execute a statement, guarded."""
-        text = text_of(statement, self.autocommit.raw)
-        command = savepoint_command(text)
-        if command is not None:
-            with self._savepoint(*command):
+        text = statement if type(statement) is str else text_of(statement, self.autocommit.raw)
+        facts = facts_of(text)
+        if facts.savepoint is not None:
+            with self._savepoint(*facts.savepoint):
                 return execute(statement, params, many, context)
         cursor = context["cursor"].cursor
-        with self._guarded(text) as finish:
+        # As `_guarded` does, without what a block costs: this is where the statements of a loop pass.
+        started = self._begin(text, facts)
+        try:
             if many or not self._may_be_longer(text, statement, cursor):
                 result = execute(statement, params, many, context)
             else:
@@ -90,8 +87,13 @@ class Recorder:
                 # Those of the renewal are nobody else's business.
                 del cursor._results[-2:]
                 self.autocommit.is_new = True
-            finish(cursor, many)
+            self._executed(text, facts, started, cursor, many)
             return result
+        except (DatabaseFailure, psycopg.Error) as error:
+            self._rejected(facts, started, error)
+            raise
+        finally:
+            self.is_guarding = False
 
     def _may_be_longer(self, text: str, statement: Any, cursor: Any) -> bool:
         """Return whether the savepoint can be renewed by the very message that holds a statement.
@@ -113,20 +115,13 @@ class Recorder:
         """Let the connection's cursors pass through here inside the block."""
         connection: Any = self.autocommit.connection
         connection.execute_wrappers.append(self)
-        stack = ExitStack()
-        stack.enter_context(watched_cursors(self.autocommit.raw, self))
-        originals = {name: getattr(connection, name) for name in ("make_cursor", "make_debug_cursor")}
-        own = {name: partial(self._with_copy, original) for name, original in originals.items()}
-        vars(connection).update(own)
-        try:
-            yield
-        finally:
-            stack.close()
-            for name in own:
-                del vars(connection)[name]
-            connection.execute_wrappers[:] = [
-                wrapper for wrapper in connection.execute_wrappers if wrapper is not self
-            ]
+        with watched_cursors(self.autocommit.raw, self):
+            try:
+                yield
+            finally:
+                connection.execute_wrappers[:] = [
+                    wrapper for wrapper in connection.execute_wrappers if wrapper is not self
+                ]
 
     def fail(self, failure: PgMagicError) -> PgMagicError:
         """Note that the cell cannot be kept, and return the error to raise."""
@@ -169,33 +164,44 @@ class Recorder:
     @contextmanager
     def _guarded(self, text: str) -> Iterator[Callable[[Any, bool], None]]:
         """Guard what the block executes; it calls what this yields with the psycopg cursor that has the answer."""
-        self.autocommit.settle()
-        self._is_guarding = True
+        facts = facts_of(text)
+        started = self._begin(text, facts)
         try:
-            with self._guarded_statement(text) as finish:
-                yield finish
-        finally:
-            self._is_guarding = False
-
-    @contextmanager
-    def _guarded_statement(self, text: str) -> Iterator[Callable[[Any, bool], None]]:
-        self.check_connection()
-        if ends_transaction(text):
-            raise self.fail(CellError(_ENDED))
-        self.recover()
-        is_sound = self.autocommit.status == TransactionStatus.INTRANS
-        if is_sound:
-            self._clock += 1
-            self.probing.prepare(text, self._clock)
-        self._renew()
-        if is_sound:
-            self._written.before(text, self._clock, truncates=self.probing.may_empty(text))
-        started = time.perf_counter()
-        try:
-            yield partial(self._executed, text, started)
+            yield partial(self._executed, text, facts, started)
         except (DatabaseFailure, psycopg.Error) as error:
-            self._rejected(text, started, error)
+            self._rejected(facts, started, error)
             raise
+        finally:
+            self.is_guarding = False
+
+    def _begin(self, text: str, facts: Facts) -> float:
+        """Prepare for a statement, and return the time at which it begins."""
+        autocommit = self.autocommit
+        autocommit.settle()
+        self.is_guarding = True
+        try:
+            status = autocommit.raw.pgconn.transaction_status
+            if self.failure is not None or status != TransactionStatus.INTRANS:
+                self.check_connection()
+                self.recover()
+                status = autocommit.raw.pgconn.transaction_status
+            if facts.ends_transaction:
+                raise self.fail(CellError(_ENDED))
+            is_sound = status == TransactionStatus.INTRANS
+            if is_sound:
+                self._clock += 1
+                self.probing.prepare(text, self._clock)
+            self._renew()
+            if is_sound:
+                self._written.before(
+                    self._clock,
+                    empties=facts.empties or self.probing.functions_may_empty,
+                    catches=facts.catches,
+                )
+        except BaseException:
+            self.is_guarding = False
+            raise
+        return time.perf_counter()
 
     def _renew(self) -> None:
         if self.autocommit.is_between:
@@ -206,37 +212,35 @@ class Recorder:
             self._renewed()
 
     def _count_written(self) -> None:
-        if self.autocommit.status == TransactionStatus.INTRANS:
+        if self._written.wants_reading and self.autocommit.status == TransactionStatus.INTRANS:
             self._written.before_savepoint()
 
     def _renewed(self) -> None:
         self._clock += 1
         self._savepoints = [("", self._clock, len(self.log))]
 
-    def _executed(self, text: str, started: float, cursor: Any, many: bool) -> None:
+    def _executed(self, text: str, facts: Facts, started: float, cursor: Any, many: bool) -> None:
         elapsed = (time.perf_counter() - started) * 1000
-        table = target_of(text)
         for kind, rows, verb, relation in answers(cursor, many):
+            made = is_ddl(verb)
             self.log.append(
-                Executed(
-                    kind, rows, table, elapsed, relation, is_ddl=is_ddl(verb), verb=verb or verb_of(text)
-                )
+                Executed(kind, rows, facts.target, elapsed, relation, None, False, made, verb or facts.verb)
             )
             elapsed = 0.0
-            if self.log[-1].is_ddl:
+            if made:
                 self.probing.forget_catalog()
-        if table is not None and len(text) < _LONGEST_REPEATED and is_single(text):
+        if facts.is_single and facts.target is not None and len(text) <= LONGEST_REMEMBERED:
             self._repeated.add(text)
         self._changes = self.probing.changes
         if self.autocommit.renew_ahead():
             self._renewed()
 
-    def _rejected(self, text: str, started: float, error: DatabaseFailure | psycopg.Error) -> None:
+    def _rejected(self, facts: Facts, started: float, error: DatabaseFailure | psycopg.Error) -> None:
         elapsed = (time.perf_counter() - started) * 1000
         if self.autocommit.raw.closed:
             raise self.fail(DatabaseUnavailableError(LOST)) from None
         self.autocommit.after_error()
-        self.log.append(Executed("rejected", None, target_of(text), elapsed, error=error))
+        self.log.append(Executed("rejected", None, facts.target, elapsed, error=error))
 
     @contextmanager
     def _savepoint(self, what: str, name: str) -> Iterator[None]:
@@ -245,14 +249,14 @@ class Recorder:
         if what == "set":
             self._renew()
             self._count_written()
-        self._is_guarding = True
+        self.is_guarding = True
         try:
             yield
         except (DatabaseFailure, psycopg.Error) as error:
-            self._rejected("", time.perf_counter(), error)
+            self._rejected(facts_of(""), time.perf_counter(), error)
             raise
         finally:
-            self._is_guarding = False
+            self.is_guarding = False
         names = [known for known, _, _ in self._savepoints]
         if what == "set":
             self._clock += 1
@@ -276,11 +280,11 @@ class Recorder:
     @contextmanager
     def guarded_past_django(self, statement: Any) -> Iterator[Callable[[Any, bool], None] | None]:
         """Guard a statement that did not come through Django's cursor; None stands for one of those that did."""
-        if self._is_guarding:
+        if self.is_guarding:
             yield None
             return
         text = text_of(statement, self.autocommit.raw)
-        command = savepoint_command(text)
+        command = facts_of(text).savepoint
         if command is not None:
             with self._savepoint(*command):
                 yield None
@@ -324,26 +328,3 @@ class Recorder:
 
     def _keep_observed(self) -> None:
         self.taken_back += self.probing.read()
-
-    def _with_copy(self, make: Callable[[Any], Any], raw_cursor: Any) -> Any:
-        """Return Django's cursor, whose `copy` and `callproc` pass through here, too."""
-        cursor = make(raw_cursor)
-        cursor.copy = partial(self._copy, cursor)
-        cursor.callproc = partial(self._callproc, cursor, cursor.callproc)
-        return cursor
-
-    @contextmanager
-    def _copy(self, cursor: Any, statement: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        text = text_of(statement, self.autocommit.raw)
-        with self._guarded(text) as finish, self.autocommit.connection.wrap_database_errors:
-            with cursor.cursor.copy(statement, *args, **kwargs) as copy:
-                writes = is_copied_in(cursor.cursor)
-                yield copy
-            finish(cursor.cursor, False)
-            self.note_copy(cursor.cursor, writes=writes)
-
-    def _callproc(self, cursor: Any, callproc: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        with self._guarded(f"CALL {args[0] if args else ''}") as finish:
-            result = callproc(*args, **kwargs)
-            finish(cursor.cursor, False)
-            return result

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from psycopg import sql
 from psycopg.pq import ExecStatus
+
+# Longer statements take their time anyhow, and are not remembered.
+LONGEST_REMEMBERED = 10_000
 
 Kind = Literal["read", "write", "command", "rejected"]
 
@@ -48,6 +52,7 @@ _TARGET = re.compile(
 _ROWS = re.compile(r"\s*(?:insert|update|delete)\s", re.IGNORECASE)
 _VALUES = re.compile(r"\s*insert\s[^;]*?\)\s*values\b", re.IGNORECASE)
 _FIRST_WORD = re.compile(r"\s*(\w+)")
+_CATCHES = re.compile(r"\bexception\s+when\b", re.IGNORECASE)
 _DDL = ("CREATE", "ALTER", "DROP", "DO", "CALL", "DISCARD", "IMPORT")
 
 
@@ -69,6 +74,42 @@ class Executed:
     undone: bool = False
     is_ddl: bool = False
     verb: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a text says of itself; see the functions of the same names.
+
+    empties: it holds a TRUNCATE. catches: it is code that can go on behind an error.
+    """
+
+    savepoint: tuple[Literal["set", "release", "undo"], str] | None
+    ends_transaction: bool
+    target: str | None
+    verb: str
+    is_single: bool
+    empties: bool
+    catches: bool
+
+
+def facts_of(text: str) -> Facts:
+    """Return what a text says of itself; that of a loop's statements is found out once."""
+    return _remembered_facts(text) if len(text) <= LONGEST_REMEMBERED else _facts_of(text)
+
+
+def _facts_of(text: str) -> Facts:
+    return Facts(
+        savepoint_command(text),
+        ends_transaction(text),
+        target_of(text),
+        verb_of(text),
+        is_single(text),
+        "truncate" in text.lower(),
+        _CATCHES.search(text) is not None,
+    )
+
+
+_remembered_facts = lru_cache(maxsize=1000)(_facts_of)
 
 
 def text_of(statement: Any, raw: Any) -> str:

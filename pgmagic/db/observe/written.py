@@ -13,7 +13,6 @@ Source: https://www.postgresql.org/docs/current/monitoring-stats.html (pg_stat_g
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -50,7 +49,6 @@ SELECT next, coalesce(found, false), found AND (%(catches)s OR EXISTS (
      AND counted.inserted + counted.updated + counted.deleted > 0)::text
 FROM snapshot, aborted
 """
-_CATCHES = re.compile(r"\bexception\s+when\b", re.IGNORECASE)
 _NAMES = """
 SELECT c.oid::bigint, top.oid::bigint, ARRAY[c.relname, top.relname]::text[],
        CASE WHEN pg_table_is_visible(top.oid) THEN top.relname ELSE n.nspname || '.' || top.relname END
@@ -126,22 +124,26 @@ class WrittenRows:
         self._readings_left = _MOST_READINGS
         self._files: Mapping[str, int] | None = None
 
-    def before(self, statement: str, clock: int, *, truncates: bool) -> None:
-        """Note that a statement follows. truncates: it may empty tables."""
+    def before(self, clock: int, *, empties: bool, catches: bool) -> None:
+        """Note that a statement follows. empties: by a TRUNCATE; catches: it can go on behind an error of its own."""
         if self._totals is None:
             self._read()
-        self._catches = self._catches or _CATCHES.search(statement) is not None
-        if truncates and self._files is None:
+        self._catches = self._catches or catches
+        if empties and self._files is None:
             self._files = self._read_files()
         if self._first is None:
             self._first = clock
         self._last = clock
 
+    @property
+    def wants_reading(self) -> bool:
+        """Whether what was written until now is to be read before a savepoint is set."""
+        return self._first is not None and self._readings_left > 0
+
     def before_savepoint(self) -> None:
         """Read what was written until now, so that a rollback to the savepoint leaves that alone."""
-        if self._first is not None and self._readings_left:
-            self._readings_left -= 1
-            self._end_stretch()
+        self._readings_left -= 1
+        self._end_stretch()
 
     def undone(self, clock: int) -> None:
         """Leave out what was written since a moment: it was rolled back."""
