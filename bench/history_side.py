@@ -181,6 +181,7 @@ def declare_by_hand() -> None:
         "pgh_context_id uuid)",
         "CREATE INDEX ON bench_event (pgh_obj_id, pgh_id)",
         "CREATE INDEX ON bench_event (pgh_context_id) WHERE pgh_context_id IS NOT NULL",
+        "CREATE INDEX ON bench_event USING brin (pgh_created_at) WITH (pages_per_range = 128, autosummarize)",
         f"CREATE FUNCTION record_insert() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
         f"INSERT INTO bench_event ({target}) SELECT now(), 'insert', after.id, {values} FROM after; "
         f"RETURN NULL; END $$",

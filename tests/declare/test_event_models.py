@@ -8,6 +8,7 @@ import pytest
 from django.contrib.contenttypes.fields import GenericRelation
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import FieldDoesNotExist
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 
 from pgmagic import pghistory
@@ -49,21 +50,26 @@ def test_an_event_model_has_its_own_fields_before_the_mirrored_ones() -> None:
 
 def test_indexes_serve_an_objects_events_in_order_and_the_events_of_a_context() -> None:
     indexes = {tuple(index.fields): index for index in tracked().pgh_event_model._meta.indexes}
-    assert set(indexes) == {("pgh_obj", "pgh_id"), ("pgh_context",)}
+    assert set(indexes) == {("pgh_obj", "pgh_id"), ("pgh_context",), ("pgh_created_at",)}
     assert str(indexes["pgh_context",].condition) == "(AND: ('pgh_context__isnull', False))"
     assert all(len(index.name) <= 30 for index in indexes.values())
     chosen = tracked(obj_field=pghistory.ObjForeignKey(related_name="h", db_index=True)).pgh_event_model
-    assert [tuple(index.fields) for index in chosen._meta.indexes] == [("pgh_context",)]
+    assert [tuple(index.fields) for index in chosen._meta.indexes] == [("pgh_context",), ("pgh_created_at",)]
     assert own(chosen)["pgh_obj"].db_index
     mine = tracked(meta={"indexes": [models.Index(fields=["pgh_obj"], name="mine")]}).pgh_event_model
-    assert [tuple(index.fields) for index in mine._meta.indexes] == [("pgh_obj",), ("pgh_context",)]
+    assert [tuple(index.fields) for index in mine._meta.indexes] == [
+        ("pgh_obj",), ("pgh_context",), ("pgh_created_at",)
+    ]  # fmt: skip
+    assert isinstance(indexes["pgh_created_at",], BrinIndex)
+    by_time = tracked(meta={"indexes": [models.Index(fields=["pgh_created_at"], name="own")]}).pgh_event_model
+    assert [index.name for index in by_time._meta.indexes if "pgh_created_at" in index.fields] == ["own"]
 
 
 def test_indexes_of_a_subset_of_context_storage() -> None:
     stored = tracked(context_field=pghistory.ContextJSONField()).pgh_event_model
     assert ("pgh_context_id",) in {tuple(index.fields) for index in stored._meta.indexes}
     without = tracked(context_field=None, obj_field=None).pgh_event_model
-    assert without._meta.indexes == []
+    assert [tuple(index.fields) for index in without._meta.indexes] == [("pgh_created_at",)]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -306,6 +307,18 @@ def test_an_index_on_the_time_is_used_by_the_latest_events(many: Any, history: H
     )
     plan = plan_of(Events.objects.order_by("-pgh_created_at")[:50])
     assert "Index Scan Backward using hist_postevent_pgh_created_at_idx" in plan
+
+
+def test_a_filter_on_the_time_reads_the_pages_of_that_time(many: Any, history: History) -> None:
+    [(name,)] = history.run(
+        "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 'hist_postevent'::regclass "
+        "AND indexrelid::regclass::text ~ 'time'"
+    )
+    history.run(f"SELECT brin_summarize_new_values('{name}')")
+    newest = many.Post.pgh_event_model.objects.latest("pgh_created_at").pgh_created_at
+    events = Events.objects.filter(pgh_created_at__gt=newest - timedelta(minutes=1))
+    assert f"Bitmap Index Scan on {name}" in plan_of(events)
+    assert events.count() == 1
 
 
 def test_a_filter_on_the_context_begins_with_the_contexts(many: Any) -> None:
