@@ -10,7 +10,9 @@ IGNORE_SETTING = "pgmagic.ignore"
 IGNORE_ALL = "*"
 
 # What a name must not have in that setting, or in the line of a body that asks; and what stands for it.
-_CODED = {ord(character): f"%{ord(character):02x}" for character in (*map(chr, range(32)), "%", ":")}
+_CODED = {
+    ord(character): f"%{ord(character):02x}" for character in (*map(chr, range(32)), "%", ":", IGNORE_ALL)
+}
 
 # The line of a body that asks, as a regular expression of Postgres.
 ASKING_LINE = (

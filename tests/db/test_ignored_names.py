@@ -55,6 +55,14 @@ def test_ignoring_some_never_ignores_another(live, model, names, data, kind):
     assert {place for place, passes in enumerate(answers) if passes} == chosen
 
 
+def test_trigger_called_as_all_of_them_is_one(live, model):
+    named = [Own(name=name, operation=pgtrigger.Delete) for name in ("*", "a")]
+    with named[0].register(model), named[1].register(model), pgtrigger.ignore("live.Post:*"):
+        assert [pgtrigger.is_ignored(f"live.Post:{name}") for name in ("*", "a")] == [True, False]
+        asked = ", ".join(render(ignored(trigger.get_pgid(model))) for trigger in named)
+        assert live.sql(f"SELECT {asked}") == [(True, False)]
+
+
 def test_trigger_with_anothers_name_in_its_own(live):
     """What a session ignores is told as `:name:name:`, and a name may hold colons."""
     keep = pgtrigger.Protect(name="keep", operation=pgtrigger.Delete)
