@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.contrib.contenttypes.fields import GenericRelation
 from django.contrib.contenttypes.models import ContentType
-from django.core.exceptions import FieldDoesNotExist
 from django.contrib.postgres.indexes import BrinIndex
+from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 
 from pgmagic import pghistory
