@@ -9,7 +9,7 @@ import pytest
 from django.db import Error as DatabaseFailure
 from django.db import transaction
 
-from tests.db.observing import SWALLOW, outcome, trigger, watch
+from tests.db.observing import SWALLOW, UPPER, outcome, trigger, watch
 
 LOG = "CREATE TABLE log (item int, done text);"
 LOGGED = LOG + trigger(
@@ -572,3 +572,60 @@ def test_cursors_on_the_server_and_copies(connection: Any, execute: Any) -> None
         # No statement of its own says what it wrote: every table counts.
         ("applied", 14, ("in item: 7 rows updated", "in log: 7 rows inserted")),
     ]
+
+
+def test_step_that_a_later_one_rolls_back_says_so(connection: Any, execute: Any) -> None:
+    def savepoint() -> None:
+        connection.connection.execute("SAVEPOINT mine")
+
+    cell = watch(
+        connection,
+        lambda: transaction.set_autocommit(False),
+        "UPDATE item SET size = 1 WHERE id = 2",
+        transaction.rollback,
+        "UPDATE item SET size = 1 WHERE id = 3",
+        savepoint,
+        "UPDATE item SET size = 1 WHERE id = 4",
+        lambda: connection.connection.execute("ROLLBACK TO mine"),
+        transaction.commit,
+        lambda: transaction.set_autocommit(True),
+    )
+    told = [(found.verdict, found.rows) for found in cell.outcomes if found.verdict]
+    assert told == [("rolled back", 0), ("applied", 1), ("rolled back", 0)]
+    assert execute("SELECT size FROM item ORDER BY id") == [(1,), (2,), (1,), (4,), (5,)]
+
+
+def test_rows_of_another_table_are_not_those_of_the_one_named(connection: Any, execute: Any) -> None:
+    execute(
+        LOG + "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN INSERT INTO log VALUES (0, TG_OP); RETURN NULL; END $$;"
+        "CREATE TRIGGER note BEFORE TRUNCATE ON part EXECUTE FUNCTION note();"
+    )
+    found = outcome(connection, "TRUNCATE part")
+    assert (found.verdict, found.rows, found.table) == ("applied", None, "part")
+    assert found.effects == ("in part: emptied by TRUNCATE", "in log: 1 row inserted")
+
+
+def test_quotes_and_percent_signs_in_names(connection: Any, execute: Any) -> None:
+    execute('CREATE TABLE "Ä %s ""q""" (id int, name text)')
+    execute(trigger("upper", "BEFORE INSERT", UPPER, '"Ä %s ""q"""'))
+
+    def with_parameters() -> None:
+        execute('INSERT INTO "Ä %%s ""q""" VALUES (%s, %s)', [1, "x"])
+
+    cell = watch(connection, with_parameters, """INSERT INTO "Ä %s ""q\""" VALUES (1, 'y')""")
+    assert [(found.verdict, found.table, found.effects) for found in cell.outcomes] == [
+        ("rewritten", 'Ä %s "q"', ())
+    ] * 2
+
+
+def test_pipeline_is_refused_with_what_to_do(connection: Any, execute: Any) -> None:
+    def pipeline() -> None:
+        with connection.connection.pipeline():
+            connection.connection.execute("UPDATE item SET size = 1")
+
+    cell = watch(connection, pipeline, "UPDATE item SET size = 1 WHERE id = 2")
+    assert [(found.verdict, found.rows) for found in cell.outcomes] == [("rejected", 0), ("applied", 1)]
+    assert cell.outcomes[0].reason == (
+        "psycopg's pipeline mode cannot be watched: execute this in an ordinary cell"
+    )

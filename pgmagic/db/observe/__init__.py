@@ -6,6 +6,7 @@
 - `instruments`: what watches tables, put there before the first write, and gone before COMMIT;
 - `probing`: probes, which tell what BEFORE ROW triggers did to rows;
 - `written`, `effects`: how many rows of each table the database counted, whoever wrote them;
+- `rejections`: why the database refused;
 - `verdicts`: what all of that says about a step;
 - `tracing`, `timeline`: traces around each trigger, and what their messages come to;
 - `capturing`: every change of a row that was stored, for two runs to be compared;

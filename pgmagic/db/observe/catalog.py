@@ -225,7 +225,7 @@ class TriggerCatalog:
         lowered = text.lower()
         words = set(_WORD.findall(lowered))
         for name, oid in [*self._function_names, *(self._relation_names if relations else ())]:
-            if name in words or (not _WORD.fullmatch(name) and name in lowered):
+            if name in words or (not _WORD.fullmatch(name) and any(way in lowered for way in _written(name))):
                 yield oid
 
     @cached_property
@@ -235,6 +235,12 @@ class TriggerCatalog:
     @cached_property
     def _function_names(self) -> list[tuple[str, int]]:
         return [(name.lower(), oid) for oid, (name, _) in self.functions.items()]
+
+
+def _written(name: str) -> tuple[str, ...]:
+    """Return the ways in which a name that is no word may stand in a statement: its quotes and percent signs twice."""
+    quoted = name.replace('"', '""')
+    return (quoted, quoted.replace("%", "%%"))
 
 
 def read_trigger_catalog(raw: Any) -> TriggerCatalog:

@@ -14,7 +14,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from pgmagic.db.observe.autocommit import LOST, Hook
 from pgmagic.db.observe.bystanders import Path, give_up_with_client, other_threads_bounded
 from pgmagic.db.observe.others import OtherDatabases, combined
-from pgmagic.db.observe.verdicts import Rejection, StepOutcome, rejection
+from pgmagic.db.observe.rejections import Rejection, rejection
+from pgmagic.db.observe.verdicts import StepOutcome
 from pgmagic.db.observe.watching import CommitRejectedError, WatchedConnection
 from pgmagic.errors import CellError, DatabaseUnavailableError, PgMagicError
 
@@ -30,8 +31,9 @@ class CellObserver(WatchedConnection):
         super().__init__(connection)
         self.notes: list[str] = []
         self.others = OtherDatabases(connection.alias, self.notes)
-        # Of each step: what it did in which database.
+        # Of each step: what it did in which database, and where its statements are in which log.
         self._parts: list[dict[str, StepOutcome]] = []
+        self._places: list[dict[str, tuple[int, int]]] = []
 
     @property
     def outcomes(self) -> list[StepOutcome]:
@@ -70,6 +72,18 @@ class CellObserver(WatchedConnection):
                 for alias, watched in self.connections.items()
             }
         )
+        self._places.append({alias: watched.step_in_log for alias, watched in self.connections.items()})
+
+    def _take_back(self) -> None:
+        """Correct the outcomes of steps that were rolled back by later ones, in a transaction of the user's own."""
+        watched = self.connections
+        self._parts = [
+            {
+                alias: part.taken_back() if watched[alias].is_taken_back(*places[alias]) else part
+                for alias, part in parts.items()
+            }
+            for parts, places in zip(self._parts, self._places, strict=True)
+        ]
 
     def finish(self) -> None:
         """Fire what is deferred until COMMIT, in all databases.
@@ -78,6 +92,7 @@ class CellObserver(WatchedConnection):
             CommitRejectedError: a deferred trigger or constraint refused.
             CellError: the cell cannot be committed for a reason of its own.
         """
+        self._take_back()
         self.notes += self.fire_deferred()
         self.notes += self.others.fire_deferred()
 

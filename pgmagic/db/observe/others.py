@@ -19,7 +19,8 @@ from django.db import connections
 
 from pgmagic.db.observe.bystanders import give_up_with_client
 from pgmagic.db.observe.past_django import unwatched
-from pgmagic.db.observe.verdicts import VERDICTS, Rejection, StepOutcome, rejection
+from pgmagic.db.observe.rejections import Rejection, rejection
+from pgmagic.db.observe.verdicts import VERDICTS, StepOutcome
 from pgmagic.db.observe.watching import CommitRejectedError, WatchedConnection
 
 # Where two aliases lead to one database, what is waited for may be held by the cell itself, for ever.

@@ -32,6 +32,7 @@ _ENDED = (
     "A cell under %%pgoutcome is one transaction, so it may not say BEGIN, COMMIT or ROLLBACK: nothing of it was kept. "
     "Use `with transaction.atomic():`, or leave out %%pgoutcome."
 )
+_PIPELINE = "psycopg's pipeline mode cannot be watched: execute this in an ordinary cell"
 _UNSEEN = (
     "A statement that went past Django failed and left the transaction in error: nothing of the cell was kept. "
     "Use `connection.cursor()`, whose statements are guarded one by one."
@@ -72,6 +73,9 @@ class Recorder:
     ) -> Any:
         """Execute a statement, guarded."""
         text = statement if type(statement) is str else text_of(statement, self.autocommit.raw)
+        if params is not None and "%%" in text:
+            # What the server is told.
+            text = text.replace("%%", "%")
         facts = facts_of(text)
         if facts.savepoint is not None:
             with self._savepoint(*facts.savepoint):
@@ -180,6 +184,8 @@ class Recorder:
         autocommit.settle()
         self.is_guarding = True
         try:
+            if autocommit.raw.pgconn.pipeline_status:
+                raise psycopg.NotSupportedError(_PIPELINE)
             status = autocommit.raw.pgconn.transaction_status
             if self.failure is not None or status != TransactionStatus.INTRANS:
                 self.check_connection()

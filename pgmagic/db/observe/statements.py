@@ -45,7 +45,7 @@ _TARGET = re.compile(
              |truncate(?:\s+table)?(?:\s+only)?|copy|lock(?:\s+table)?(?:\s+only)?
              |refresh\s+materialized\s+view(?:\s+concurrently)?
              |(?:create(?:\s+(?:(?:global|local)\s+)?temp(?:orary)?|\s+unlogged)?|alter|drop)\s+
-              (?:foreign\s+)?table(?:\s+if\s+(?:not\s+)?exists)?(?:\s+only)?)\s+
+              (?:(?:foreign\s+)?table|(?:materialized\s+)?view)(?:\s+if\s+(?:not\s+)?exists)?(?:\s+only)?)\s+
         (?:(?:"(?:[^"]|"")+"|\w+)\.)?("(?:[^"]|"")+"|\w+)""",
     re.IGNORECASE | re.VERBOSE,
 )

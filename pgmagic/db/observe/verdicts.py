@@ -7,30 +7,20 @@ rows, read.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
-
-import psycopg
+from typing import Literal
 
 from pgmagic.db.observe.catalog import TriggerCatalog
 from pgmagic.db.observe.effects import Effects, effects_of
 from pgmagic.db.observe.instruments import Observed
+from pgmagic.db.observe.rejections import Rejection, rejection, value_in_line
 from pgmagic.db.observe.statements import Executed
 from pgmagic.db.observe.written import Written
-from pgmagic.declare.names import split_uri
-from pgmagic.errors import DeclarationError
 
 Verdict = Literal["applied", "rejected", "rewritten", "suppressed", "no rows", "read", "rolled back"]
 
-# A value is shown in a line; what is longer is shortened, and its length is named.
-_LONGEST_VALUE = 80
-_RAISED = "P0001"
-# active_sql_transaction, and what a procedure meets that commits.
-_NOT_INSIDE = ("25001", "2D000")
-_ONE_TRANSACTION = "The whole cell is one transaction: execute this in an ordinary cell."
 _TAKEN_BACK = "the cell itself rolled it back"
 VERDICTS: tuple[Verdict, ...] = (
     "rejected", "suppressed", "rewritten", "applied", "rolled back", "no rows", "read",
@@ -63,6 +53,12 @@ class StepOutcome:
         """What is shown under the step."""
         return (*self.messages, *self.effects)
 
+    def taken_back(self) -> StepOutcome:
+        """Return the outcome of a step whose rows a later one has rolled back."""
+        if self.verdict not in ("applied", "rewritten"):
+            return self
+        return replace(self, verdict="rolled back", rows=0, trigger=None, reason=_TAKEN_BACK, effects=())
+
     def rolled_back(self, rejection: Rejection) -> StepOutcome:
         """Return the outcome of a step whose rows a rejected COMMIT has taken back."""
         if self.verdict not in ("applied", "rewritten"):
@@ -70,16 +66,6 @@ class StepOutcome:
         return replace(
             self, verdict="rolled back", trigger=rejection.trigger, reason=rejection.reason, effects=()
         )
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """Why the database refused a statement, or COMMIT. row: which row it was about, and what would have changed."""
-
-    reason: str
-    table: str | None = None
-    trigger: str | None = None
-    row: str | None = None
 
 
 @dataclass(frozen=True)
@@ -140,60 +126,12 @@ def step_outcome(
     )
 
 
-def rejection(error: BaseException, catalog: TriggerCatalog | None, table: str | None = None) -> Rejection:
-    """Return what the database said when it refused, and which trigger made it do so.
-
-    table: the table of the statement, where the error names none.
-    """
-    cause = error if isinstance(error, psycopg.Error) else error.__cause__
-    if not isinstance(cause, psycopg.Error) or not cause.diag.message_primary:
-        return Rejection(str(error).strip().partition("\n")[0], table)
-    diag = cause.diag
-    hint = diag.message_hint or (_ONE_TRANSACTION if diag.sqlstate in _NOT_INSIDE else None)
-    message = (diag.message_primary or "").partition("\n")[0]
-    table = diag.table_name or table
-    return Rejection(
-        reason=f"{message} ({hint})" if hint else message,
-        table=table,
-        trigger=_deciding_trigger(diag, catalog, table),
-        row=_row(diag.message_detail),
-    )
-
-
 def needs_catalog(executed: Iterable[Executed], error: BaseException | None) -> bool:
     """Return whether the triggers have to be known to tell the outcome of a step."""
     return error is not None or any(
         statement.kind == "rejected" or (statement.kind == "write" and statement.rows == 0)
         for statement in executed
     )
-
-
-def _row(detail: str | None) -> str | None:
-    """Return the row that a ready-made trigger names in the detail of its error, None for any other detail."""
-    try:
-        found = json.loads(detail or "")
-        key, old, new = found["key"] or {}, found["old"] or {}, found["new"] or {}
-    except (ValueError, TypeError, KeyError):
-        return None
-    named = [f"{name} {_value(value)}" for name, value in key.items() if value is not None]
-    changes = [f"{name}: {_value(value)} → {_value(new[name])}" for name, value in old.items() if name in new]
-    told = "row" if not named else f"row {', '.join(named)}"
-    return f"{told}: {', '.join(changes)}" if changes else told if named else None
-
-
-def _deciding_trigger(diag: Any, catalog: TriggerCatalog | None, table: str | None) -> str | None:
-    if diag.sqlstate == _RAISED and _is_uri(diag.constraint_name):
-        return str(diag.constraint_name)
-    trigger = catalog.trigger_of_context(diag.context, table) if catalog else None
-    return trigger.uri if trigger else None
-
-
-def _is_uri(text: str | None) -> bool:
-    try:
-        split_uri(text or "")
-    except DeclarationError:
-        return False
-    return True
 
 
 def _rejections(
@@ -248,7 +186,8 @@ def _rewritings(observed: Sequence[Observed]) -> Iterable[_Finding]:
 def _rewriting(observation: Observed) -> str:
     changes = observation.pairs[0] if observation.pairs else {}
     shown = ", ".join(
-        f"{name}: {_value(asked)} → {_value(stored)}" for name, (asked, stored) in changes.items()
+        f"{name}: {value_in_line(asked)} → {value_in_line(stored)}"
+        for name, (asked, stored) in changes.items()
     )
     if observation.kind == "converted":
         shown = f"delete → update of {shown or 'nothing'}"
@@ -310,7 +249,8 @@ def _rows(
     known = [statement.rows for statement in counted if statement.kind == kind and statement.rows is not None]
     converted = sum(observation.rows for observation in observed if observation.kind == "converted")
     if not known and verdict in ("applied", "read"):
-        return effects.rows or None
+        # Where a statement names its table, as TRUNCATE does, the rows of others would seem to be that table's.
+        return None if any(statement.table for statement in counted) else effects.rows or None
     if verdict == "rewritten" and not any(known) and not converted:
         # By a rule: the tag counts what was not done.
         return effects.rows
@@ -325,13 +265,6 @@ def _effect(observation: Observed) -> str:
     else:
         done = _rewriting(observation)
     return f"in {observation.table}: {done}{by}"
-
-
-def _value(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    if len(text) <= _LONGEST_VALUE:
-        return text
-    return f"{text[:_LONGEST_VALUE]}… ({len(text):,} characters)"
 
 
 def _count(number: int, thing: str) -> str:

@@ -19,8 +19,9 @@ from pgmagic.db.observe.messages import Messages
 from pgmagic.db.observe.past_django import unwatched
 from pgmagic.db.observe.probing import Probing
 from pgmagic.db.observe.recorder import Recorder
+from pgmagic.db.observe.rejections import Rejection, rejection
 from pgmagic.db.observe.statements import Executed
-from pgmagic.db.observe.verdicts import Rejection, StepOutcome, needs_catalog, rejection, step_outcome
+from pgmagic.db.observe.verdicts import StepOutcome, needs_catalog, step_outcome
 from pgmagic.db.observe.written import WrittenRows
 from pgmagic.errors import CellError, PgMagicError
 
@@ -126,6 +127,18 @@ class WatchedConnection:
                 )
                 self._names.update(cursor.fetchall())
         return ", ".join(self._names[oid] for oid in oids if oid in self._names) or None
+
+    def is_taken_back(self, start: int, end: int) -> bool:
+        """Return whether all that the statements of a step wrote was rolled back; start, end: places in the log."""
+        wrote = [
+            statement for statement in self.recorder.log[start:end] if statement.kind in ("write", "command")
+        ]
+        return bool(wrote) and all(statement.undone for statement in wrote)
+
+    @property
+    def step_in_log(self) -> tuple[int, int]:
+        """Where the statements of the step under way, or of the last one, are in the recorder's log."""
+        return self._start, len(self.recorder.log)
 
     def explain(self, failure: Exception) -> None:
         """Add to an error of the user's code what a trigger did just before: Django's own checks stumble over it.

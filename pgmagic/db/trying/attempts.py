@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from pgmagic.db.observe.catalog import TriggerCatalog
-from pgmagic.db.observe.verdicts import Rejection, rejection
+from pgmagic.db.observe.rejections import Rejection, rejection
 from pgmagic.errors import CellError
 
 # How long an attempt waits for a lock that another session holds.

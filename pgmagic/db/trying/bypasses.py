@@ -15,9 +15,9 @@ from psycopg import errors
 
 from pgmagic.compile.clauses import condition_of
 from pgmagic.db.observe.cell import watched
+from pgmagic.db.observe.rejections import Rejection, rejection
 from pgmagic.db.observe.timeline import ENABLED, FOR_REPLICAS, NOT_IGNORED, Considered
 from pgmagic.db.observe.tracing import CellTracer
-from pgmagic.db.observe.verdicts import Rejection, rejection
 from pgmagic.db.trying.attempts import LOCK_TIMEOUT
 from pgmagic.db.trying.concerned import Concerned, Search, key_fields
 from pgmagic.db.trying.ways import Operation, Way, Ways
