@@ -48,7 +48,8 @@ def _session_of(raw: Any) -> ServerSession | None:
 @functools.cache
 def _following(base: Any) -> Any:
     """Return a class of cursors whose statements pass the session."""
-    if issubclass(base, _Following):
+    if not isinstance(base, type) or issubclass(base, _Following):
+        # A factory that is no class of cursors makes what it will.
         return base
     return type(base.__name__, (_Following, base), {"__module__": base.__module__})
 
