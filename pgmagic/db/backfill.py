@@ -108,7 +108,8 @@ def _check_any_lacking(cursor: Any, event_model: EventModel, label: str) -> None
 
 def _done_before(event_model: EventModel, label: str, known: int) -> HistoryError:
     name = event_model.pgh_tracked_model._meta.object_name
+    what = "event" if known == 1 else "events"
     return HistoryError(
-        f'{name} was backfilled before: {event_model._meta.object_name} has {known:,} events "{label}" already. '
+        f'{name} was backfilled before: {event_model._meta.object_name} has {known:,} {what} "{label}" already. '
         f"Nothing was written; choose another label=, if a second baseline is wanted."
     )

@@ -265,9 +265,9 @@ def _without_column(model: type[models.Model], field: Any) -> str:
             f"The field '{field.name}' of {model._meta.object_name} lives in the table of "
             f"{field.model._meta.object_name}: declare the trigger there."
         )
-    return (
-        f"'{field.name}' has no column in the table of {model._meta.object_name}, so a trigger cannot see it."
-    )
+    name = model._meta.object_name
+    beside = f" Its rows are those of {name}.{field.name}.through." if field.many_to_many else ""
+    return f"'{field.name}' has no column in the table of {name}, so a trigger cannot see it.{beside}"
 
 
 class _Distinctness(FieldGetDbPrepValueMixin, BuiltinLookup):

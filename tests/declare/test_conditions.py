@@ -152,7 +152,12 @@ def test_field_is_found_by_each_of_its_names(model, name, column):
         (Book, "Isbn No", "Book has no field named 'Isbn No'; its fields are id, title, isbn, "),
         (Novel, "title", "The field 'title' of Novel lives in the table of Book: declare the trigger there."),
         (Novel, "id", "The field 'id' of Novel lives in the table of Book: declare the trigger there."),
-        (Book, "readers", "'readers' has no column in the table of Book, so a trigger cannot see it."),
+        (
+            Book,
+            "readers",
+            "'readers' has no column in the table of Book, so a trigger cannot see it. Its rows are those of "
+            "Book.readers.through.",
+        ),
     ],
 )
 def test_field_without_a_column_is_refused(model, name, sentence):

@@ -29,8 +29,11 @@ class Bare(models.Model):
 """
 ADMIN = """
 from django.contrib import admin
-from pgmagic.pghistory.admin import EventModelAdmin
+from pgmagic.pghistory.admin import EventModelAdmin, EventsAdmin
 from shop import models
+
+class Mine(EventsAdmin):
+    pass
 
 admin.site.register([models.Post, models.Note, models.Bare])
 for event_model in (models.PostEvent, models.NoteEvent, models.BareEvent):
@@ -73,6 +76,8 @@ from django.db import connection
 from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 from pgmagic import pghistory
+from pgmagic.pghistory.admin import EventsAdmin, config
+from shop.admin import Mine
 from shop.models import Author, Bare, Note, Post, PostEvent
 
 logging.disable(logging.CRITICAL)
@@ -188,6 +193,14 @@ def test_settings_choose():
         assert "Pgh obj model" not in page(ALL)
     with override_settings(PGHISTORY_ADMIN_QUERYSET=pghistory.models.Events.objects.across("shop.NoteEvent")):
         assert rows(ALL) == 1
+
+def test_settings_name_another_page():
+    with override_settings(PGHISTORY_ADMIN_MODEL="pghistory.MiddlewareEvents"):
+        assert config.model() is pghistory.models.MiddlewareEvents
+        assert config.queryset().filter(user=root.pk).exists()
+    with override_settings(PGHISTORY_ADMIN_CLASS="shop.admin.Mine"):
+        assert config.admin_class() is Mine
+    assert config.admin_class() is EventsAdmin
 
 def test_millions_are_not_counted():
     from pgmagic.pghistory.admin import counting

@@ -6,6 +6,7 @@ import pytest
 from django.db import connection, models, transaction
 
 from pgmagic import pghistory, pgtrigger
+from pgmagic.pghistory.models import Context
 from tests.history_support import History, model
 
 
@@ -220,6 +221,22 @@ def test_event_model_without_object_and_context(history: History) -> None:
     assert {field.name for field in found.Event._meta.fields if field.name.startswith("pgh_")} == {
         "pgh_id", "pgh_created_at", "pgh_label",
     }  # fmt: skip
+
+
+def test_settings_can_leave_object_and_context_out(history: History, settings_with: Any) -> None:
+    with settings_with(PGHISTORY_OBJ_FIELD=None, PGHISTORY_CONTEXT_FIELD=None):
+        thing = history.declare(
+            lambda: pghistory.track(pghistory.InsertEvent(), pghistory.UpdateEvent())(
+                model("Thing", n=models.IntegerField())
+            )
+        )
+    event = thing.pgh_event_model
+    assert {"pgh_obj", "pgh_context"}.isdisjoint(field.name for field in event._meta.get_fields())
+    with pghistory.context(user=1):
+        thing.objects.create(n=1)
+        thing.objects.update(n=2)
+    assert history.events(event, "n") == [("insert", 1), ("update", 2)]
+    assert not Context.objects.exists()
 
 
 def test_context_can_be_stored_in_each_event(history: History) -> None:
