@@ -52,6 +52,32 @@ class DesiredPgTrigger:
 
 
 @dataclass(frozen=True)
+class MarkedTrigger:
+    """A trigger that calls a marked function; without a schema its table is found along the search_path."""
+
+    name: str
+    declared: str
+    table: str
+    schema: str | None = None
+
+
+@dataclass(frozen=True)
+class Marking:
+    """A comment to leave on a function: what was declared; what Postgres stored is read on the way.
+
+    It also speaks for the triggers that call the function, so that one comment marks a declaration.
+    """
+
+    name: str
+    uri: str
+    declared: str
+    # Without one, the function is found along the search_path.
+    schema: str | None = None
+    with_model: bool = False
+    triggers: tuple[MarkedTrigger, ...] = ()
+
+
+@dataclass(frozen=True)
 class DesiredTrigger:
     """Everything that stands in Postgres for one declared trigger."""
 
@@ -73,6 +99,16 @@ class DesiredTrigger:
         """Return the same, noted as declared together with its model."""
         by_row = self.by_row.declared_with_model() if self.by_row else None
         return replace(self, with_model=True, by_row=by_row)
+
+    @cached_property
+    def marking(self) -> Marking:
+        """The mark to leave on its function."""
+        triggers = tuple(
+            MarkedTrigger(part.name, part.declared, self.table, self.schema) for part in self.triggers
+        )
+        return Marking(
+            self.function.name, self.uri, self.function.declared, self.schema, self.with_model, triggers
+        )
 
     @property
     def install_sql(self) -> str:

@@ -71,12 +71,13 @@ def compile_trigger(trigger: Trigger, model: Model, target: Target) -> DesiredTr
     check_trigger_name(trigger, model)
     function = _function(trigger, model, target)
     condition = trigger.get_condition(model)
+    declared = condition_sql(condition, model) if condition is not None else None
     return DesiredTrigger(
         uri=trigger.get_uri(model),
         table=model._meta.db_table,
         function=function,
-        triggers=tuple(_pg_trigger(trigger, model, target, part) for part in _parts(trigger)),
-        condition=render(condition_sql(condition, model)) if condition is not None else "",
+        triggers=tuple(_pg_trigger(trigger, model, target, part, declared) for part in _parts(trigger)),
+        condition=render(declared) if declared is not None else "",
         schema=target.schema,
         by_row=_by_row(trigger, model, target),
         calls_another=calls_another(trigger, model),
@@ -231,7 +232,10 @@ def _when_of(trigger: Trigger) -> When:
     return trigger.when
 
 
-def _pg_trigger(trigger: Trigger, model: Model, target: Target, part: _Part) -> DesiredPgTrigger:
+def _pg_trigger(
+    trigger: Trigger, model: Model, target: Target, part: _Part, declared: Fragment | None
+) -> DesiredPgTrigger:
+    """Return one trigger; declared: the condition of the declaration."""
     name = trigger.get_pgid(model) + part.suffix
     events = join(" OR ", [_event(operation, model) for operation in part.operations])
     clauses: list[Any] = [
@@ -243,7 +247,7 @@ def _pg_trigger(trigger: Trigger, model: Model, target: Target, part: _Part) -> 
     if trigger.timing:
         clauses.append(verbatim(f"\n  DEFERRABLE INITIALLY {trigger.timing}"))
     clauses += [_referencing(trigger, part), verbatim(f"\n  FOR EACH {part.level}")]
-    when = _when(trigger, model, part)
+    when = _when(trigger, model, part, declared)
     if when is not None:
         clauses += ["\n  WHEN (", when, ")"]
     clauses += ["\n  EXECUTE FUNCTION ", call_of(trigger, model, target.schema), ";"]
@@ -252,7 +256,7 @@ def _pg_trigger(trigger: Trigger, model: Model, target: Target, part: _Part) -> 
     return DesiredPgTrigger(
         name=name,
         fires=_fires(trigger, part),
-        condition=_declared_condition(trigger, model, part),
+        condition=_declared_condition(trigger, model, part, declared),
         create=_create(
             name, definition, "CREATE CONSTRAINT TRIGGER " if trigger.timing else "CREATE TRIGGER "
         ),
@@ -288,21 +292,20 @@ def _referencing(trigger: Trigger, part: _Part) -> Fragment:
     return compose("\n  REFERENCING", *tables) if tables else compose("")
 
 
-def _when(trigger: Trigger, model: Model, part: _Part) -> Fragment | None:
+def _when(trigger: Trigger, model: Model, part: _Part, declared: Fragment | None) -> Fragment | None:
     if trigger.when == InsteadOf:
         return None
-    conditions = list(_conditions(trigger, model, part))
+    conditions = list(_conditions(trigger, model, part, declared))
     return join("\n    AND ", conditions) if conditions else None
 
 
-def _declared_condition(trigger: Trigger, model: Model, part: _Part) -> str:
+def _declared_condition(trigger: Trigger, model: Model, part: _Part, declared: Fragment | None) -> str:
     if isinstance(trigger, FSM) and part.operations == (Insert,):
         return render(states.initial_guard(trigger, model))
-    condition = trigger.get_condition(model)
-    return render(condition_sql(condition, model)) if condition is not None else ""
+    return render(declared) if declared is not None else ""
 
 
-def _conditions(trigger: Trigger, model: Model, part: _Part) -> Iterator[Fragment]:
+def _conditions(trigger: Trigger, model: Model, part: _Part, declared: Fragment | None) -> Iterator[Fragment]:
     """Yield what must hold for the trigger to fire, as far as WHEN can tell."""
     machine = trigger if isinstance(trigger, FSM) and type(trigger).get_func is FSM.get_func else None
     if machine and part.operations == (Insert,):
@@ -312,9 +315,9 @@ def _conditions(trigger: Trigger, model: Model, part: _Part) -> Iterator[Fragmen
         yield from _own_clause(trigger.render_condition(model))
         return
     condition = trigger.get_condition(model)
-    if condition is not None and not _is_judged_in_body(trigger, part.operations):
+    if condition is not None and declared is not None and not _is_judged_in_body(trigger, part.operations):
         _check_condition(trigger, model, part, condition)
-        yield condition_sql(condition, model)
+        yield declared
     if machine:
         yield states.transitions_guard(machine, model)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from psycopg import sql
 
+from pgmagic.compile.desired import Marking
 from pgmagic.compile.sql import DollarQuoted, Fragment, compose, literal, render
 from pgmagic.db.catalog import STORED_FUNCTION, STORED_TRIGGER
-from pgmagic.plan.steps import Marking
 
 
 def marks_sql(markings: Sequence[Marking]) -> str:
@@ -29,7 +29,7 @@ def marks_sql(markings: Sequence[Marking]) -> str:
         stored_function=sql.SQL(STORED_FUNCTION),
         stored_trigger=sql.SQL(STORED_TRIGGER),
     )
-    return render(compose("DO LANGUAGE plpgsql ", DollarQuoted(render(body)), ";"))
+    return render(compose("DO LANGUAGE plpgsql ", DollarQuoted(body.as_string(None)), ";"))
 
 
 def _elements(values: list[Any]) -> Fragment:

@@ -13,7 +13,6 @@ from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.compile.repartitioning import repartitioning
 from pgmagic.db.marks import marks_sql
 from pgmagic.errors import InstallationError
-from pgmagic.plan.marking import marking_of
 
 
 def install(editor: Any, table: str, desired: DesiredTrigger, former: DesiredTrigger | None = None) -> None:
@@ -36,7 +35,7 @@ def install(editor: Any, table: str, desired: DesiredTrigger, former: DesiredTri
             _execute(
                 editor, part.create, *ddl.keep_enabled(None, table, part.name, states.get(part.name, "O"))
             )
-        _execute(editor, marks_sql([marking_of(desired)]))
+        _execute(editor, marks_sql([desired.marking]))
     except DatabaseFailure as error:
         raise InstallationError(
             f"Postgres refused to install the trigger {desired.uri}: {str(error).strip()}"

@@ -18,7 +18,7 @@ from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from pgmagic.compile import ddl
-from pgmagic.compile.desired import DesiredTrigger
+from pgmagic.compile.desired import DesiredTrigger, Marking
 from pgmagic.compile.partitions import (
     before_table,
     behind_table,
@@ -34,7 +34,6 @@ from pgmagic.declare.event_fields import setting
 from pgmagic.errors import InstallationError
 from pgmagic.plan.marking import marking_again
 from pgmagic.plan.state import InstalledFunction, InstalledTrigger
-from pgmagic.plan.steps import Marking
 
 # Triggers by the names that pgmagic and django-pgtrigger give them: nobody else's is touched.
 _DEPENDENT = r"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 
 from pgmagic.errors import DeclarationError
 
@@ -37,6 +38,8 @@ def split_uri(uri: str) -> tuple[str, str]:
     return label, name
 
 
+# Asked several times for each trigger.
+@lru_cache(maxsize=4096)
 def postgres_name(trigger_name: str, uri: str) -> str:
     """Return the name, at most 63 bytes, of a trigger and its function in Postgres.
 

@@ -7,12 +7,19 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from pgmagic.compile import ddl
-from pgmagic.compile.desired import Desired, DesiredPgTrigger, DesiredRoutine, DesiredTable, DesiredTrigger
+from pgmagic.compile.desired import (
+    Desired,
+    DesiredPgTrigger,
+    DesiredRoutine,
+    DesiredTable,
+    DesiredTrigger,
+    Marking,
+)
 from pgmagic.errors import InstallationError
 from pgmagic.plan.drops import drop_steps
-from pgmagic.plan.marking import marking_again, marking_of
+from pgmagic.plan.marking import marking_again
 from pgmagic.plan.state import Installed, InstalledFunction, InstalledTable, InstalledTrigger, Mark
-from pgmagic.plan.steps import Action, Evolution, Marking, Plan, Remembered, Step
+from pgmagic.plan.steps import Action, Evolution, Plan, Remembered, Step
 
 
 def plan_changes(
@@ -162,10 +169,6 @@ def _trigger_steps(
         stays = calls_it or not function_step.changes
         step = _pg_trigger_step(trigger, part, existing, stays=stays)
         steps.append(_created_again(trigger, part, step, existing) if existing in moved else step)
-    changed = next((number for number, step in enumerate(steps) if step.changes), None)
-    if changed is not None:
-        # One mark tells of all of them.
-        steps[changed] = replace(steps[changed], marking=marking_of(trigger))
     return steps
 
 
@@ -186,7 +189,10 @@ def _function_step(trigger: DesiredTrigger, installed: Installed) -> Step:
     if called is not None and _is_current(called.mark, function.declared, called.stored, trigger.with_model):
         return Step(trigger.uri, "function", "unchanged")
     action: Action = "create" if called is None else "replace"
-    return Step(trigger.uri, "function", action, (function.create,), needs_check=function.needs_check)
+    sql = (function.create,)
+    return Step(
+        trigger.uri, "function", action, sql, marking=trigger.marking, needs_check=function.needs_check
+    )
 
 
 def _called_function(trigger: DesiredTrigger, installed: Installed) -> InstalledFunction | None:
@@ -211,7 +217,11 @@ def _pg_trigger_step(
         # A trigger that is replaced fires again; one that was disabled stays so.
         enabling = ddl.keep_enabled(existing.schema, existing.table, existing.name, existing.enabled)
         action, sql = "replace", (part.replace, *enabling)
-    return Step(trigger.uri, "trigger", action, sql, fires=part.fires, condition=part.condition)
+    # Left, as that of the function, if the step changes anything.
+    marking = trigger.marking
+    return Step(
+        trigger.uri, "trigger", action, sql, fires=part.fires, condition=part.condition, marking=marking
+    )
 
 
 def _is_current(mark: Mark | None, declared: str, stored: str, with_model: bool) -> bool:

@@ -1,21 +1,11 @@
-"""Which marks are left on functions: one for a declaration, on the function that its triggers call."""
+"""Marks that are left again, since triggers were made anew or got other names."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pgmagic.compile.desired import DesiredTrigger
+from pgmagic.compile.desired import MarkedTrigger, Marking
 from pgmagic.plan.state import InstalledFunction, InstalledTrigger
-from pgmagic.plan.steps import MarkedTrigger, Marking
-
-
-def marking_of(desired: DesiredTrigger) -> Marking:
-    """Return the mark of what is declared."""
-    function, schema = desired.function, desired.schema
-    triggers = tuple(
-        MarkedTrigger(part.name, part.declared, desired.table, schema) for part in desired.triggers
-    )
-    return Marking(function.name, desired.uri, function.declared, schema, desired.with_model, triggers)
 
 
 def marking_again(function: InstalledFunction, triggers: Sequence[InstalledTrigger]) -> Marking | None:

@@ -6,35 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pgmagic.compile.desired import Marking
+
 Kind = Literal["table", "event table", "column", "index", "constraint", "function", "trigger"]
 Action = Literal["create", "alter", "replace", "drop", "unchanged"]
 Status = Literal["done", "failed", "rolled back", "skipped", "planned"]
-
-
-@dataclass(frozen=True)
-class MarkedTrigger:
-    """A trigger that calls a marked function; without a schema its table is found along the search_path."""
-
-    name: str
-    declared: str
-    table: str
-    schema: str | None = None
-
-
-@dataclass(frozen=True)
-class Marking:
-    """A comment to leave on a function: what was declared; what Postgres stored is read on the way.
-
-    It also speaks for the triggers that call the function, so that one comment marks a declaration.
-    """
-
-    name: str
-    uri: str
-    declared: str
-    # Without one, the function is found along the search_path.
-    schema: str | None = None
-    with_model: bool = False
-    triggers: tuple[MarkedTrigger, ...] = ()
 
 
 @dataclass(frozen=True)
