@@ -29,6 +29,9 @@ WORDS: Mapping[str, tuple[str, Tone]] = MappingProxyType(
         "held": ("✓", "good"),
         "got through": ("✗", "bad"),
         "not applicable": ("»", "quiet"),
+        # cases of an exercise
+        "right": ("✓", "good"),
+        "not yet": ("○", "info"),
         # actions of a plan
         "create": ("+", "info"),
         "alter": ("~", "info"),

@@ -163,6 +163,7 @@ CONTRACTS = {
         "after object, context object"
     ),
     "DifferenceFrame": "trigger string, kind string, line Int64, live string, declared string",
+    "ExerciseFrame": "case string, expected string, got string, result string, reason string",
     "HistoryFrame": (
         "pgh_id Int64, pgh_created_at UTC, pgh_label string, pgh_obj_id Int64, pgh_context_id object, "
         "context object"

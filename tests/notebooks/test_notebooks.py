@@ -1,10 +1,11 @@
-"""Every notebook runs from top to bottom, twice in a row, and is committed without outputs."""
+"""Every notebook runs from top to bottom, twice in a row, can be solved, and is committed without outputs."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from pgmagic.cli.environment import prepare_environment
 from pgmagic.cli.execute import execute
 from pgmagic.db import backend, embedded, schemas
+from tests.notebooks.solving import solved, verdict
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -36,16 +38,30 @@ def kernels_database(database_url: str | None, monkeypatch: pytest.MonkeyPatch) 
 
 @each_notebook
 @pytest.mark.slow
-def test_notebook_runs_twice_in_a_row(path, kernels_database, database_url):
+def test_notebook_runs_twice_in_a_row_and_its_solution_solves_the_exercise(
+    path, kernels_database, database_url, monkeypatch
+):
     before = path.read_bytes()
     try:
-        for _ in range(2):
-            execution = asyncio.run(execute(path, 120, lambda _done, _all: None))
-            failure = execution.failure
-            assert failure is None, f"cell {failure.cell}:\n{failure.source}\n\n{failure.error}"
+        first = run(path)
+        # The second time, somebody solves it, and runs the check again.
+        read = nbformat.read
+        monkeypatch.setattr(nbformat, "read", lambda *args, **kwargs: solved(read(*args, **kwargs)))
+        second = run(path)
     finally:
         _drop_schema(path, database_url)
     assert path.read_bytes() == before
+    for notebook in (first, second):
+        assert verdict(notebook, "check").startswith("Not yet"), verdict(notebook, "check")
+    assert verdict(second, "check-again").startswith("Solved"), verdict(second, "check-again")
+
+
+def run(path: Path) -> Any:
+    """Return a notebook with its outputs."""
+    execution = asyncio.run(execute(path, 120, lambda _done, _all: None))
+    failure = execution.failure
+    assert failure is None, f"cell {failure.cell}:\n{failure.source}\n\n{failure.error}"
+    return execution.notebook
 
 
 @each_notebook
