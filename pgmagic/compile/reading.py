@@ -64,12 +64,15 @@ class Scope:
     """Which events are looked at: of which event models, of which objects, and with foreign keys to which.
 
     by_context: whether a filter tells them by their contexts; these are joined then, so that Postgres may begin there.
+    latest: how many of the latest by their times are wanted, where that is all that is asked; of the others, those that
+    are older than so many are left out.
     """
 
     across: frozenset[str] | None = None
     tracks: tuple[tuple[Rows, ...], ...] = ()
     references: tuple[tuple[Rows, ...], ...] = ()
     by_context: bool = False
+    latest: int | None = None
 
     def chosen(self, event_models: Iterable[EventModel]) -> list[EventModel]:
         """Return those event models that are looked at."""
@@ -112,9 +115,22 @@ def _branches(event_model: EventModel, scope: Scope) -> list[Fragment]:
     if any(condition is None for condition in conditions):
         return []
     found = [condition for condition in conditions if condition is not None]
+    if scope.latest is not None and not found:
+        found.append(_not_older_than_the_last(event_model, scope.latest))
     if scope.by_context:
         return [_branch(event_expressions(event_model), event_source(event_model), found)]
     return [_branch(_expressions_alone(event_model), _table(event_model), found)]
+
+
+def _not_older_than_the_last(event_model: EventModel, number: int) -> Fragment:
+    """Return the condition that an event is as young as one of the last by `pgh_id`, of which there are so many.
+
+    The youngest so many are among these, whatever the order of the times: the index of the times finds them.
+    """
+    return compose(
+        "event.pgh_created_at >= (SELECT min(last.pgh_created_at) FROM (SELECT event.pgh_created_at ",
+        _table(event_model), " ORDER BY event.pgh_id DESC LIMIT ", literal(number), ") AS last)",
+    )  # fmt: skip
 
 
 def _branch(columns: dict[str, Fragment], source: Fragment, conditions: Sequence[Fragment]) -> Fragment:

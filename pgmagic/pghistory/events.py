@@ -24,7 +24,9 @@ class _EventsTable(BaseTable):
     def as_sql(self, compiler: Any, connection: Any) -> Any:
         """Return the events in the scope of the compiled query, as a derived table."""
         query = compiler.query
-        scope = replace(query.scope, by_context=_mentions_context(query.where))
+        scope = replace(
+            query.scope, by_context=_mentions_context(query.where), latest=_number_of_latest(query)
+        )
         union = render(events_sql(registered_event_models(connection.alias), scope))
         return f"({_escaped(union)}) {compiler.quote_name_unless_alias(self.table_alias)}", []
 
@@ -32,6 +34,16 @@ class _EventsTable(BaseTable):
 def _escaped(sql: str) -> str:
     """Return SQL whose values are all literals for a driver that takes percent signs for its own."""
     return sql.replace("%", "%%")
+
+
+def _number_of_latest(query: Any) -> int | None:
+    """Return how many of the latest events by their times a query asks for, if it asks for nothing else."""
+    ordering = query.order_by[0] if query.order_by else None
+    is_by_time = ordering == ("-pgh_created_at" if query.standard_ordering else "pgh_created_at")
+    is_all = not (query.where or query.distinct or query.extra_order_by or query.combinator)
+    # Another table might leave events out, and another event would take its place.
+    is_alone = query.group_by is None and sum(map(bool, query.alias_refcount.values())) <= 1
+    return query.high_mark if is_by_time and is_all and is_alone else None
 
 
 def _mentions_context(node: Any) -> bool:

@@ -79,7 +79,8 @@ class Events(models.Model):
     """Every event of every event model. Read only; `objects` is the manager.
 
     Of one event model the newest come first by `order_by("-pgh_id")`, which is the order of its changes and reads an
-    index; `-pgh_created_at` goes by the beginnings of transactions, and sorts all events.
+    index; `-pgh_created_at` goes by the beginnings of transactions. A slice of that order is quick where nothing else
+    is asked; with filters, all events that these leave are sorted.
 
     pgh_slug: `app.PostEvent:1`. pgh_model, pgh_obj_model: labels of the event model and the tracked one. pgh_data: the
     tracked fields. pgh_diff: `{field: [before, after]}` against the event before of the same object, event model and
