@@ -27,12 +27,17 @@ STORED_FUNCTION = "md5(concat_ws('|', p.prosrc, p.proconfig::text, p.prosecdef::
 
 
 def _pin_path(schemas: LiteralString) -> LiteralString:
-    """Return what notes the search_path and the schemas to be read, then empties the path."""
+    """Return what notes the search_path and the schemas to be read, then empties the path.
+
+    The query is not compiled to machine code, which takes fifty times as long as to run it; where the statistics of the
+    catalog are out of date, the server may think it worth that.
+    """
     return f"""
 SELECT set_config('pgmagic.path', current_schemas(false)::text, true),
        set_config('pgmagic.schemas', ({schemas})::text, true),
        set_config('pgmagic.search_path', current_setting('search_path'), true),
-       set_config('search_path', '', true)"""
+       set_config('search_path', '', true),
+       set_config('pgmagic.jit', current_setting('jit'), true), set_config('jit', 'off', true)"""
 
 
 _SEARCHED = _pin_path("current_schemas(false)")
@@ -42,7 +47,12 @@ _EVERY = _pin_path(
 )
 
 _RESTORE_PATH = """
-SELECT set_config('search_path', current_setting('pgmagic.search_path'), true)"""
+SELECT set_config('search_path', current_setting('pgmagic.search_path'), true),
+       set_config('jit', current_setting('pgmagic.jit'), true)"""
+
+# What is made behind initdb has an OID from here on; so nothing is read of the system's own comments.
+# Source: https://www.postgresql.org/docs/current/system-catalog-initial-data.html
+_FIRST_NORMAL_OID = 16384
 
 # One statement, so that all parts are of one moment; each row is of the kind that its first column names. Rows, and not
 # JSON, which takes the server twice the time. Of a partitioned table's triggers, those of its partitions are copies,
@@ -55,10 +65,12 @@ tables AS (SELECT c.oid, c.relname, c.relkind, s.nspname
 triggers AS MATERIALIZED (
   SELECT t.*, c.nspname, c.relname, c.relkind, pg_get_triggerdef(t.oid) AS definition
   FROM pg_trigger AS t JOIN tables AS c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal AND t.tgparentid = 0),
-marked AS (SELECT objoid, description FROM pg_description
-           WHERE classoid = 'pg_proc'::regclass AND objsubid = 0 AND description LIKE '{{"pgmagic"%'),
+commented AS (SELECT objoid, classoid, description FROM pg_description
+              WHERE objoid >= {_FIRST_NORMAL_OID} AND objsubid = 0
+                AND classoid IN ('pg_proc'::regclass, 'pg_trigger'::regclass)),
 ours AS (SELECT p.oid, p.proname, p.prorettype, s.nspname, d.description
-         FROM marked AS d JOIN pg_proc AS p ON p.oid = d.objoid JOIN searched AS s ON s.oid = p.pronamespace)
+         FROM commented AS d JOIN pg_proc AS p ON p.oid = d.objoid JOIN searched AS s ON s.oid = p.pronamespace
+         WHERE d.classoid = 'pg_proc'::regclass AND d.description LIKE '{{"pgmagic"%')
 SELECT 'path', NULL::name, NULL::name, NULL::name, NULL::text, NULL::text, NULL::text, NULL::text, NULL::int8,
   NULL::int2, NULL::bool, NULL::bool, current_setting('pgmagic.path')::name[]::text[], NULL::text[]
 UNION ALL
@@ -75,7 +87,7 @@ SELECT 'function', n.nspname, NULL, p.proname, NULL, d.description, {STORED_FUNC
   p.oid IN (SELECT oid FROM ours), NULL, NULL, NULL
 FROM (SELECT tgfoid AS oid FROM triggers UNION SELECT oid FROM ours WHERE prorettype = 'trigger'::regtype) AS f
   JOIN pg_proc AS p USING (oid) JOIN pg_namespace AS n ON n.oid = p.pronamespace
-  LEFT JOIN pg_description AS d ON d.objoid = p.oid AND d.classoid = 'pg_proc'::regclass AND d.objsubid = 0
+  LEFT JOIN commented AS d ON d.objoid = p.oid AND d.classoid = 'pg_proc'::regclass
 UNION ALL
 SELECT 'trigger', t.nspname, t.relname, t.tgname, t.definition, d.description, md5(t.definition), t.tgenabled::text,
   t.tgfoid::int8, t.tgtype, t.tgdeferrable, t.tginitdeferred,
@@ -87,7 +99,7 @@ SELECT 'trigger', t.nspname, t.relname, t.tgname, t.definition, d.description, m
           WHERE part.level > 0 AND copy.tgparentid <> 0 AND copy.tgname = t.tgname
             AND copy.tgenabled <> t.tgenabled ORDER BY 1) END
 FROM triggers AS t
-  LEFT JOIN pg_description AS d ON d.objoid = t.oid AND d.classoid = 'pg_trigger'::regclass AND d.objsubid = 0
+  LEFT JOIN commented AS d ON d.objoid = t.oid AND d.classoid = 'pg_trigger'::regclass
 """  # noqa: S608 - constants of ours
 
 # What creates functions, by their oids.

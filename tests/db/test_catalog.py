@@ -203,3 +203,14 @@ def test_whole_catalog_gives_up_in_the_end(live, monkeypatch):
     with pytest.raises(InternalError, match="could not open relation"):
         catalog.read_whole_catalog(live.connection)
     assert live.sql("SELECT 1") == [(1,)]
+
+
+@pytest.mark.parametrize("jit", ["on", "off"])
+def test_reading_leaves_the_settings_of_a_transaction(live, jit):
+    with transaction.atomic():
+        live.sql(f"SET LOCAL jit = {jit}")
+        live.sql("SET LOCAL search_path = pg_temp, pg_catalog")
+        read_catalog(live.connection)
+        assert live.sql("SELECT current_setting('jit'), current_setting('search_path')") == [
+            (jit, "pg_temp, pg_catalog")
+        ]
