@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from django.db import Error as DatabaseFailure
 from django.db import transaction
+from psycopg import errors
 
+from pgmagic.db.observe.written import WrittenRows
+from pgmagic.errors import CellError
 from tests.db.observing import SWALLOW, UPPER, outcome, trigger, watch
 
 LOG = "CREATE TABLE log (item int, done text);"
@@ -391,6 +394,19 @@ def test_rules(
     assert found.effects == effects
 
 
+def test_rule_of_a_view_that_does_something_else(connection: Any, execute: Any) -> None:
+    execute(
+        "CREATE VIEW seen AS SELECT * FROM item;"
+        "CREATE RULE soft AS ON DELETE TO seen DO INSTEAD UPDATE item SET active = false WHERE id = OLD.id;"
+        "CREATE RULE add AS ON INSERT TO seen DO INSTEAD INSERT INTO item VALUES (NEW.id, NEW.name)"
+    )
+    cell = watch(connection, "DELETE FROM seen WHERE id < 3", "INSERT INTO seen (id, name) VALUES (9, 'x')")
+    assert [(found.verdict, found.rows, found.table, found.reason) for found in cell.outcomes] == [
+        ("rewritten", 2, "seen", "delete → in item: 2 rows updated"),
+        ("applied", 1, "seen", None),
+    ]
+
+
 def test_views_name_the_table_below(connection: Any, execute: Any) -> None:
     execute("CREATE VIEW seen AS SELECT * FROM item; CREATE VIEW counted AS SELECT max(id) AS id FROM item")
     execute(
@@ -629,3 +645,40 @@ def test_pipeline_is_refused_with_what_to_do(connection: Any, execute: Any) -> N
     assert cell.outcomes[0].reason == (
         "psycopg's pipeline mode cannot be watched: execute this in an ordinary cell"
     )
+
+
+def test_streams_are_told(connection: Any, execute: Any) -> None:
+    def stream(statement: str) -> None:
+        with connection.connection.cursor() as cursor:
+            list(cursor.stream(statement))
+
+    cell = watch(
+        connection,
+        lambda: stream("SELECT name FROM item"),
+        lambda: stream("UPDATE item SET size = 1 RETURNING id"),
+    )
+    # The rows come one by one: no tag counts them.
+    assert [(found.verdict, found.rows, found.effects) for found in cell.outcomes] == [
+        ("read", None, ()),
+        ("applied", None, ("in item: 5 rows updated",)),
+    ]
+
+
+def test_what_is_not_counted_is_said(connection: Any, execute: Any) -> None:
+    cell = watch(connection, "SET LOCAL track_counts = off", "DELETE FROM item")
+    assert cell.outcomes[1].rows == 5
+    assert cell.notes == [
+        "track_counts is off in this session, so rows that cascades, triggers, rules and functions wrote are not told."
+    ]
+
+
+def test_reading_of_ours_that_fails_keeps_nothing(
+    connection: Any, execute: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take(_self: Any) -> Any:
+        raise errors.QueryCanceled("canceling statement due to statement timeout")
+
+    monkeypatch.setattr(WrittenRows, "take", take)
+    with pytest.raises(CellError, match=r"could not be read \(canceling .*\), so nothing of it was kept"):
+        watch(connection, "UPDATE item SET size = 1")
+    assert execute("SELECT sum(size) FROM item") == [(15,)]

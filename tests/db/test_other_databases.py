@@ -59,6 +59,10 @@ def test_steps_are_told_with_their_database(connection: Any, execute: Any, there
         execute("UPDATE alone SET id = 2")
         there("UPDATE item SET size = 30 WHERE id IN (3, 4)")
 
+    def different() -> None:
+        execute("UPDATE alone SET id = 3")
+        there("UPDATE item SET size = 5 WHERE id = 99")
+
     cell = watch(
         connection,
         lambda: there("INSERT INTO part VALUES (6, 2, 'six')"),
@@ -67,6 +71,7 @@ def test_steps_are_told_with_their_database(connection: Any, execute: Any, there
         lambda: there("DELETE FROM item WHERE id = 1"),
         lambda: there("UPDATE item SET size = 100 WHERE id = 3"),
         lambda: there("DO $$ BEGIN RAISE NOTICE 'hello'; END $$"),
+        different,
     )
     found = [(o.verdict, o.rows, o.table, o.trigger, o.reason, o.lines) for o in cell.outcomes]
     assert found == [
@@ -79,6 +84,7 @@ def test_steps_are_told_with_their_database(connection: Any, execute: Any, there
             'new row for relation "item" violates check constraint "item_size_check"', (),
         ),
         ("applied", None, "other", None, None, ("other: NOTICE: hello",)),
+        ("applied", 1, "alone", None, None, ("other: item: no rows",)),
     ]  # fmt: skip
     assert sizes(execute) == [2, 30, 30, 5]
     assert cell.notes == []

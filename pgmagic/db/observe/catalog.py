@@ -56,7 +56,7 @@ SELECT jsonb_build_object(
      WHERE NOT t.tgisinternal AND n.oid <> pg_my_temp_schema()),
   'rules', (SELECT jsonb_agg(jsonb_build_array(ev_class::bigint, rulename, ev_type))
      FROM pg_rewrite JOIN relations AS r ON r.oid = ev_class
-     WHERE is_instead AND ev_enabled IN ('O', 'A') AND r.relkind IN ('r', 'p')),
+     WHERE is_instead AND ev_enabled IN ('O', 'A') ),
   'links', (SELECT jsonb_agg(jsonb_build_array(origin::bigint, target::bigint)) FROM (
        SELECT confrelid, conrelid FROM pg_constraint
        WHERE contype = 'f' AND (confdeltype IN ('c', 'n', 'd') OR confupdtype IN ('c', 'n', 'd'))
@@ -133,7 +133,7 @@ class TriggerCatalog:
     triggers: tuple[LiveTrigger, ...] = ()
     functions: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     links: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
-    # (relation, name, event) of the rules by which a table does something else instead.
+    # (relation, name, event) of the rules by which a table or view does something else instead.
     rules: tuple[tuple[int, str, str], ...] = ()
 
     @cached_property

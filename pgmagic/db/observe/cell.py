@@ -66,12 +66,17 @@ class CellObserver(WatchedConnection):
             raise
         # An error that no statement brought about, of the driver's, say, is told once.
         elsewhere = any(watched.has_rejections for watched in self.others.watched.values())
-        self._parts.append(
-            {
+        try:
+            parts = {
                 alias: watched.end_step(None if watched is not self or elsewhere else error)
                 for alias, watched in self.connections.items()
             }
-        )
+        except psycopg.Error as own:
+            # A timeout of the user's that is shorter than what pgmagic itself executes, say.
+            raise CellError(
+                f"What the cell did could not be read ({str(own).partition(chr(10))[0]}), so nothing of it was kept."
+            ) from own
+        self._parts.append(parts)
         self._places.append({alias: watched.step_in_log for alias, watched in self.connections.items()})
 
     def _take_back(self) -> None:

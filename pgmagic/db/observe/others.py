@@ -148,6 +148,10 @@ def _named(alias: str, refusal: Rejection) -> CommitRejectedError:
     return CommitRejectedError(replace(refusal, reason=f"{alias}: {refusal.reason}"))
 
 
+def _rows(outcome: StepOutcome) -> str:
+    return f", {outcome.rows:,} row{'' if outcome.rows == 1 else 's'}" if outcome.rows else ""
+
+
 def _connections_but(own: str) -> Iterator[Any]:
     for alias in connections:
         # One whose engine is not installed cannot be used either.
@@ -188,6 +192,11 @@ def combined(outcomes: Sequence[StepOutcome]) -> StepOutcome:
         return StepOutcome(messages=messages, effects=effects)
     first = min(told, key=lambda outcome: VERDICTS.index(outcome.verdict or "read"))
     alike = [outcome for outcome in told if outcome.verdict == first.verdict]
+    effects += tuple(
+        f"{outcome.table}: {outcome.verdict}{_rows(outcome)}"
+        for outcome in told
+        if outcome not in alike and outcome.verdict != "read"
+    )
     wrote = alike if first.verdict == "read" else [outcome for outcome in told if outcome.verdict != "read"]
     rows = [outcome.rows for outcome in wrote if outcome.rows is not None]
     return StepOutcome(

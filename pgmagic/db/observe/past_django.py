@@ -110,8 +110,10 @@ def _watched(base: Any, guard: Guard) -> type[Any]:
                     finish(self, True)
 
         def stream(self, query: Any, params: Any = None, **options: Any) -> Iterator[Any]:
-            with guard.guarded_past_django(query):
+            with guard.guarded_past_django(query) as finish:
                 yield from super().stream(query, params, **options)
+                if finish is not None:
+                    finish(self, False)
 
         @contextmanager
         def copy(self, statement: Any, params: Any = None, **options: Any) -> Iterator[Any]:

@@ -42,7 +42,8 @@ class WatchedConnection:
         self.raw: Any = connection.connection
         self.messages, self.probing = self._instruments()
         self.autocommit = EmulatedAutocommit(connection)
-        self.recorder = Recorder(self.autocommit, self.probing, WrittenRows(self.raw, self.messages.quietly))
+        self.written = WrittenRows(self.raw, self.messages.quietly)
+        self.recorder = Recorder(self.autocommit, self.probing, self.written)
         self._names: dict[int, str] = {}
         # Where the step under way begins in the recorder's log.
         self._start = 0
@@ -174,4 +175,4 @@ class WatchedConnection:
             raise CommitRejectedError(rejection(error, self.probing.catalog)) from error
         effects = Effects({}, {}, self.recorder.take_written()).lines()
         lines = [f"At COMMIT: {line}" for line in [*self.messages.take(), *effects]]
-        return [*lines, *self.probing.unobserved]
+        return [*lines, *self.probing.unobserved, *self.written.unobserved]

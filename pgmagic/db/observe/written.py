@@ -47,8 +47,10 @@ SELECT next, coalesce(found, false), found AND (%(catches)s OR EXISTS (
      pg_stat_get_xact_tuples_deleted(c.oid) AS deleted OFFSET 0) AS counted
    WHERE c.relkind = 'r' AND (c.oid >= 16384 OR c.relname ~ '^pg_largeobject') AND c.relname !~ '^pgmagic_'
      AND counted.inserted + counted.updated + counted.deleted > 0)::text
+  , current_setting('track_counts')::boolean
 FROM snapshot, aborted
 """
+_NOT_COUNTED = "track_counts is off in this session, so rows that cascades, triggers, rules and functions wrote are not told."
 _NAMES = """
 SELECT c.oid::bigint, top.oid::bigint, ARRAY[c.relname, top.relname]::text[],
        CASE WHEN pg_table_is_visible(top.oid) THEN top.relname ELSE n.nspname || '.' || top.relname END
@@ -113,6 +115,8 @@ class WrittenRows:
         self.raw = raw
         self._quietly = quietly
         self._totals: dict[int, Counts] | None = None
+        # A sentence where nothing is counted.
+        self.unobserved: list[str] = []
         # The first transaction number that was not yet given out at the last reading.
         self._number = 0
         self._stretches: list[_Stretch] = []
@@ -196,7 +200,9 @@ class WrittenRows:
         values = {"since": self._number or None, "most": _MOST_NUMBERS, "catches": self._catches}
         with self._quietly(), unwatched(self.raw) as cursor:
             cursor.execute(_READ, values, prepare=False)
-            self._number, has_aborted, is_unsure, found = cursor.fetchone()
+            self._number, has_aborted, is_unsure, found, is_counting = cursor.fetchone()
+        if not is_counting:
+            self.unobserved = [_NOT_COUNTED]
         self._totals = {oid: Counts(*counts) for oid, *counts in json.loads(found or "[]")}
         return has_aborted, bool(is_unsure)
 
