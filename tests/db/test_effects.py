@@ -668,7 +668,7 @@ def test_what_is_not_counted_is_said(connection: Any, execute: Any) -> None:
     cell = watch(connection, "SET LOCAL track_counts = off", "DELETE FROM item")
     assert cell.outcomes[1].rows == 5
     assert cell.notes == [
-        "track_counts is off in this session, so rows that cascades, triggers, rules and functions wrote are not told."
+        "track_counts is off in this session: what cascades, triggers, rules and functions wrote is not told."
     ]
 
 

@@ -50,7 +50,9 @@ SELECT next, coalesce(found, false), found AND (%(catches)s OR EXISTS (
   , current_setting('track_counts')::boolean
 FROM snapshot, aborted
 """
-_NOT_COUNTED = "track_counts is off in this session, so rows that cascades, triggers, rules and functions wrote are not told."
+_NOT_COUNTED = (
+    "track_counts is off in this session: what cascades, triggers, rules and functions wrote is not told."
+)
 _NAMES = """
 SELECT c.oid::bigint, top.oid::bigint, ARRAY[c.relname, top.relname]::text[],
        CASE WHEN pg_table_is_visible(top.oid) THEN top.relname ELSE n.nspname || '.' || top.relname END
