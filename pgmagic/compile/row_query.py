@@ -101,7 +101,15 @@ class RowColumn(Col):
     """
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:  # type: ignore[override]
-        """Return the row's name as PL/pgSQL knows it, and the quoted column."""
+        """Return the row's name as PL/pgSQL knows it, and the quoted column; of a virtual column, what it is made of.
+
+        Source: https://www.postgresql.org/docs/current/ddl-generated-columns.html (a trigger does not see virtual ones)
+        """
+        field: Any = self.target
+        if field.generated and not field.db_persist:
+            row = RowQuery(field.model, "old" if self.alias == "OLD" else "new")
+            template, params = compiler.compile(field.expression.resolve_expression(row))
+            return f"({template})::{field.db_type(connection)}", list(params)
         return f"{self.alias}.{connection.ops.quote_name(self.target.column)}", []
 
 
