@@ -141,11 +141,13 @@ def _create(
     operations = [verbatim(operation) for operation in trigger.operations]
     if of_columns:
         operations = [compose("UPDATE OF ", join(", ", map(identifier, trigger.columns)))]
-    deferral = f" DEFERRABLE INITIALLY {trigger.deferral}" if trigger.deferral else ""
+    # One that fires for nobody is traced at once: an event that waits for COMMIT keeps its table from being altered.
+    deferred = trigger.deferral is not None and trigger.enabled != "D"
+    deferral = f" DEFERRABLE INITIALLY {trigger.deferral}" if deferred else ""
     # Where nothing more is traced, a row costs no call; INSTEAD OF takes no condition.
     gate = "" if not trigger.per_row or trigger.when == "INSTEAD OF" else _GATE
     create = compose(
-        verbatim("CREATE CONSTRAINT TRIGGER " if trigger.deferral else "CREATE TRIGGER "), identifier(name),
+        verbatim("CREATE CONSTRAINT TRIGGER " if deferred else "CREATE TRIGGER "), identifier(name),
         verbatim(f" {trigger.when} "), join(" OR ", operations), " ON ", on,
         verbatim(f"{deferral} FOR EACH {'ROW' if trigger.per_row else 'STATEMENT'}{gate} EXECUTE FUNCTION "),
         function, ";",

@@ -75,7 +75,13 @@ def compare_cell(
     as_is, notes = run(lambda _cell: None)
     # What the cell prints, it printed in the first run.
     with ignore(*ignored) if ignored else nullcontext(), redirect_stdout(io.StringIO()):
-        what_if, other_notes = run(lambda cell: _exchange_all(cell, exchanges))
+        try:
+            what_if, other_notes = run(lambda cell: _exchange_all(cell, exchanges))
+        except Exception as error:
+            error.add_note(
+                f"pgmagic: as it is, the cell ran through; this happened {_changed(ignored, exchanges)}."
+            )
+            raise
     sources = [statement_source(statement, text) for statement in tree.body]
     rows = [_row(difference, sources) for difference in compare_runs(as_is, what_if)]
     said = [*_only(notes, other_notes, "As it is"), *_only(other_notes, notes, "Otherwise")]
@@ -155,6 +161,10 @@ def _only(notes: Sequence[str], others: Sequence[str], when: str) -> list[str]:
 
 
 def _caption(ignored: Sequence[str], exchanges: Sequence[Exchange]) -> str:
+    return f"What if {_changed(ignored, exchanges)}"
+
+
+def _changed(ignored: Sequence[str], exchanges: Sequence[Exchange]) -> str:
     changed = [f"without {uri}" for uri in ignored]
     changed += [f"with another {trigger.get_uri(model)}" for model, _, trigger in exchanges]
-    return f"What if {' and '.join(changed)}"
+    return " and ".join(changed)

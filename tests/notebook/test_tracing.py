@@ -324,6 +324,34 @@ CREATE TRIGGER instead INSTEAD OF INSERT ON shown FOR EACH ROW EXECUTE FUNCTION 
     assert_nothing_left(other)
 
 
+def test_writes_that_nothing_announces_are_said(bare):
+    bare.run(f"""%%pgsql
+CREATE TABLE t (id int PRIMARY KEY);
+{function("keep", "RETURN NEW;")}
+CREATE TRIGGER a BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION keep();
+CREATE FUNCTION hidden(name text) RETURNS void LANGUAGE plpgsql AS $f$
+BEGIN EXECUTE format('INSERT INTO %I VALUES (1)', name); END $f$;
+""")
+    frame = trace(bare, 'sql("SELECT hidden(chr(116))")')
+    assert len(frame) == 0
+    assert frame.notes == [
+        "t: its triggers (a) were not traced: SQL that is put together as it runs wrote to it, which no statement of "
+        "the cell shows."
+    ]
+
+
+def test_disabled_deferred_trigger_keeps_nothing_from_its_table(bare):
+    bare.run(f"""%%pgsql
+CREATE TABLE t (id int PRIMARY KEY);
+{function("keep", "RETURN NEW;")}
+CREATE CONSTRAINT TRIGGER a AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION keep();
+ALTER TABLE t DISABLE TRIGGER a;
+""")
+    frame = trace(bare, "sql('INSERT INTO t VALUES (1)')\nsql('ALTER TABLE t ENABLE TRIGGER a')\n"
+                        "sql('INSERT INTO t VALUES (2)')")  # fmt: skip
+    assert told(frame, "step", "row", "fired") == [(1, 1, False), (None, 2, True)]
+
+
 def test_rolled_back_block_is_traced_and_so_is_what_follows(cells):
     frame = trace(
         cells,

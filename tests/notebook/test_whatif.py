@@ -211,3 +211,17 @@ def test_other_databases(second):
     kept = second.run("%%pgtrace\nPost.objects.using('second').filter(pk=1).update(title='r')")
     assert (len(kept), kept.notes) == (0, [unseen])
     assert "there is no database 'third'" in str(second.error("%%pgtrace --database third\npass"))
+
+
+def test_error_under_the_other_triggers_only_says_so(cells):  # noqa: F811
+    before = state(cells)
+    error = cells.error(
+        "%%pgwhatif --ignore notebook.Post:keep --ignore notebook.Post:soft\nsafe.delete()\n"
+        "assert Post.objects.filter(title='safe').exists()"
+    )
+    assert isinstance(error, AssertionError)
+    assert error.__notes__ == [
+        "pgmagic: as it is, the cell ran through; this happened without notebook.Post:keep and without "
+        "notebook.Post:soft."
+    ]
+    assert state(cells) == before

@@ -6,7 +6,7 @@ Source: https://www.postgresql.org/docs/current/explicit-locking.html
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -164,6 +164,9 @@ class Instruments(ABC, Generic[T]):
             del self._probed[oid]
         for oid, table in lost.items():
             self._probe(oid, self._tables.get(oid, table), clock)
+
+    def note_written(self, tables: Set[str]) -> None:
+        """Take note of the tables that a step wrote to, by name, however it came to that."""
 
     @abstractmethod
     def read(self) -> list[Observed]:

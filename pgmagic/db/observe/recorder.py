@@ -29,8 +29,8 @@ from pgmagic.errors import CellError, DatabaseUnavailableError, PgMagicError
 
 CLOSED = "The cell closed the database connection: nothing of it was kept."
 _ENDED = (
-    "A cell under %%pgoutcome is one transaction, so it may not say BEGIN, COMMIT or ROLLBACK: nothing of it was kept. "
-    "Use `with transaction.atomic():`, or leave out %%pgoutcome."
+    "A cell under this magic is one transaction, so it may not say BEGIN, COMMIT or ROLLBACK: nothing of it was kept. "
+    "Use `with transaction.atomic():`, or leave out the magic."
 )
 _PIPELINE = "psycopg's pipeline mode cannot be watched: execute this in an ordinary cell"
 _UNSEEN = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Any, Literal, cast
 
@@ -86,6 +86,8 @@ class Tracing(Instruments[TracedTable]):
         self.executed: Sequence[Executed] = ()
         self._seen = 0
         self._numbers: list[int] = []
+        # The names of the tables that had traces at some time.
+        self._traced: set[str] = set()
         self._live: dict[tuple[int, str], LiveTrigger] = {}
         self._known: tuple[TriggerCatalog, dict[int, TracedTable]] | None = None
 
@@ -124,6 +126,18 @@ class Tracing(Instruments[TracedTable]):
                 "session_replication_role is replica: ordinary triggers do not fire, and are not listed."
             ] = None
 
+    def note_written(self, tables: Set[str]) -> None:
+        """Note which triggers were not traced because nothing announced that their table would be written to."""
+        if not tables:
+            return
+        for oid, table in self._tables.items():
+            if table.name in tables and table.name not in self._traced and oid not in self._unobserved:
+                uris = ", ".join(self._live[oid, trigger.name].uri for trigger in table.triggers)
+                self.notes[
+                    f"{table.name}: its triggers ({uris}) were not traced: SQL that is put together as it runs wrote "
+                    f"to it, which no statement of the cell shows."
+                ] = None
+
     @property
     def unobserved(self) -> list[str]:
         """A sentence for each thing that could not be traced, and what tracing did to other sessions."""
@@ -157,6 +171,7 @@ class Tracing(Instruments[TracedTable]):
             for trigger in table.triggers
         ]
         self._numbers += numbers
+        self._traced.add(table.name)
         for name in table.untraced:
             uri = self._live[oid, name].uri
             self.notes[f"{table.name}: {uri} was not traced, since its name leaves no room around it."] = None

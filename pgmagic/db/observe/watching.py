@@ -102,14 +102,10 @@ class WatchedConnection:
         self.recorder.recover()
         executed = self.recorder.log[self._start :]
         catalog = self.probing.catalog if needs_catalog(executed, error) else None
-        outcome = step_outcome(
-            executed,
-            self._observed(executed),
-            error,
-            catalog,
-            self.messages.take(),
-            self.recorder.take_written(),
-        )
+        observed = self._observed(executed)
+        written = self.recorder.take_written()
+        self.probing.note_written({name for each in written for name in each.names})
+        outcome = step_outcome(executed, observed, error, catalog, self.messages.take(), written)
         if outcome.verdict == "read" and outcome.table is None:
             outcome = replace(outcome, table=self._tables_read(executed))
         return outcome
