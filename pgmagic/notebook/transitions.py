@@ -99,6 +99,8 @@ def _notes(found: Transitions) -> Iterator[str]:
     yield f"Tried on {on}; nothing was kept."
     if found.conditions:
         yield "A transition that is allowed under a condition (if …) was tried on a row for which that may not hold."
+    for uri, why in found.asleep.items():
+        yield f"{uri} is {why}: nothing was asked of it."
     for uri, condition in found.rules.items():
         yield f"{uri} is only for rows with {condition}."
     if found.taken is not None:

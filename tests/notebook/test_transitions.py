@@ -116,6 +116,18 @@ class Post(models.Model):
     assert "✗ rejected by notebook.Post:cycle" in text(frame)
 
 
+def test_machine_that_does_not_fire_is_said(shell):
+    shell.run(DECLARE)
+    shell.run("%pgtrigger disable notebook.Post:ranks")
+    frame, _ = try_field("Post.rank")
+    assert frame.loc["0", "2"] == "allowed"
+    assert frame.notes[1] == "notebook.Post:ranks is disabled: nothing was asked of it."
+    shell.run("%pgtrigger uninstall notebook.Post:ranks")
+    assert try_field("Post.rank")[0].notes[1] == (
+        "notebook.Post:ranks is not installed here: nothing was asked of it."
+    )
+
+
 def test_row_that_uses_a_key_again_is_no_transition(shell):
     shell.run(DECLARE)
     shell.run(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -50,7 +50,8 @@ class Transitions:
 
     taken: how often each transition was really taken, as the events of a tracker tell; None where nothing is tracked.
     row: the key of the row on which it was tried, None for one that was made up for it. conditions: under which an FSM
-    allows a transition, in words, by the places of its states; rules: the conditions of FSMs as wholes, by URI.
+    allows a transition, in words, by the places of its states; rules: the conditions of FSMs as wholes, by URI; asleep:
+    why an FSM does not fire at all, by URI.
     """
 
     field: str
@@ -60,6 +61,7 @@ class Transitions:
     row: Any
     conditions: dict[tuple[int, int], str]
     rules: dict[str, str]
+    asleep: dict[str, str]
 
 
 def try_transitions(model: Model, name: str, using: str = "default") -> Transitions:
@@ -86,7 +88,17 @@ def try_transitions(model: Model, name: str, using: str = "default") -> Transiti
     return Transitions(
         field.name, tuple(states), tried, taken, row if is_own else None, _conditions(machines, field, states),
         {machine.get_uri(model): words_of(machine.condition) for machine in machines if machine.condition is not None},
+        dict(_asleep(machines, model, catalog)),
     )  # fmt: skip
+
+
+def _asleep(machines: Iterable[FSM], model: Model, catalog: TriggerCatalog) -> Iterator[tuple[str, str]]:
+    for uri in (machine.get_uri(model) for machine in machines):
+        live = [trigger for trigger in catalog.triggers if trigger.uri == uri]
+        if not live:
+            yield uri, "not installed here"
+        elif not any(trigger.enabled in "OA" for trigger in live):
+            yield uri, "disabled"
 
 
 def _machines(model: Model, field: Field[Any, Any]) -> list[FSM]:
