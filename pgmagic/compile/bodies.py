@@ -15,7 +15,14 @@ from django.db.models.fields import Field
 
 from pgmagic.compile import states
 from pgmagic.compile.offline import offline_connection
-from pgmagic.compile.predicate import column_of, condition_sql, expression_sql, named_rows, reason
+from pgmagic.compile.predicate import (
+    check_readable,
+    column_of,
+    condition_sql,
+    expression_sql,
+    named_rows,
+    reason,
+)
 from pgmagic.compile.rejections import Rejection, primary_key, reject_row, reject_touched_rows
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, quoted, verbatim
 from pgmagic.compile.transitions import touched_condition, touched_rows
@@ -86,6 +93,7 @@ def is_judged_in_body(trigger: Protect, operation: Operation) -> bool:
 def _judgement(trigger: Protect, rejection: Rejection, operation: Operation, schema: str | None) -> Fragment:
     condition = trigger.get_condition(rejection.model)
     if condition is not None:
+        check_readable(condition, rejection.model)
         _check_rows(trigger, operation, named_rows(condition, rejection.model))
     where = verbatim("TRUE") if condition is None else condition_sql(condition, rejection.model)
     rows = touched_rows(operation, rejection.model, schema)

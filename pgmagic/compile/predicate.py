@@ -233,6 +233,30 @@ def expression_sql(expression: Any, model: Model, row: Literal["old", "new"]) ->
     return verbatim(merge(template, params))
 
 
+def check_readable(condition: Condition | models.Q, model: Model) -> None:
+    """Refuse SQL of somebody's own on what transition tables do not hold: columns that are computed when they are read.
+
+    Raises:
+        ConditionError: it names such a column.
+    """
+    if isinstance(condition, Combined | Not) and not renders_itself(condition):
+        for part in condition.conditions if isinstance(condition, Combined) else (condition.condition,):
+            check_readable(part, model)
+        return
+    if not isinstance(condition, Condition) or not (renders_itself(condition) or condition.sql):
+        return
+    sql = _LITERAL.sub("", condition.resolve(model))
+    for field in model._meta.concrete_fields:
+        generated: Any = field
+        name = re.escape(str(field.column))
+        named = re.search(rf'\b(?:old|new)\s*\.\s*(?:"{name}"|{name}\b)', sql, re.IGNORECASE)
+        if field.generated and not generated.db_persist and named:
+            raise ConditionError(
+                f"The condition names {field.column}, which Postgres computes when it is read: a trigger for each "
+                f"statement finds nothing in it. Ask for it with a Q, or for what it is made of."
+            )
+
+
 def named_rows(condition: Condition | models.Q, model: Model) -> frozenset[str]:
     """Return which of `old` and `new` a condition names; of somebody's own SQL, which ones it may name.
 

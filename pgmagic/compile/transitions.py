@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from django.db import models
 
-from pgmagic.compile.predicate import condition_sql, named_rows
+from pgmagic.compile.predicate import check_readable, condition_sql, named_rows
 from pgmagic.compile.qualified import EQUALS
 from pgmagic.compile.sql import Fragment, compose, identifier, join, render, verbatim
 from pgmagic.declare.composer import NEW_VALUES, OLD_VALUES, Composer
@@ -123,6 +123,7 @@ class _Rows:
         aliases = [
             compose("(SELECT ", identifier(_TABLES[row]), ".*) AS ", verbatim(row)) for row in sorted(rows)
         ]
+        check_readable(self.condition, self.model)
         condition = condition_sql(self.condition, self.model)
         return compose(" WHERE (SELECT ", condition, " FROM ", join(", ", aliases), ")")
 

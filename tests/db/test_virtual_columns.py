@@ -8,6 +8,7 @@ import pytest
 from django.db import InternalError, models
 
 from pgmagic import pgtrigger
+from pgmagic.errors import ConditionError
 from tests.db.test_ready_made import rejection
 
 Q, F = pgtrigger.Q, pgtrigger.F
@@ -64,3 +65,23 @@ def test_row_that_is_deleted(live, item, level):
     for write in (model.objects.all().delete, lambda: live.sql("TRUNCATE live_item")):
         with pytest.raises(InternalError, match="Cannot delete or truncate rows"):
             write()
+
+
+@pytest.mark.parametrize("sql", ["NEW.twice = 4", 'OLD.n = 1 AND new . "twice" IS NULL'])
+def test_sql_of_ones_own_names_what_the_row_holds(item, sql):
+    """At row level, Postgres looks the expression up; transition tables hold nothing for it."""
+    raw = pgtrigger.Q(old__n=7) | ~(pgtrigger.Condition(sql) & pgtrigger.AnyChange("n"))
+    with pytest.raises(ConditionError, match="names twice, which Postgres computes when it is read"):
+        item(
+            pgtrigger.Protect(
+                name="keep", operation=pgtrigger.Update, condition=raw, level=pgtrigger.Statement
+            )
+        )
+    item(
+        pgtrigger.Protect(
+            name="keep",
+            operation=pgtrigger.Update,
+            condition=pgtrigger.Condition("NEW.title = 'NEW.twice'"),
+            level=pgtrigger.Statement,
+        )
+    )
