@@ -10,7 +10,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from pgmagic.compile.desired import Desired
 from pgmagic.db.apply import try_out
 from pgmagic.db.catalog import read_catalog, read_whole_catalog
-from pgmagic.db.installation import compiled, lives_on, registered_uris
+from pgmagic.db.changes import compiled, lives_on
+from pgmagic.db.installation import registered_uris
 from pgmagic.declare import registry
 from pgmagic.plan.diff import plan_changes
 from pgmagic.plan.drops import prunable_triggers

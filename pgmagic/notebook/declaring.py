@@ -16,8 +16,8 @@ from pgmagic.compile.tables import compile_table
 from pgmagic.compile.triggers import Target
 from pgmagic.db import backend
 from pgmagic.db.apply import plan_and_apply, plan_only
+from pgmagic.db.changes import compiled
 from pgmagic.db.evolve import plan_with_evolutions
-from pgmagic.db.installation import compiled
 from pgmagic.db.renames import Wishes
 from pgmagic.declare import registry
 from pgmagic.declare.model_registry import Redeclaration, redeclaring

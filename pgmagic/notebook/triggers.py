@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from pgmagic.db import inspection, installation
+from pgmagic.db import changes, inspection, installation
 from pgmagic.declare import registry
 from pgmagic.frames.installation import InstallationFrame
 from pgmagic.frames.triggers import (
@@ -54,7 +54,7 @@ def _matches(trigger: Listed, pattern: str | None) -> bool:
 def sql_of(uri: str) -> SqlText:
     """Return the SQL that installs a registered trigger."""
     [(model, trigger)] = registry.registered(uri)
-    return SqlText(installation.compiled(model, trigger).install_sql)
+    return SqlText(changes.compiled(model, trigger).install_sql)
 
 
 def compare(uris: Sequence[str], database: str | None) -> DifferenceFrame:
@@ -77,22 +77,22 @@ def compare(uris: Sequence[str], database: str | None) -> DifferenceFrame:
 
 def install(uris: Sequence[str], database: str | None) -> InstallationFrame:
     """Install registered triggers, all of them without a URI."""
-    return outcomes_frame(installation.carry_out(installation.installing(*uris), database))
+    return outcomes_frame(changes.carry_out(installation.installing(*uris), database))
 
 
 def uninstall(uris: Sequence[str], database: str | None) -> InstallationFrame:
     """Drop registered triggers, all of them without a URI."""
-    return outcomes_frame(installation.carry_out(installation.uninstalling(*uris), database))
+    return outcomes_frame(changes.carry_out(installation.uninstalling(*uris), database))
 
 
 def enable(uris: Sequence[str], database: str | None) -> InstallationFrame:
     """Let registered triggers fire, all of them without a URI."""
-    return outcomes_frame(installation.carry_out(installation.enabling(*uris), database))
+    return outcomes_frame(changes.carry_out(installation.enabling(*uris), database))
 
 
 def disable(uris: Sequence[str], database: str | None) -> InstallationFrame:
     """Keep registered triggers from firing, all of them without a URI."""
-    return outcomes_frame(installation.carry_out(installation.disabling(*uris), database))
+    return outcomes_frame(changes.carry_out(installation.disabling(*uris), database))
 
 
 def prune(uris: Sequence[str], database: str | None) -> InstallationFrame:

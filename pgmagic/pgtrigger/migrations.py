@@ -11,7 +11,7 @@ from django.db.migrations.state import ProjectState
 
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.db import migrating
-from pgmagic.db.installation import lives_on
+from pgmagic.db.changes import lives_on
 from pgmagic.db.schema_editor import DatabaseSchemaEditorMixin
 from pgmagic.declare.names import PARTITION_OPTION
 from pgmagic.declare.trigger import Trigger as DeclaredTrigger

@@ -14,7 +14,7 @@ from pgmagic.compile.history import compile_routines
 from pgmagic.compile.tables import compile_table
 from pgmagic.compile.triggers import Target
 from pgmagic.db.apply import Applied, plan_and_apply
-from pgmagic.db.installation import compiled
+from pgmagic.db.changes import compiled
 from pgmagic.declare import registry
 from pgmagic.declare.model_registry import redeclaring
 from pgmagic.plan.diff import plan_changes

@@ -7,7 +7,7 @@ from django.db import ProgrammingError, models, transaction
 from django.utils.connection import ConnectionDoesNotExist
 
 from pgmagic import pgtrigger
-from pgmagic.db import installation
+from pgmagic.db import changes
 from pgmagic.db.catalog import read_catalog
 from pgmagic.declare import registry
 from pgmagic.errors import (
@@ -472,7 +472,7 @@ def test_database_that_does_not_exist_is_named(five):
 def test_many_triggers_take_one_lock_and_one_script(live, model, five, monkeypatch):
     calls = []
     monkeypatch.setattr(
-        installation,
+        changes,
         "plan_and_apply",
         lambda *args, **options: calls.append(args) or original(*args, **options),
     )
@@ -480,4 +480,4 @@ def test_many_triggers_take_one_lock_and_one_script(live, model, five, monkeypat
     assert len(calls) == 1
 
 
-original = installation.plan_and_apply
+original = changes.plan_and_apply

@@ -11,8 +11,9 @@ from pgmagic import pgtrigger
 from pgmagic.compile.compiler import DeclarationCompiler
 from pgmagic.db import backend
 from pgmagic.db.catalog import read_catalog
+from pgmagic.db.changes import carry_out
 from pgmagic.db.inspection import compare, list_database
-from pgmagic.db.installation import carry_out, installing
+from pgmagic.db.installation import installing
 from pgmagic.declare import registry
 from pgmagic.declare.delegates import delegates
 from pgmagic.declare.model_registry import redeclaring

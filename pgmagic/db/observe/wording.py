@@ -7,7 +7,7 @@ from typing import Any
 
 from pgmagic.compile.clauses import Clause, Node, flattened, joined, parse_condition
 from pgmagic.compile.wording import worded
-from pgmagic.db.installation import compiled
+from pgmagic.db.changes import compiled
 from pgmagic.db.observe.catalog import LiveTrigger
 from pgmagic.declare import registry
 from pgmagic.declare.fsm import FSM

@@ -7,7 +7,7 @@ from typing import Any
 from django.db import models
 
 from pgmagic.compile.sql import compose, identifier, render
-from pgmagic.db.installation import compiled
+from pgmagic.db.changes import compiled
 from pgmagic.db.observe.past_django import unwatched
 from pgmagic.db.trying.attempts import LOCK_TIMEOUT
 from pgmagic.declare import registry
