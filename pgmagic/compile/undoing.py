@@ -13,7 +13,7 @@ from pgmagic.compile.baseline import live_keys
 from pgmagic.compile.history import has_shared_context
 from pgmagic.compile.reading import context_expressions, object_fields
 from pgmagic.compile.row_states import changes_of, end_labels, kinds_of, labels_by_hand
-from pgmagic.compile.sql import Fragment, compose, identifier, join, literal
+from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, render
 from pgmagic.declare.conditions import table_fields
 from pgmagic.declare.event_trigger import New
 from pgmagic.declare.trackers import tracked_fields
@@ -145,6 +145,15 @@ def change_sql(event_model: EventModel, ids: Sequence[int]) -> Fragment:
     return compose(
         "UPDATE ", _live(event_model), " SET ", join(", ", values), " FROM ", _events(event_model), " WHERE ",
         _same(event_model), " AND ", _is_one_of(ids),
+    )  # fmt: skip
+
+
+def cascading_sql(event_model: EventModel) -> Fragment:
+    """Return a query of the tables whose rows Postgres itself deletes, or changes, with the rows that they refer to."""
+    table = literal(render(identifier(event_model.pgh_tracked_model._meta.db_table)))
+    return compose(
+        "SELECT DISTINCT conrelid::regclass::text FROM pg_constraint WHERE contype = 'f' AND confrelid = to_regclass(",
+        table, ") AND confdeltype NOT IN ('a', 'r') ORDER BY 1",
     )  # fmt: skip
 
 

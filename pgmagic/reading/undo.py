@@ -17,7 +17,8 @@ def undo_plan(context: Any, *, using: str | None = None, complete: bool = False)
     `model`, `object`, `action`, `changes`, `status`, `conflict`. complete: whether every row of these tables has been
     tracked since it was made. Then a first event that may be of an insert or of an update (`Snapshot`) is of the
     insert; a baseline that is older says the same. Rows that were given another key go back to their former one, if it
-    is certain which they were, for which deletes must be recorded, too.
+    is certain which they were, for which deletes must be recorded, too. Rows that exchanged unique values are deleted
+    and inserted again, and recorded so.
 
     Raises:
         HistoryError: it is no context, it is still open, or no event was recorded in it.

@@ -270,3 +270,46 @@ def test_another_event_model_tells_what_a_snapshot_does_not(history: History) ->
         thing.objects.create(n=1)
     pgmagic.undo_plan(opened).apply()
     assert not thing.objects.exists()
+
+
+@pytest.fixture
+def named(history: History) -> Any:
+    """A model with a unique name, and a table that refers to it."""
+
+    def declare() -> Any:
+        named = pghistory.track(*BOTH)(model("Named", name=models.TextField(unique=True)))
+        model("Other", named=models.ForeignKey(named, models.CASCADE))
+        return named
+
+    return history.declare(declare)
+
+
+def swapped(named: Any, history: History) -> Any:
+    """Return a context in which rows exchanged their names, and others passed theirs on."""
+    for key, name in enumerate("ABCDE", start=1):
+        named.objects.create(id=key, name=name)
+    history.run("INSERT INTO hist_other (named_id) SELECT id FROM hist_named")
+    with pghistory.context(job="swap") as opened:
+        for key, name in ((1, "x"), (2, "A"), (1, "B"), (5, "F"), (4, "E"), (3, "D")):
+            named.objects.filter(id=key).update(name=name)
+    return opened
+
+
+def test_rows_that_hold_unique_values_of_each_other_are_put_back(named: Any, history: History) -> None:
+    opened = swapped(named, history)
+    pgmagic.undo_plan(opened).apply()
+    assert list(named.objects.order_by("id").values_list("name", flat=True)) == list("ABCDE")
+    assert history.run("SELECT count(*) FROM hist_other") == [(5,)]
+    # Only those in a circle had to go for it.
+    assert named.pgh_event_model.objects.filter(pgh_label="delete").count() == 2
+
+
+def test_rows_whose_going_would_take_others_along_stay(named: Any, history: History) -> None:
+    opened = swapped(named, history)
+    history.run("CREATE TABLE taken (named_id bigint REFERENCES hist_named ON DELETE CASCADE)")
+    was = rows(named)
+    with pytest.raises(
+        HistoryError, match=r"Named 2, Named 1 hold unique values .* rows of taken would be lost"
+    ):
+        pgmagic.undo_plan(opened).apply()
+    assert rows(named) == was

@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
-from django.db import connections, transaction
+import psycopg.errors
+from django.db import IntegrityError, connections, transaction
 
 from pgmagic.compile.sql import render
-from pgmagic.compile.undoing import change_sql, delete_sql, lock_sql, restore_sql
+from pgmagic.compile.undoing import cascading_sql, change_sql, delete_sql, lock_sql, restore_sql
 from pgmagic.db.runtime.context import context
 from pgmagic.db.undo.plan import Plan, Step, make_plan
 from pgmagic.errors import HistoryError
@@ -43,7 +44,10 @@ def apply_plan(plan: Plan, *, skip_conflicts: bool = False) -> tuple[Step, ...]:
         steps = tuple(step for step in plan.steps if step.conflict is None and step.action != "nothing")
         with context(undo_of=str(plan.context_id)):
             for (event_model, action), found in groupby(steps, lambda step: (step.event_model, step.action)):
-                _carry_out(cursor, event_model, action, list(found))
+                if action == "change back":
+                    _change_back(cursor, event_model, list(found), plan.using)
+                else:
+                    _carry_out(cursor, event_model, action, list(found))
     return steps
 
 
@@ -54,6 +58,55 @@ def _lock(cursor: Any, plan: Plan) -> None:
     # In one order always, so that two of them cannot wait for each other.
     for event_model in sorted(by_model, key=lambda model: model._meta.label):
         cursor.execute(render(lock_sql(event_model, by_model[event_model])))
+
+
+def _change_back(cursor: Any, event_model: Any, steps: list[Step], using: str) -> None:
+    """Change rows back, also those that hold what is unique and what another one is to get.
+
+    Postgres checks this row by row. So they are changed one behind the other; those that wait for each other in a
+    circle go, and come back.
+    """
+    if _is_changed(cursor, event_model, steps, using):
+        return
+    waiting = steps
+    while waiting:
+        still = [step for step in waiting if not _is_changed(cursor, event_model, [step], using)]
+        if len(still) == len(waiting):
+            break
+        waiting = still
+    if waiting:
+        _replace(cursor, event_model, waiting)
+
+
+def _is_changed(cursor: Any, event_model: Any, steps: list[Step], using: str) -> bool:
+    """Change rows back; return whether no unique value was in the way."""
+    try:
+        with transaction.atomic(using=using):
+            _carry_out(cursor, event_model, "change back", steps)
+    except IntegrityError as error:
+        if not isinstance(
+            error.__cause__, psycopg.errors.UniqueViolation | psycopg.errors.ExclusionViolation
+        ):
+            raise
+        return False
+    return True
+
+
+def _replace(cursor: Any, event_model: Any, steps: list[Step]) -> None:
+    """Delete rows, and insert them as they were.
+
+    Raises:
+        HistoryError: Postgres would delete, or change, what refers to them.
+    """
+    cursor.execute(render(cascading_sql(event_model)))
+    cascading = [name for (name,) in cursor.fetchall()]
+    if cascading:
+        raise HistoryError(
+            f"Nothing was undone: {', '.join(map(_named, steps[:2]))} hold unique values of each other, and would have "
+            f"to go and come back, with which rows of {cascading[0]} would be lost."
+        )
+    for action in ("delete", "restore"):
+        _carry_out(cursor, event_model, action, steps)
 
 
 def _carry_out(cursor: Any, event_model: Any, action: str, steps: list[Step]) -> None:
