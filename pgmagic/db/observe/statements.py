@@ -53,10 +53,11 @@ _ROWS = re.compile(r"\s*(?:insert|update|delete)\s", re.IGNORECASE)
 _VALUES = re.compile(r"\s*insert\s[^;]*?\)\s*values\b", re.IGNORECASE)
 _FIRST_WORD = re.compile(r"\s*(\w+)")
 _CATCHES = re.compile(r"\bexception\s+when\b", re.IGNORECASE)
+_ROW_VERBS = ("INSERT", "UPDATE", "DELETE", "MERGE")
 _DDL = ("CREATE", "ALTER", "DROP", "DO", "CALL", "DISCARD", "IMPORT")
 
 
-@dataclass
+@dataclass(slots=True)
 class Executed:
     """One SQL statement that passed: what Postgres answered, or the error.
 
@@ -189,28 +190,32 @@ def answers(cursor: Any, many: bool) -> list[tuple[Kind, int | None, str, int | 
     A text of several commands has several results; psycopg shows only the current one, and moving on would take
     the first away from the user.
     """
-    results = [] if many else list(getattr(cursor, "_results", ()))
-    if cursor.pgresult is not None and cursor.pgresult.status == ExecStatus.EMPTY_QUERY:
-        return []
-    if len(results) > 1:
-        return [_answer(result, result.command_tuples) for result in results]
     result = cursor.pgresult
     if result is None:
         # What executemany leaves: a count, and no tag.
         return [("write", cursor.rowcount if cursor.rowcount >= 0 else None, "", None)]
-    return [_answer(result, cursor.rowcount if many else result.command_tuples)]
+    if many:
+        return [_answer(result, cursor.rowcount)]
+    results = getattr(cursor, "_results", ())
+    if len(results) > 1:
+        return [_answer(each, each.command_tuples) for each in results]
+    return [] if result.status == ExecStatus.EMPTY_QUERY else [_answer(result, result.command_tuples)]
 
 
 def _answer(result: Any, rows: int | None) -> tuple[Kind, int | None, str, int | None]:
-    tag = (result.command_status or b"").decode()
-    verb = tag.split(" ", 1)[0]
+    verb = _verb_of_tag(result.command_status)
     count = rows if rows is not None and rows >= 0 else None
-    if verb in ("INSERT", "UPDATE", "DELETE", "MERGE"):
+    if verb in _ROW_VERBS:
         return "write", count, verb, None
     if result.status in (ExecStatus.TUPLES_OK, ExecStatus.SINGLE_TUPLE) or (not verb and result.nfields):
         return "read", count, verb, _origin(result)
     # Without a result, a SELECT has made a table (CREATE TABLE AS, SELECT INTO).
     return ("write", count, "CREATE", None) if verb == "SELECT" else ("command", None, verb, None)
+
+
+@lru_cache(maxsize=1000)
+def _verb_of_tag(tag: bytes | None) -> str:
+    return (tag or b"").decode().partition(" ")[0]
 
 
 def _origin(result: Any) -> int | None:

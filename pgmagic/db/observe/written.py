@@ -22,7 +22,7 @@ from pgmagic.db.observe.past_django import unwatched
 
 # How many savepoints of a step are preceded by a reading, until the first rollback: a loop of thousands of saves does
 # not pay for what may never happen.
-_MOST_READINGS = 20
+_MOST_READINGS = 10
 
 # Of more transaction numbers than these, some are taken for aborted.
 _MOST_NUMBERS = 1_000_000
