@@ -45,8 +45,8 @@ _SOURCE = """
   overflow-x: auto; scrollbar-width: thin; background:
     linear-gradient(to right, var(--pgm-ground) 40%, transparent) 0 0 / 24px 100% no-repeat local,
     linear-gradient(to left, var(--pgm-ground) 40%, transparent) 100% 0 / 24px 100% no-repeat local,
-    linear-gradient(to right, var(--pgm-shade), transparent) 0 0 / 9px 100% no-repeat scroll,
-    linear-gradient(to left, var(--pgm-shade), transparent) 100% 0 / 9px 100% no-repeat scroll;
+    linear-gradient(to right, var(--pgm-shade), transparent) 0 2px / 9px calc(100% - 4px) no-repeat scroll,
+    linear-gradient(to left, var(--pgm-shade), transparent) 100% 2px / 9px calc(100% - 4px) no-repeat scroll;
 }
 .pgm table.pgm-table {
   border-collapse: collapse; table-layout: auto; margin: 0; border: 0; width: auto;
