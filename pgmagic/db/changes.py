@@ -14,12 +14,13 @@ from psycopg.pq import TransactionStatus
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.compile.remembering import models_at_rest
 from pgmagic.db.apply import Execution, execute_and_time, execute_untimed, plan_and_apply
-from pgmagic.db.catalog import with_definitions
+from pgmagic.db.catalog import read_catalog, with_definitions
 from pgmagic.declare import registry
 from pgmagic.declare.trigger import Trigger
+from pgmagic.plan.drops import parts_of
 from pgmagic.plan.restoring import plan_restoring
 from pgmagic.plan.state import Installed
-from pgmagic.plan.steps import Outcome, Plan
+from pgmagic.plan.steps import Action, Outcome, Plan, Step
 
 Model = type[models.Model]
 Declared = tuple[Model, Trigger]
@@ -28,10 +29,24 @@ Planner = Callable[[Sequence[DesiredTrigger], Installed], Plan]
 
 @dataclass(frozen=True)
 class Change:
-    """What is to become of declared triggers."""
+    """What is to become of declared triggers.
+
+    hook: the method of `Trigger` that does it with one; it is called for triggers whose class overrides it.
+    """
 
     declared: Sequence[Declared]
     planner: Planner
+    hook: str | None = None
+
+    @property
+    def hooked(self) -> list[Declared]:
+        """The triggers that do it in their own way."""
+        if self.hook is None:
+            return []
+        hook, usual = self.hook, getattr(Trigger, self.hook)
+        return [
+            (model, trigger) for model, trigger in self.declared if getattr(type(trigger), hook) is not usual
+        ]
 
 
 @dataclass(frozen=True)
@@ -102,6 +117,8 @@ def _change(
     """Carry out what a planner says about the triggers that each database may have; return what was, and was done."""
     with models_at_rest():
         desired = [(model, compiled(model, trigger)) for model, trigger in change.declared]
+    hooked = change.hooked
+    apart = {trigger.get_uri(model) for model, trigger in hooked}
     before: list[_Before] = []
 
     def plan_for(alias: str) -> Callable[[Installed], Plan]:
@@ -109,16 +126,35 @@ def _change(
         triggers = [trigger for model, trigger in desired if model in allowed]
 
         def plan(installed: Installed) -> Plan:
-            made = change.planner(triggers, installed)
-            if any(step.changes and step.action != "create" for step in made.steps):
+            made = change.planner([each for each in triggers if each.uri not in apart], installed)
+            if apart or any(step.changes and step.action != "create" for step in made.steps):
                 installed = with_definitions(connections[alias], installed)
             before.append(_Before(alias, triggers, installed))
             return made
 
         return plan
 
-    outcomes = apply_to_each(aliases, plan_for, execution)
+    if not hooked:
+        return before, apply_to_each(aliases, plan_for, execution)
+    with ExitStack() as stack:
+        for alias in aliases:
+            stack.enter_context(transaction.atomic(using=alias))
+        outcomes = apply_to_each(aliases, plan_for, execution)
+        for each in before:
+            for model, trigger in hooked:
+                if lives_on(each.alias, model):
+                    getattr(trigger, str(change.hook))(model, database=each.alias)
+            outcomes += _outcomes([desired for desired in each.triggers if desired.uri in apart], each)
     return before, outcomes
+
+
+def _outcomes(triggers: Sequence[DesiredTrigger], before: _Before) -> Iterator[Outcome]:
+    """Yield what became of triggers that did it in their own way, as the catalog tells."""
+    installed = read_catalog(connections[before.alias])
+    for trigger in triggers:
+        was, present = parts_of(trigger, before.installed), parts_of(trigger, installed)
+        action: Action = "unchanged" if was == present else "replace" if was and present else "create"
+        yield Outcome(Step(trigger.uri, "trigger", action if present or not was else "drop"), "done")
 
 
 def apply_to_each(

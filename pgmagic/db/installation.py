@@ -36,22 +36,22 @@ from pgmagic.plan.switching import plan_disabling, plan_enabling
 
 def installing(*uris: str) -> Change:
     """Return the change that `install` makes."""
-    return Change(registry.registered(*uris), _with_pruning(_plan_installing, uris))
+    return Change(registry.registered(*uris), _with_pruning(_plan_installing, uris), "install")
 
 
 def uninstalling(*uris: str) -> Change:
     """Return the change that `uninstall` makes."""
-    return Change(registry.registered(*uris), _with_pruning(plan_uninstalling, uris))
+    return Change(registry.registered(*uris), _with_pruning(plan_uninstalling, uris), "uninstall")
 
 
 def enabling(*uris: str) -> Change:
     """Return the change that `enable` makes."""
-    return Change(registry.registered(*uris), plan_enabling)
+    return Change(registry.registered(*uris), plan_enabling, "enable")
 
 
 def disabling(*uris: str) -> Change:
     """Return the change that `disable` makes."""
-    return Change(registry.registered(*uris), plan_disabling)
+    return Change(registry.registered(*uris), plan_disabling, "disable")
 
 
 def install(*uris: str, database: str | None = None) -> Restoration:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 from django.db import ProgrammingError, models, transaction
 from django.utils.connection import ConnectionDoesNotExist
@@ -9,6 +11,7 @@ from django.utils.connection import ConnectionDoesNotExist
 from pgmagic import pgtrigger
 from pgmagic.db import changes
 from pgmagic.db.catalog import read_catalog
+from pgmagic.db.installation import installing
 from pgmagic.declare import registry
 from pgmagic.errors import (
     DeclarationError,
@@ -481,3 +484,58 @@ def test_many_triggers_take_one_lock_and_one_script(live, model, five, monkeypat
 
 
 original = changes.plan_and_apply
+
+
+class Noting(pgtrigger.Protect):
+    """Notes each call of its own hooks."""
+
+    calls: ClassVar[list[tuple[str, str]]] = []
+    fails: ClassVar[bool] = False
+
+    def install(self, model, database=None):
+        self.calls.append(("install", database))
+        made = super().install(model, database=database)
+        if self.fails:
+            raise RuntimeError("not today")
+        return made
+
+    def uninstall(self, model, database=None):
+        self.calls.append(("uninstall", database))
+        return super().uninstall(model, database=database)
+
+
+@pytest.fixture
+def noting(live, monkeypatch):
+    monkeypatch.setattr(Noting, "calls", [])
+    trigger = Noting(name="noting", operation=pgtrigger.Delete)
+    usual = pgtrigger.Protect(name="usual", operation=pgtrigger.Delete)
+    model = live.declare("Post", [trigger, usual], title=models.TextField())
+    pgtrigger.uninstall()
+    trigger.calls.clear()
+    return model, trigger, usual
+
+
+def test_hooks_of_a_class_are_called(noting):
+    model, trigger, usual = noting
+    with pgtrigger.install(database="default"):
+        assert trigger.get_installation_status(model) == ("INSTALLED", True)
+        assert usual.get_installation_status(model) == ("INSTALLED", True)
+    assert trigger.get_installation_status(model) == ("UNINSTALLED", None)
+    outcomes = {
+        (outcome.step.object, outcome.step.action) for outcome in changes.carry_out(installing(), "default")
+    }
+    assert outcomes == {("live.Post:noting", "create"), ("live.Post:usual", "create")}
+    pgtrigger.disable()
+    assert trigger.get_installation_status(model) == ("INSTALLED", False)
+    pgtrigger.uninstall("live.Post:noting", database="default")
+    assert trigger.get_installation_status(model) == ("UNINSTALLED", None)
+    assert trigger.calls == [("install", "default"), ("install", "default"), ("uninstall", "default")]
+
+
+def test_hook_that_fails_leaves_nothing(noting, monkeypatch):
+    model, trigger, usual = noting
+    monkeypatch.setattr(Noting, "fails", True)
+    with pytest.raises(RuntimeError, match="not today"):
+        pgtrigger.install(database="default")
+    assert trigger.get_installation_status(model) == ("UNINSTALLED", None)
+    assert usual.get_installation_status(model) == ("UNINSTALLED", None)
