@@ -180,8 +180,9 @@ def declare_by_hand() -> None:
         "done bool NOT NULL, at timestamptz NOT NULL, code varchar(20) NOT NULL, pgh_obj_id bigint NOT NULL, "
         "pgh_context_id uuid)",
         "CREATE INDEX ON bench_event (pgh_obj_id, pgh_id)",
-        "CREATE INDEX ON bench_event (pgh_context_id) WHERE pgh_context_id IS NOT NULL",
         "CREATE INDEX ON bench_event USING brin (pgh_created_at) WITH (pages_per_range = 128, autosummarize)",
+        "CREATE INDEX ON bench_event USING brin (pgh_context_id uuid_bloom_ops(n_distinct_per_range=400)) "
+        "WITH (pages_per_range=8) WHERE pgh_context_id IS NOT NULL",
         f"CREATE FUNCTION record_insert() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
         f"INSERT INTO bench_event ({target}) SELECT now(), 'insert', after.id, {values} FROM after; "
         f"RETURN NULL; END $$",

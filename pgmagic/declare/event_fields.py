@@ -154,7 +154,7 @@ class ObjForeignKey(ForeignKey):
 
 
 class ContextForeignKey(ForeignKey):
-    """Configures `pgh_context` as a foreign key to the shared table of contexts."""
+    """Configures `pgh_context` as a foreign key to the shared table of contexts; db_index=True: with a B-tree."""
 
     setting_name = None
     built_in = {}
@@ -176,7 +176,10 @@ class ContextJSONField(Field):
 
 
 class ContextUUIDField(Field):
-    """Configures `pgh_context_id`, which goes with `ContextJSONField`: events of one context share it."""
+    """Configures `pgh_context_id`, which goes with `ContextJSONField`: events of one context share it.
+
+    db_index=True: with a B-tree.
+    """
 
     setting_name = None
     built_in = {}

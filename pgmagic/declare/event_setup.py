@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 
+from pgmagic.declare.context_index import ContextIndex
 from pgmagic.declare.event_chain import HashChain
 from pgmagic.declare.event_fields import AnyField
 from pgmagic.declare.names import PARTITION_OPTION, shorten
@@ -58,8 +59,7 @@ def _add_indexes(event_model: EventModel) -> None:
     """Index an event's object, its context and its time, unless their fields have an index of their own.
 
     The object's index has `pgh_id` in it: the events of an object come out in order, and the one before an event is
-    a single probe. The context's leaves out the events that have none, which are most of them where contexts are
-    rare, and which nobody looks up.
+    a single probe. A project that looks up many contexts at once asks for a B-tree on its own by `db_index=True`.
     """
     fields = {field.name: field for field in event_model._meta.local_fields}
     indexed = {name for index in event_model._meta.indexes for name in index.fields[:1]}
@@ -69,9 +69,7 @@ def _add_indexes(event_model: EventModel) -> None:
         )
     context = _context_key(fields)
     if context is not None and not fields[context].db_index and context not in indexed:
-        known = models.Q(**{f"{context}__isnull": False})
-        name = _index_name(event_model, "context")
-        _add_index(event_model, models.Index(fields=[context], name=name, condition=known))
+        _add_index(event_model, ContextIndex(fields=[context], name=_index_name(event_model, "context")))
     if (
         "pgh_created_at" in fields
         and not fields["pgh_created_at"].db_index

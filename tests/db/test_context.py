@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import threading
+import time
 import uuid
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
@@ -37,6 +38,21 @@ def thing(history: History) -> Any:  # noqa: F811
         "FOR EACH ROW EXECUTE FUNCTION count_write()",
     )
     return tracked
+
+
+def test_ids_are_in_the_order_of_time() -> None:
+    before = time.time_ns()
+    ids = []
+    for _ in range(100):
+        with pghistory.context() as opened:
+            ids.append(opened.id)
+        time.sleep(0.00001)
+    behind = time.time_ns()
+    assert {(found.version, found.variant) for found in ids} == {(7, uuid.RFC_4122)}
+    assert ids == sorted(set(ids))
+    for found in ids:
+        milliseconds, fraction = found.int >> 80, (found.int >> 64) & 0xFFF
+        assert before - 1000 <= (milliseconds + fraction / 4096) * 1_000_000 <= behind + 1000
 
 
 def contexts(thing: Any) -> list[Any]:

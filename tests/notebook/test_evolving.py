@@ -180,6 +180,36 @@ def test_event_table_follows_its_model(shell):
     ]
 
 
+def context_indexes():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT am.amname FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid "
+            "JOIN pg_am AS am ON am.oid = c.relam JOIN pg_attribute AS a ON a.attrelid = c.oid "
+            "WHERE i.indrelid = 'notebook_postevent'::regclass AND a.attname = 'pgh_context_id'"
+        )
+        return [name for (name,) in cursor.fetchall()]
+
+
+def test_index_on_the_context_follows_the_declaration(shell):
+    by_tree = "@pghistory.track(context_field=pghistory.ContextForeignKey(db_index=True))"
+    # As releases before this one made it, under the name that the present one has.
+    former = """@pghistory.track(meta={'indexes': [models.Index(
+        fields=['pgh_context'], name=next(index.name for index in Post.pgh_event_model._meta.indexes
+        if index.fields == ['pgh_context']), condition=models.Q(pgh_context__isnull=False))]})"""
+    shell.run(cell(TITLE, decorator="@pghistory.track()"))
+    shell.run("with pghistory.context(user=1): Post.objects.create(title='a')")
+    for track, expected in (
+        (former, ["btree"]),
+        ("@pghistory.track()", ["brin"]),
+        (by_tree, ["btree"]),
+        ("@pghistory.track()", ["brin"]),
+    ):
+        shell.run(cell(TITLE, decorator=track))
+        assert context_indexes() == expected
+        assert changes(shell.run(cell(TITLE, decorator=track))) == []
+    assert shell.run("Post.pgh_event_model.objects.filter(pgh_context__metadata__user=1).count()") == 1
+
+
 def test_dry_run_shows_the_alterations_and_makes_none(post):
     frame = post.run(cell(TITLE, NUMBER, "k = models.TextField(default='x')", options="--dry-run"))
     assert ("notebook.Post.k", "column", "create") in changes(frame)

@@ -251,10 +251,12 @@ def plan_of(events: Any) -> str:
 
 @pytest.fixture
 def many(history: History) -> Any:
-    """Two tracked models, one of them with 20,000 events in 2,000 contexts."""
+    """Two tracked models, one of them with 20,000 events in 2,000 contexts, which many are looked up by."""
 
     def declare() -> dict[str, Any]:
-        post = pghistory.track()(model("Post", title=models.TextField(), n=models.IntegerField(null=True)))
+        post = pghistory.track(context_field=pghistory.ContextForeignKey(db_index=True))(
+            model("Post", title=models.TextField(), n=models.IntegerField(null=True))
+        )
         return {"Post": post, "Other": pghistory.track()(model("Other", n=models.IntegerField()))}
 
     found = history.declare(declare)
@@ -362,8 +364,32 @@ def test_a_filter_on_the_time_reads_the_pages_of_that_time(many: Any, history: H
 def test_a_filter_on_the_context_begins_with_the_contexts(many: Any) -> None:
     for events in (Events.objects.filter(pgh_context__user=7), MiddlewareEvents.objects.filter(user=7)):
         assert events.count() == 10
-        assert re.search(r"Index Scan \w+ pgh_hist_poste\w*_context_", plan_of(events))
+        assert re.search(r"Index Scan \w+ hist_postevent_pgh_context_id_", plan_of(events))
         assert "Seq Scan on hist_postevent" not in plan_of(events)
+
+
+@pytest.mark.parametrize(
+    "id_sql", ["lpad(to_hex(n / 10), 32, '0')", "md5((n / 10)::text)"], ids=["ordered", "random"]
+)
+def test_the_events_of_a_context_are_found_without_a_look_at_all(history: History, id_sql: str) -> None:
+    post = history.declare(lambda: pghistory.track()(model("Post", title=models.TextField())))
+    history.run(
+        "INSERT INTO hist_postevent (pgh_created_at, pgh_label, pgh_obj_id, pgh_context_id, id, title) "
+        f"SELECT now(), 'update', n, CASE WHEN n % 3 > 0 THEN ({id_sql})::uuid END, n, repeat('t', 100) "
+        "FROM generate_series(1, 40000) AS n",
+        "VACUUM ANALYZE hist_postevent",
+    )
+    [(searched,)] = history.run(f"SELECT {id_sql} FROM (VALUES (20000)) AS of (n)")
+    events = post.pgh_event_model.objects.filter(pgh_context_id=searched)
+    assert sorted(events.values_list("id", flat=True)) == [n for n in range(20000, 20010) if n % 3]
+    # Of 900 pages, 8 are those of the context, and few others seem so.
+    history.run("SET enable_seqscan = off")
+    try:
+        plan = events.explain(analyze=True, timing=False)
+    finally:
+        history.run("RESET enable_seqscan")
+    [pages] = [line for line in plan.splitlines() if "Heap Blocks" in line]
+    assert int(pages.partition("lossy=")[2]) <= 40
 
 
 def test_a_filter_on_labels_and_times_reaches_each_table(many: Any) -> None:

@@ -133,6 +133,21 @@ def test_primary_key_holds_the_time(history: History) -> None:
 
 
 @pytest.mark.usefixtures("declared_here")
+def test_each_month_finds_the_events_of_a_context(history: History) -> None:
+    thing = tracked(history)
+    with pghistory.context(user=1):
+        thing.objects.create(n=1)
+    kinds = history.run(
+        "SELECT c.relispartition, c.relkind, c.reloptions FROM pg_class AS c JOIN pg_am AS am ON am.oid = c.relam "
+        "WHERE am.amname = 'brin' AND c.relnamespace = current_schema()::regnamespace AND EXISTS ("
+        "SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = 'pgh_context_id')"
+    )
+    options = ["pages_per_range=8"]
+    assert (False, "I", options) in kinds
+    assert sum(found == (True, "i", options) for found in kinds) == len(partitions(history))
+    assert thing.pgh_event_model.objects.filter(pgh_context__metadata__user=1).count() == 1
+
+
 def test_names_fit_whatever_the_table_is_called() -> None:
     with declaring():
         thing = pghistory.track(meta={"db_table": "ü" * 31}, partition_by="month")(model("Thing"))

@@ -8,10 +8,12 @@ from django.db import models
 from django.db.migrations.graph import MigrationGraph
 from django.db.migrations.questioner import MigrationQuestioner
 from django.db.migrations.state import ModelState, ProjectState
+from django.db.migrations.writer import MigrationWriter
 from django.test import override_settings
 
 from pgmagic import pghistory, pgtrigger
 from pgmagic.declare import model_registry
+from pgmagic.declare.context_index import ContextIndex
 from pgmagic.pgtrigger.migrations import AddTrigger, RemoveTrigger
 
 LABEL = "found"
@@ -79,6 +81,26 @@ def test_changed_trigger_is_added_again():
     model_registry.forget_label(LABEL)
     operations, _ = detect(state, declare("Item", stay(operation=pgtrigger.Update)))
     assert operations == ["Create trigger stay on model item"]
+
+
+def test_index_on_the_context_of_events_replaces_the_former_one_of_its_name():
+    name, fields = "pgh_events_context", {"pgh_context_id": models.UUIDField(null=True)}
+    known = models.Q(pgh_context_id__isnull=False)
+    former = models.Index(fields=["pgh_context_id"], name=name, condition=known)
+    _, state = detect(ProjectState(), declare(meta={"indexes": [former]}, **fields))
+    model_registry.forget_label(LABEL)
+    present = declare(meta={"indexes": [ContextIndex(fields=["pgh_context_id"], name=name)]}, **fields)
+    operations, state = detect(state, present)
+    assert operations == [
+        f"Remove index {name} from item",
+        f"Create index {name} on field(s) pgh_context_id of model item",
+    ]
+    assert detect(state, present)[0] == []
+    written, imports = MigrationWriter.serialize(present._meta.indexes[0])
+    path = "pgmagic.declare.context_index"
+    assert (written, imports) == (
+        f"{path}.ContextIndex(fields=['pgh_context_id'], name='{name}')", {f"import {path}"},
+    )  # fmt: skip
 
 
 def test_removed_trigger_is_removed_before_its_column():

@@ -11,6 +11,8 @@ import asyncio
 import inspect
 import json
 import re
+import secrets
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -56,7 +58,7 @@ class _Open:
     @classmethod
     def start(cls, metadata: Mapping[str, Any], encoded: Mapping[str, str]) -> _Open:
         """Return a context of its own."""
-        return cls._make(Context(uuid.uuid4(), dict(metadata)), encoded)
+        return cls._make(Context(_time_ordered_id(), dict(metadata)), encoded)
 
     @classmethod
     def _make(cls, context: Context, encoded: Mapping[str, str]) -> _Open:
@@ -76,6 +78,18 @@ class _Open:
     def _is_of_another_task(self) -> bool:
         task = _current_task()
         return task is not None and (self.task is None or self.task() is not task)
+
+
+def _time_ordered_id() -> uuid.UUID:
+    """Return a UUID of version 7, whose greater part is the time, to a quarter of a microsecond.
+
+    So events are written in the order of their contexts, and Postgres knows that an index on them reads few pages.
+
+    Source: https://www.rfc-editor.org/rfc/rfc9562#section-5.7, #section-6.2 (method 3)
+    """
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    fraction = (rest << 12) // 1_000_000
+    return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | secrets.randbits(62))
 
 
 def _current_task() -> asyncio.Task[Any] | None:
