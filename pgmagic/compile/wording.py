@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from django.db import models
@@ -20,6 +21,9 @@ from pgmagic.declare.conditions import Combined, Condition, Not, _Change
 Model = type[models.Model]
 Declared = Condition | models.Q
 Columns = frozenset[tuple[str, str]]
+
+# Of more parts than these, or of more clauses beyond one for each, the ways to share them out are not looked at.
+_MOST_PARTS, _MOST_SPARE = 200, 4
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,10 @@ def _worded(said: _Said, node: Node) -> Node:
         return node
     if not said.parts:
         return Node(said.text, node.sql)
-    if said.connector is None or said.connector != node.connector:
+    if said.connector is None or said.connector != node.connector or len(said.parts) > _MOST_PARTS:
         return node
-    groups = list(_groups(said.parts, node.parts))
+    # One way to share them out leaves no doubt, two do.
+    groups = list(islice(_groups(said.parts, node.parts), 2))
     if len(groups) != 1:
         return node
     parts = [
@@ -65,15 +70,16 @@ def _together(connector: Connector | None, nodes: Sequence[Node]) -> Node:
 
 def _groups(said: Sequence[_Said], nodes: Sequence[Node]) -> Iterator[list[Sequence[Node]]]:
     """Yield the ways to share nodes out among as many parts, in order, such that each gets its own columns."""
-    if not said:
-        if not nodes:
+    if not said or len(nodes) - len(said) > _MOST_SPARE:
+        if not said and not nodes:
             yield []
         return
     first, rest = said[0], said[1:]
+    named: Columns = frozenset()
     for size in range(1, len(nodes) - len(rest) + 1):
-        group = nodes[:size]
-        if first.columns == frozenset().union(*(columns_of(node.sql) for node in group)):
-            yield from ([group, *following] for following in _groups(rest, nodes[size:]))
+        named |= columns_of(nodes[size - 1].sql)
+        if first.columns == named:
+            yield from ([nodes[:size], *following] for following in _groups(rest, nodes[size:]))
 
 
 def _said(condition: Declared, model: Model) -> _Said:

@@ -109,3 +109,15 @@ def test_sql_is_always_what_is_installed() -> None:
 )
 def test_words_of_conditions_inside_of_others(condition: Any, words: str) -> None:
     assert words_of(condition) == words
+
+
+def test_many_clauses_on_one_column_take_no_time() -> None:
+    declared = Q(*(Q(old__pages__range=(n, n + 1)) for n in range(30)), old__title="a")
+    printed = " AND ".join(f"((old.pages >= {n}) AND (old.pages <= {n + 1}))" for n in range(30))
+    clauses = flattened(
+        worded(parse_condition(f"(((old.title)::text = 'a'::text) AND {printed})"), declared, Book)
+    )
+    assert len(clauses) == 61
+    alternatives = " OR ".join(f"(old.pages = {n})" for n in range(3_000))
+    anyone = Q(*(Q(old__pages=n) for n in range(3_000)), _connector="OR")
+    assert len(flattened(worded(parse_condition(f"({alternatives})"), anyone, Book))) == 3_000

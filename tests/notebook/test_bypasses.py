@@ -191,7 +191,8 @@ def test_columns_that_are_unique_or_refer_to_others(shell, model, rows):
 def test_triggers_that_fire_for_some_sessions_only(cells):  # noqa: F811
     change = (
         "with connection.cursor() as cursor:\n"
-        "    cursor.execute(\"SELECT tgname FROM pg_trigger WHERE tgname ~ 'pgtrigger_{0}'\")\n"
+        "    cursor.execute(\"SELECT tgname FROM pg_trigger WHERE tgrelid = 'notebook_post'::regclass \"\n"
+        "                   \"AND tgname ~ 'pgtrigger_{0}'\")\n"
         "    cursor.execute(f'ALTER TABLE notebook_post {1} TRIGGER {{cursor.fetchone()[0]}}')"
     )
     for name, how in [("soft", "ENABLE ALWAYS"), ("fixed", "ENABLE REPLICA"), ("cycle", "DISABLE")]:
