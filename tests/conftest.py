@@ -64,7 +64,7 @@ def schema(database_url: str | None) -> Iterator[str]:
     from django.db import connection, connections
 
     from pgmagic.compile.compiler import DeclarationCompiler
-    from pgmagic.compile.triggers import Target
+    from pgmagic.compile.target import Target
     from pgmagic.db import backend
     from pgmagic.declare import model_registry
     from pgmagic.declare.delegates import delegates

@@ -9,9 +9,10 @@ from django.db import models
 
 from pgmagic.compile import bodies, predicate, transitions, triggers
 from pgmagic.compile.desired import DesiredTrigger
+from pgmagic.compile.functions import Body
 from pgmagic.compile.remembering import remembered
 from pgmagic.compile.sql import render
-from pgmagic.compile.triggers import Body, Target
+from pgmagic.compile.target import Target
 from pgmagic.declare.composer import Composer
 from pgmagic.declare.conditions import Condition
 from pgmagic.declare.trigger import Trigger

@@ -21,7 +21,7 @@ from pgmagic.compile.desired import DesiredRoutine
 from pgmagic.compile.predicate import column_of, value_in
 from pgmagic.compile.qualified import DIFFERS, EQUALS, JOINED
 from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, literal, render, verbatim
-from pgmagic.compile.triggers import Target
+from pgmagic.compile.target import Target
 from pgmagic.declare.event_fields import AnyField
 from pgmagic.declare.event_trigger import EventTrigger
 from pgmagic.declare.trackers import tracked_fields

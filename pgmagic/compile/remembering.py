@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import models
 
 from pgmagic.compile.desired import DesiredTrigger
-from pgmagic.compile.triggers import Target
+from pgmagic.compile.target import Target
 from pgmagic.declare.trigger import Trigger
 
 Model = type[models.Model]

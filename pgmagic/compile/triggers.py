@@ -1,7 +1,6 @@
 """A declared trigger to the function and the triggers that stand for it in Postgres.
 
 Source: https://www.postgresql.org/docs/current/sql-createtrigger.html
-        https://www.postgresql.org/docs/current/sql-createfunction.html
 """
 
 from __future__ import annotations
@@ -13,20 +12,15 @@ from typing import Any, LiteralString
 
 from django.db import models
 
-from pgmagic.compile import bodies, ddl, states
+from pgmagic.compile import ddl, states
 from pgmagic.compile.calling import call_of, calls_another
-from pgmagic.compile.desired import DesiredFunction, DesiredPgTrigger, DesiredTrigger
-from pgmagic.compile.ignoring import ignored
-from pgmagic.compile.operators import is_qualified, values_are_qualified
-from pgmagic.compile.pinned import PINNED
+from pgmagic.compile.desired import DesiredPgTrigger, DesiredTrigger
+from pgmagic.compile.functions import function_of, is_judged_in_body
 from pgmagic.compile.predicate import condition_sql, named_rows
-from pgmagic.compile.rejections import reject_unpaired
-from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, join, literal, render, verbatim
+from pgmagic.compile.sql import Fragment, compose, identifier, join, render, verbatim
 from pgmagic.compile.table_names import check_table_name, check_trigger_name
-from pgmagic.compile.transitions import IS_PARTITIONED, POSITION, PREFER_COLUMNS
-from pgmagic.declare.composer import Composer
+from pgmagic.compile.target import Target
 from pgmagic.declare.conditions import Condition, concrete_fields
-from pgmagic.declare.event_chain import HashChain
 from pgmagic.declare.event_trigger import EventTrigger
 from pgmagic.declare.fsm import FSM
 from pgmagic.declare.ready_made import Protect
@@ -48,19 +42,6 @@ from pgmagic.errors import DeclarationError
 Model = type[models.Model]
 
 
-@dataclass(frozen=True)
-class Target:
-    """What SQL is compiled for. Without a schema, names resolve by the `search_path` of the installing session."""
-
-    schema: str | None = None
-
-
-class Body(str):
-    """The body of a ready-made trigger, as the compiler wrote it."""
-
-    __slots__ = ()
-
-
 def compile_trigger(trigger: Trigger, model: Model, target: Target) -> DesiredTrigger:
     """Return the function and the triggers that stand for a declaration.
 
@@ -69,7 +50,7 @@ def compile_trigger(trigger: Trigger, model: Model, target: Target) -> DesiredTr
     """
     check_table_name(model)
     check_trigger_name(trigger, model)
-    function = _function(trigger, model, target)
+    function = function_of(trigger, model, target)
     condition = trigger.get_condition(model)
     declared = condition_sql(condition, model) if condition is not None else None
     return DesiredTrigger(
@@ -106,91 +87,6 @@ class _Names:
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.__dict__.update(values)
-
-
-def _function(trigger: Trigger, model: Model, target: Target) -> DesiredFunction:
-    body = trigger.render_func(model)
-    name = identifier(target.schema, trigger.get_pgid(model))
-    text = _with_frame(trigger, model, body)
-    create = compose(
-        "CREATE OR REPLACE FUNCTION ", name, "() RETURNS trigger LANGUAGE plpgsql",
-        verbatim(" SET search_path FROM CURRENT" if _resolves_names(trigger, model, target) else ""),
-        *_pinned(trigger), " AS ", DollarQuoted(text), ";",
-    )  # fmt: skip
-    drop = ddl.drop_function(target.schema, trigger.get_pgid(model))
-    return DesiredFunction(
-        trigger.get_pgid(model),
-        render(create),
-        drop,
-        text,
-        needs_check=_holds_foreign_sql(trigger, model, body),
-    )
-
-
-def _holds_foreign_sql(trigger: Trigger, model: Model, body: str) -> bool:
-    """Return whether SQL that somebody else wrote may stand in a function: that of a condition, or of a value."""
-    if not isinstance(body, Body) or trigger.render_declare(model):
-        return True
-    is_judged = _is_judged_in_body(trigger, trigger.operations) and trigger.get_condition(model) is not None
-    return is_judged or not isinstance(trigger, Protect | FSM | EventTrigger)
-
-
-def _pinned(trigger: Trigger) -> Iterator[Fragment]:
-    """Yield the settings under which a seal reads values, whatever those of the session are."""
-    for name, value in PINNED.items() if isinstance(trigger, HashChain) else ():
-        yield compose(" SET ", identifier(name), " TO ", literal(value))
-
-
-def _resolves_names(trigger: Trigger, model: Model, target: Target) -> bool:
-    """Return whether the function resolves its names as it does now, whatever a session's `search_path` will be.
-
-    Qualified tables are not enough: a path that ends in `pg_catalog` finds somebody else's functions and operators
-    first. Only events are spared what a SET costs a call, where all that their body names is qualified: the schema is
-    known, and what somebody wrote himself is in no clause but WHEN, which Postgres resolves when it is created.
-    """
-    if target.schema is None or not isinstance(trigger, EventTrigger):
-        return True
-    if not (isinstance(trigger.get_func(model), Body) and values_are_qualified(trigger)):
-        return True
-    return trigger.asks_tables and not is_qualified(trigger, model)
-
-
-def _with_frame(trigger: Trigger, model: Model, body: str) -> str:
-    declare = trigger.render_declare(model)
-    # Where rows come out of tables called old and new, these are meant, not PL/pgSQL's own rows.
-    asks_tables = _is_judged_in_body(trigger, trigger.operations) or (
-        isinstance(trigger, EventTrigger) and trigger.asks_tables
-    )
-    lines = [PREFER_COLUMNS] if asks_tables else []
-    lines += [declare, "BEGIN"] if declare else ["BEGIN"]
-    if trigger.ignorable:
-        lines.append(_unless_ignored(trigger, model))
-    if POSITION in body and not isinstance(body, Body):
-        # Of other tables no UPDATE moves a row.
-        unpaired = compose("IF ", IS_PARTITIONED, " THEN\n", reject_unpaired(trigger, model), "END IF;")
-        lines.append(render(unpaired))
-    return "\n" + "\n".join([*lines, trigger.format_sql(body), "END;"]) + "\n"
-
-
-def _unless_ignored(trigger: Trigger, model: Model) -> str:
-    """Return the line that lets everything pass in a session that ignores the trigger.
-
-    A WHEN clause would spare the call, but Postgres reads it from its stored text at each statement: for an update of
-    one row that costs as much as the rest of a trigger, and looking its functions up is half of what CREATE TRIGGER
-    takes. Nor could a WHEN clause of a deferred trigger do it, which is evaluated at the statement, long before COMMIT.
-    """
-    condition = render(ignored(trigger.get_pgid(model)))
-    return f"IF {condition} THEN {_let_pass(trigger)} END IF;"
-
-
-def _let_pass(trigger: Trigger) -> str:
-    if trigger.when != Before or trigger.level == Statement:
-        return "RETURN NULL;"
-    if Delete not in trigger.operations:
-        return "RETURN NEW;"
-    if trigger.operations == (Delete,):
-        return "RETURN OLD;"
-    return "IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW;"
 
 
 @dataclass(frozen=True)
@@ -315,7 +211,7 @@ def _conditions(trigger: Trigger, model: Model, part: _Part, declared: Fragment 
         yield from _own_clause(trigger.render_condition(model))
         return
     condition = trigger.get_condition(model)
-    if condition is not None and declared is not None and not _is_judged_in_body(trigger, part.operations):
+    if condition is not None and declared is not None and not is_judged_in_body(trigger, part.operations):
         _check_condition(trigger, model, part, condition)
         yield declared
     if machine:
@@ -327,15 +223,6 @@ def _own_clause(clause: str) -> Iterator[Fragment]:
     condition = re.sub(r"^\s*WHEN\b", "", clause, flags=re.IGNORECASE)
     if condition.strip():
         yield compose("(", verbatim(condition), "\n)")
-
-
-def _is_judged_in_body(trigger: Trigger, operations: tuple[Operation, ...]) -> bool:
-    """Return whether the function asks tables called old and new about the condition."""
-    if isinstance(trigger, Protect):
-        return any(bodies.is_judged_in_body(trigger, operation) for operation in operations)
-    if isinstance(trigger, EventTrigger):
-        return trigger.level == Statement or Truncate in operations
-    return isinstance(trigger, Composer) and trigger.referencing is not None
 
 
 def _check_condition(trigger: Trigger, model: Model, part: _Part, condition: Condition | models.Q) -> None:

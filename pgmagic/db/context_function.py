@@ -6,7 +6,7 @@ from django.db import connections
 
 from pgmagic.compile.history import CONTEXT_TABLE, attach_routine
 from pgmagic.compile.sql import compose, identifier, literal, render
-from pgmagic.compile.triggers import Target
+from pgmagic.compile.target import Target
 
 
 def install_context_function(alias: str) -> bool:

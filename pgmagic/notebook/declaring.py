@@ -13,7 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from pgmagic.compile.desired import Desired
 from pgmagic.compile.history import compile_routines
 from pgmagic.compile.tables import compile_table
-from pgmagic.compile.triggers import Target
+from pgmagic.compile.target import Target
 from pgmagic.db import backend
 from pgmagic.db.apply import plan_and_apply, plan_only
 from pgmagic.db.changes import compiled

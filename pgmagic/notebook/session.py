@@ -12,7 +12,7 @@ from django.db import connection
 from IPython.core.interactiveshell import InteractiveShell
 
 from pgmagic.compile.compiler import DeclarationCompiler
-from pgmagic.compile.triggers import Target
+from pgmagic.compile.target import Target
 from pgmagic.db import backend, schemas
 from pgmagic.db.connect import Choice, choice_from_environment, is_alive, parse_url
 from pgmagic.declare import model_registry

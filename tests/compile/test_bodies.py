@@ -10,7 +10,7 @@ from pgmagic import pgtrigger
 from pgmagic.compile.bodies import field_value
 from pgmagic.compile.compiler import DeclarationCompiler
 from pgmagic.compile.sql import render
-from pgmagic.compile.triggers import Target
+from pgmagic.compile.target import Target
 from pgmagic.errors import DeclarationError, PgMagicError
 from tests.compile.golden import assert_golden
 from tests.declare.models import Book

@@ -9,7 +9,7 @@ from django.db import models
 from pgmagic import pghistory
 from pgmagic.compile.compiler import DeclarationCompiler
 from pgmagic.compile.history import compile_routines
-from pgmagic.compile.triggers import Target
+from pgmagic.compile.target import Target
 from pgmagic.declare import registry
 from pgmagic.declare.delegates import delegates
 from pgmagic.errors import DeclarationError

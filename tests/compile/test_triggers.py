@@ -7,7 +7,7 @@ from django.db import models
 
 from pgmagic import pgtrigger
 from pgmagic.compile.compiler import DeclarationCompiler
-from pgmagic.compile.triggers import Target
+from pgmagic.compile.target import Target
 from pgmagic.declare.delegates import delegates
 from pgmagic.errors import DeclarationError, UnknownFieldError
 from tests.compile.golden import FOLDER, assert_golden

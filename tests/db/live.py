@@ -12,7 +12,7 @@ from psycopg import sql
 from pgmagic.compile.desired import Desired
 from pgmagic.compile.history import compile_routines
 from pgmagic.compile.tables import compile_table
-from pgmagic.compile.triggers import Target
+from pgmagic.compile.target import Target
 from pgmagic.db.apply import Applied, plan_and_apply
 from pgmagic.db.changes import compiled
 from pgmagic.declare import registry

@@ -10,7 +10,7 @@ import pytest
 from pgmagic import pgtrigger
 from pgmagic.compile.compiler import DeclarationCompiler
 from pgmagic.compile.desired import Desired, DesiredRoutine, DesiredTable, DesiredTrigger
-from pgmagic.compile.triggers import Target
+from pgmagic.compile.target import Target
 from pgmagic.errors import InstallationError
 from pgmagic.plan.diff import plan_changes
 from pgmagic.plan.drops import drop_steps
