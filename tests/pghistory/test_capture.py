@@ -272,8 +272,7 @@ def test_generated_columns_are_recorded_as_they_are(history: History) -> None:
 @pytest.mark.parametrize("level", LEVELS)
 def test_columns_that_are_computed_when_read_are_recorded(history: History, level: Any) -> None:
     if connection.pg_version < 180000:  # type: ignore[attr-defined]
-        history.run("SELECT 1")
-        return
+        pytest.skip("Postgres has virtual columns since 18")
 
     def declare() -> Any:
         double = models.GeneratedField(
