@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 
-from pgmagic.declare.context_index import ContextIndex
 from pgmagic.declare.event_chain import HashChain
 from pgmagic.declare.event_fields import AnyField
+from pgmagic.declare.event_indexes import ContextIndex, TimeIndex
 from pgmagic.declare.names import PARTITION_OPTION, shorten
 from pgmagic.declare.ready_made import Protect
 from pgmagic.declare.trackers import check_labels
@@ -23,8 +22,6 @@ EventModel = type[Any]
 APPEND_ONLY = "append_only"
 # The names by which the events of an object are reached: of today, and of older tutorials.
 _REVERSE_NAMES = ("events", "event")
-# A megabyte.
-_PAGES_PER_RANGE = 128
 # The longest name of an index that Django allows.
 _MAX_INDEX_NAME = 30
 
@@ -75,23 +72,7 @@ def _add_indexes(event_model: EventModel) -> None:
         and not fields["pgh_created_at"].db_index
         and "pgh_created_at" not in indexed
     ):
-        _add_index(event_model, _time_index(event_model))
-
-
-def _time_index(event_model: EventModel) -> models.Index:
-    """Return the index of the times: events lie in their order, so that it is enough to know those of each few pages.
-
-    A filter on the time reads a hundredth of what it would, and recording an event costs nothing more; which events
-    are the newest is told by `pgh_id`.
-
-    Source: https://www.postgresql.org/docs/current/brin.html
-    """
-    return BrinIndex(
-        fields=["pgh_created_at"],
-        name=_index_name(event_model, "time"),
-        autosummarize=True,
-        pages_per_range=_PAGES_PER_RANGE,
-    )
+        _add_index(event_model, TimeIndex(fields=["pgh_created_at"], name=_index_name(event_model, "time")))
 
 
 def _note_partitions(event_model: EventModel) -> None:

@@ -5,15 +5,15 @@ import types
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.contenttypes.fields import GenericRelation
 from django.contrib.contenttypes.models import ContentType
-from django.contrib.postgres.indexes import BrinIndex
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 
 from pgmagic import pghistory
 from pgmagic.declare import registry
-from pgmagic.declare.context_index import ContextIndex
+from pgmagic.declare.event_indexes import ContextIndex, TimeIndex
 from pgmagic.errors import DeclarationError
 from pgmagic.pghistory.models import Event
 from tests.history_support import MODULE, declared_here, declaring, model, settings_with  # noqa: F401
@@ -61,7 +61,7 @@ def test_indexes_serve_an_objects_events_in_order_and_the_events_of_a_context() 
     assert [tuple(index.fields) for index in mine._meta.indexes] == [
         ("pgh_obj",), ("pgh_context",), ("pgh_created_at",)
     ]  # fmt: skip
-    assert isinstance(indexes["pgh_created_at",], BrinIndex)
+    assert type(indexes["pgh_created_at",]) is TimeIndex
     by_time = tracked(meta={"indexes": [models.Index(fields=["pgh_created_at"], name="own")]}).pgh_event_model
     assert [index.name for index in by_time._meta.indexes if "pgh_created_at" in index.fields] == ["own"]
 
@@ -273,3 +273,9 @@ def test_events_of_an_inherited_model_hold_its_own_table() -> None:
     ]
     assert mirrored == ["parent_ptr", "b"]
     assert child.pgh_event_model.can_revert
+
+
+def test_indexes_need_no_app_of_djangos() -> None:
+    """Django 6 refuses those of django.contrib.postgres to a project that has not installed it."""
+    assert not apps.is_installed("django.contrib.postgres")
+    assert tracked().pgh_event_model.check(databases=["default"]) == []

@@ -13,7 +13,7 @@ from django.test import override_settings
 
 from pgmagic import pghistory, pgtrigger
 from pgmagic.declare import model_registry
-from pgmagic.declare.context_index import ContextIndex
+from pgmagic.declare.event_indexes import ContextIndex
 from pgmagic.pgtrigger.migrations import AddTrigger, RemoveTrigger
 
 LABEL = "found"
@@ -97,7 +97,7 @@ def test_index_on_the_context_of_events_replaces_the_former_one_of_its_name():
     ]
     assert detect(state, present)[0] == []
     written, imports = MigrationWriter.serialize(present._meta.indexes[0])
-    path = "pgmagic.declare.context_index"
+    path = "pgmagic.declare.event_indexes"
     assert (written, imports) == (
         f"{path}.ContextIndex(fields=['pgh_context_id'], name='{name}')", {f"import {path}"},
     )  # fmt: skip
