@@ -131,6 +131,24 @@ def test_fsm_and_ignored_triggers_in_words(cells):
     )
 
 
+def test_condition_that_a_function_asks_of_a_statements_rows_is_named(shell):
+    shell.run(SETUP)
+    shell.run(
+        "%%pgtrigger\n"
+        "class Item(models.Model):\n"
+        "    n = models.IntegerField()\n"
+        "    class Meta:\n"
+        "        triggers = [pgtrigger.Protect(name='keep', operation=pgtrigger.Delete, level=pgtrigger.Statement,\n"
+        "                                      condition=pgtrigger.Q(old__n__gt=5))]\n"
+    )
+    frame = trace(shell, "Item.objects.create(n=1)\nItem.objects.all().delete()")
+    assert told(frame, "trigger", "fired", "condition") == [("notebook.Item:keep", True, None)]
+    assert (
+        "notebook.Item:keep fires for every statement: its function asks the rows about its condition."
+        in frame.notes
+    )
+
+
 def test_trigger_that_somebody_replaced_shows_what_is_installed(cells):
     cells.run(
         """%%pgsql

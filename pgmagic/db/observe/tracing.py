@@ -32,7 +32,7 @@ from pgmagic.db.observe.messages import Messages
 from pgmagic.db.observe.past_django import unwatched
 from pgmagic.db.observe.statements import Executed
 from pgmagic.db.observe.timeline import NOT_IGNORED, Timeline
-from pgmagic.db.observe.wording import clauses_in_words
+from pgmagic.db.observe.wording import clauses_in_words, judges_in_function
 
 # Bits of `tgtype`. Source: Postgres, src/include/catalog/pg_trigger.h
 _ROW, _BEFORE, _INSTEAD = 1, 2, 64
@@ -172,6 +172,13 @@ class Tracing(Instruments[TracedTable]):
         ]
         self._numbers += numbers
         self._traced.add(table.name)
+        for trigger in table.triggers:
+            live = self._live[oid, trigger.name]
+            has_when = any(clause.text != NOT_IGNORED for clause in trigger.clauses)
+            if not trigger.per_row and not has_when and judges_in_function(live):
+                self.notes[
+                    f"{live.uri} fires for every statement: its function asks the rows about its condition."
+                ] = None
         for name in table.untraced:
             uri = self._live[oid, name].uri
             self.notes[f"{table.name}: {uri} was not traced, since its name leaves no room around it."] = None

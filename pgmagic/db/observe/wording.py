@@ -36,6 +36,18 @@ def clauses_in_words(live: LiveTrigger, definition: str, condition: str) -> tupl
     return (*flattened(body), *own)
 
 
+def judges_in_function(live: LiveTrigger) -> bool:
+    """Return whether a trigger for statements is declared with a condition, which only its function can ask."""
+    declared = live.mark and registry.find(live.mark.uri)
+    if not declared:
+        return False
+    try:
+        parts = compiled(*declared).triggers
+    except PgMagicError:
+        return False
+    return any(part.name == live.name and bool(part.condition) for part in parts)
+
+
 def _as_declared(body: Node, model: Any, trigger: Trigger) -> Node:
     condition = trigger.get_condition(model)
     rendered_itself = type(trigger).render_condition is not Trigger.render_condition
