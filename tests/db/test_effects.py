@@ -672,6 +672,14 @@ def test_what_is_not_counted_is_said(connection: Any, execute: Any) -> None:
     ]
 
 
+def test_triggers_that_a_replica_passes_by_are_said(connection: Any, execute: Any) -> None:
+    cell = watch(connection, "SET LOCAL session_replication_role = replica", "DELETE FROM item")
+    assert cell.outcomes[1].rows == 5
+    assert cell.notes == [
+        "session_replication_role is replica: ordinary triggers do not fire, nor do those that tell what was rewritten."
+    ]
+
+
 def test_reading_of_ours_that_fails_keeps_nothing(
     connection: Any, execute: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

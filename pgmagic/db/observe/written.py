@@ -47,12 +47,13 @@ SELECT next, coalesce(found, false), found AND (%(catches)s OR EXISTS (
      pg_stat_get_xact_tuples_deleted(c.oid) AS deleted OFFSET 0) AS counted
    WHERE c.relkind = 'r' AND (c.oid >= 16384 OR c.relname ~ '^pg_largeobject') AND c.relname !~ '^pgmagic_'
      AND counted.inserted + counted.updated + counted.deleted > 0)::text
-  , current_setting('track_counts')::boolean
+  , current_setting('track_counts')::boolean, current_setting('session_replication_role') = 'replica'
 FROM snapshot, aborted
 """
 _NOT_COUNTED = (
     "track_counts is off in this session: what cascades, triggers, rules and functions wrote is not told."
 )
+_PASSED_BY = "session_replication_role is replica: ordinary triggers do not fire, nor do those that tell what was rewritten."
 _NAMES = """
 SELECT c.oid::bigint, top.oid::bigint, ARRAY[c.relname, top.relname]::text[],
        CASE WHEN pg_table_is_visible(top.oid) THEN top.relname ELSE n.nspname || '.' || top.relname END
@@ -117,8 +118,8 @@ class WrittenRows:
         self.raw = raw
         self._quietly = quietly
         self._totals: dict[int, Counts] | None = None
-        # A sentence where nothing is counted.
-        self.unobserved: list[str] = []
+        # A sentence for each setting of the session that keeps something from being told.
+        self._unobserved: dict[str, None] = {}
         # The first transaction number that was not yet given out at the last reading.
         self._number = 0
         self._stretches: list[_Stretch] = []
@@ -129,6 +130,11 @@ class WrittenRows:
         self._catches = False
         self._readings_left = _MOST_READINGS
         self._files: Mapping[str, int] | None = None
+
+    @property
+    def unobserved(self) -> list[str]:
+        """A sentence for each reason why something is not told."""
+        return list(self._unobserved)
 
     def before(self, clock: int, *, empties: bool, catches: bool) -> None:
         """Note that a statement follows. empties: by a TRUNCATE; catches: it can go on behind an error of its own."""
@@ -202,9 +208,11 @@ class WrittenRows:
         values = {"since": self._number or None, "most": _MOST_NUMBERS, "catches": self._catches}
         with self._quietly(), unwatched(self.raw) as cursor:
             cursor.execute(_READ, values, prepare=False)
-            self._number, has_aborted, is_unsure, found, is_counting = cursor.fetchone()
+            self._number, has_aborted, is_unsure, found, is_counting, is_replica = cursor.fetchone()
         if not is_counting:
-            self.unobserved = [_NOT_COUNTED]
+            self._unobserved[_NOT_COUNTED] = None
+        if is_replica:
+            self._unobserved[_PASSED_BY] = None
         self._totals = {oid: Counts(*counts) for oid, *counts in json.loads(found or "[]")}
         return has_aborted, bool(is_unsure)
 
