@@ -45,7 +45,7 @@ END$$"""
 STATE = """
 SELECT json_build_array(
   (SELECT json_agg(relname ORDER BY relname) FROM pg_class WHERE relnamespace = n.oid AND relkind = 'r'),
-  (SELECT json_agg(json_build_array(t.tgname, pg_get_triggerdef(t.oid), obj_description(t.oid, 'pg_trigger'))
+  (SELECT json_agg(json_build_array(t.tgname, pg_get_triggerdef(t.oid), obj_description(t.tgfoid, 'pg_proc'))
                    ORDER BY t.tgname)
    FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid WHERE c.relnamespace = n.oid AND NOT t.tgisinternal),
   (SELECT json_agg(json_build_array(p.proname, p.prosrc) ORDER BY p.proname) FROM pg_proc AS p
