@@ -676,7 +676,7 @@ def test_triggers_that_a_replica_passes_by_are_said(connection: Any, execute: An
     cell = watch(connection, "SET LOCAL session_replication_role = replica", "DELETE FROM item")
     assert cell.outcomes[1].rows == 5
     assert cell.notes == [
-        "session_replication_role is replica: ordinary triggers do not fire, nor those that tell what was rewritten."
+        "session_replication_role is replica: ordinary triggers do not fire, so nothing tells what was rewritten."
     ]
 
 

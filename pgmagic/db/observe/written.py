@@ -53,7 +53,9 @@ FROM snapshot, aborted
 _NOT_COUNTED = (
     "track_counts is off in this session: what cascades, triggers, rules and functions wrote is not told."
 )
-_PASSED_BY = "session_replication_role is replica: ordinary triggers do not fire, nor those that tell what was rewritten."
+_PASSED_BY = (
+    "session_replication_role is replica: ordinary triggers do not fire, so nothing tells what was rewritten."
+)
 _NAMES = """
 SELECT c.oid::bigint, top.oid::bigint, ARRAY[c.relname, top.relname]::text[],
        CASE WHEN pg_table_is_visible(top.oid) THEN top.relname ELSE n.nspname || '.' || top.relname END
