@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from pgmagic.compile import ddl
 from pgmagic.compile.desired import DesiredTrigger
@@ -54,34 +54,24 @@ def plan_pruning(installed: Installed, registered: Collection[str]) -> Plan:
 def drop_steps(
     triggers: Sequence[InstalledTrigger], installed: Installed, kept_functions: Collection[str] = ()
 ) -> Iterator[Step]:
-    """Return the steps that drop triggers and, behind them, the functions of ours that no other trigger calls."""
+    """Return the steps that drop triggers and, behind them, the functions of ours that no other trigger needs."""
     dropped = {id(trigger) for trigger in triggers}
-    still_called = {_key(other.function) for other in installed.triggers if id(other) not in dropped}
+    still_needed = _needed(other for other in installed.triggers if id(other) not in dropped)
     functions: dict[tuple[str, str], str] = {}
     for existing in triggers:
         uri = existing.mark.uri if existing.mark else existing.name
         sql = ddl.drop_trigger(existing.schema, existing.table, existing.name)
-        # Its condition in the catalog is what Postgres made of it, with the ignore check: nothing to read here.
+        # Its condition in the catalog is what Postgres made of it: nothing to read here.
         yield Step(uri, "trigger", "drop", (sql,), fires=existing.fires)
-        function = _own_function(existing, installed)
+        function = existing.own_function
         if (
             function.mark is not None
             and function.name not in kept_functions
-            and _key(function) not in still_called
+            and _key(function) not in still_needed
         ):
             functions[_key(function)] = uri
     for (schema, name), uri in functions.items():
         yield Step(uri, "function", "drop", (ddl.drop_function(schema, name),))
-
-
-def _own_function(trigger: InstalledTrigger, installed: Installed) -> InstalledFunction:
-    """Return the function that a trigger calls, or, where that is not ours, the one that would stand for it."""
-    own = (
-        function
-        for function in installed.functions
-        if function.mark and trigger.mark and function.mark.uri == trigger.mark.uri
-    )
-    return trigger.function if trigger.function.mark else next(own, trigger.function)
 
 
 def _drop_left_behind(installed: Installed, uris: Collection[str]) -> Iterator[Step]:
@@ -93,12 +83,17 @@ def _drop_left_behind(installed: Installed, uris: Collection[str]) -> Iterator[S
 
 def _left_behind(installed: Installed) -> list[InstalledFunction]:
     """Return the functions of ours at home whose triggers somebody dropped by hand."""
-    called = {_key(_own_function(trigger, installed)) for trigger in installed.triggers}
+    needed = _needed(installed.triggers)
     return [
         function
         for function in installed.functions
-        if function.schema in installed.home and _key(function) not in called
+        if function.schema in installed.home and _key(function) not in needed
     ]
+
+
+def _needed(triggers: Iterable[InstalledTrigger]) -> set[tuple[str, str]]:
+    """Return the functions that triggers call, and those that were made for them."""
+    return {_key(function) for trigger in triggers for function in (trigger.function, trigger.own_function)}
 
 
 def _key(function: InstalledFunction) -> tuple[str, str]:

@@ -72,7 +72,7 @@ def _list_declared(
 def _list_installed(part: InstalledTrigger, state: str, installed: Installed) -> Listed:
     name = part.mark.uri if part.mark else part.name
     table = _name_of_table(part, installed)
-    # The condition of one of ours is what Postgres made of it, with the ignore check: nothing to read.
+    # The condition of one of ours is what Postgres made of it: nothing to read.
     condition = "" if part.mark else part.condition
     return Listed(table, name, part.fires, condition, state, part.is_enabled, _apart(part))
 

@@ -178,6 +178,15 @@ def test_function_that_another_trigger_calls_is_not_dropped():
     assert [step.kind for step in drop_steps(found[:1], catalog(*found))] == ["trigger"]
 
 
+def test_function_that_is_not_called_stays_for_as_long_as_a_trigger_has_it():
+    own = installed_as(protect(operation=ALL))
+    foreign = InstalledFunction("public", "shared", None, "f")
+    found = [replace(part, function=foreign, marked_by=part.function) for part in own]
+    installed = replace(catalog(*found), functions=(own[0].function,))
+    assert [step.kind for step in drop_steps(found[:1], installed)] == ["trigger"]
+    assert [step.kind for step in drop_steps(found, installed)] == ["trigger", "trigger", "function"]
+
+
 def test_function_of_somebody_else_is_not_dropped():
     [existing] = installed_as(KEEP)
     foreign = changed(existing, {"function_comment": None})
