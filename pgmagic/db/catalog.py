@@ -26,18 +26,21 @@ STORED_TRIGGER = "md5(pg_get_triggerdef(t.oid))"
 STORED_FUNCTION = "md5(concat_ws('|', p.prosrc, p.proconfig::text, p.prosecdef::text, p.prolang::text))"
 
 
-def _pin_path(schemas: LiteralString) -> LiteralString:
-    """Return what notes the search_path and the schemas to be read, then empties the path.
+# A query on the catalog is not compiled to machine code, which takes fifty times as long as to run it; where the
+# catalog's statistics are out of date, the server may think it worth that.
+JIT_OFF: LiteralString = (
+    "set_config('pgmagic.jit', current_setting('jit'), true), set_config('jit', 'off', true)"
+)
+JIT_AS_BEFORE: LiteralString = "set_config('jit', current_setting('pgmagic.jit'), true)"
 
-    The query is not compiled to machine code, which takes fifty times as long as to run it; where the statistics of the
-    catalog are out of date, the server may think it worth that.
-    """
+
+def _pin_path(schemas: LiteralString) -> LiteralString:
+    """Return what notes the search_path and the schemas to be read, then empties the path."""
     return f"""
 SELECT set_config('pgmagic.path', current_schemas(false)::text, true),
        set_config('pgmagic.schemas', ({schemas})::text, true),
        set_config('pgmagic.search_path', current_setting('search_path'), true),
-       set_config('search_path', '', true),
-       set_config('pgmagic.jit', current_setting('jit'), true), set_config('jit', 'off', true)"""
+       set_config('search_path', '', true), {JIT_OFF}"""
 
 
 _SEARCHED = _pin_path("current_schemas(false)")
@@ -46,9 +49,8 @@ _EVERY = _pin_path(
     "SELECT array_agg(nspname) FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
 )
 
-_RESTORE_PATH = """
-SELECT set_config('search_path', current_setting('pgmagic.search_path'), true),
-       set_config('jit', current_setting('pgmagic.jit'), true)"""
+_RESTORE_PATH = f"""
+SELECT set_config('search_path', current_setting('pgmagic.search_path'), true), {JIT_AS_BEFORE}"""
 
 # What is made behind initdb has an OID from here on; so nothing is read of the system's own comments.
 # Source: https://www.postgresql.org/docs/current/system-catalog-initial-data.html

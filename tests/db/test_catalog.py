@@ -11,6 +11,7 @@ from django.db import InternalError, models, transaction
 from pgmagic import pgtrigger
 from pgmagic.db import catalog
 from pgmagic.db.catalog import describe_kind, read_catalog
+from pgmagic.db.observe.catalog import read_trigger_catalog
 
 KEEP = {"name": "keep", "operation": pgtrigger.Delete}
 
@@ -211,6 +212,7 @@ def test_reading_leaves_the_settings_of_a_transaction(live, jit):
         live.sql(f"SET LOCAL jit = {jit}")
         live.sql("SET LOCAL search_path = pg_temp, pg_catalog")
         read_catalog(live.connection)
+        read_trigger_catalog(live.connection.connection)
         assert live.sql("SELECT current_setting('jit'), current_setting('search_path')") == [
             (jit, "pg_temp, pg_catalog")
         ]

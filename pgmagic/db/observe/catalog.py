@@ -15,6 +15,7 @@ from typing import Any
 from pgmagic.compile.ignoring import ASKING_LINE
 from pgmagic.compile.probes import EVENTS, BeforeRow, Event, ProbedTable
 from pgmagic.compile.sql import literal, render
+from pgmagic.db.catalog import JIT_AS_BEFORE, JIT_OFF
 from pgmagic.db.observe.past_django import unwatched
 from pgmagic.plan.state import Mark
 
@@ -45,9 +46,10 @@ SELECT jsonb_build_object(
   'triggers', (SELECT jsonb_agg(jsonb_build_array(
        t.tgrelid::bigint, t.tgname, t.tgtype, t.tgenabled, t.tgfoid::bigint,
        quote_ident(p.proname), quote_ident(n.nspname) || '.' || quote_ident(p.proname),
-       coalesce((SELECT d.description FROM pg_proc AS own JOIN pg_description AS d ON d.objoid = own.oid
+       coalesce((SELECT min(d.description) FROM pg_proc AS own JOIN pg_description AS d ON d.objoid = own.oid
                  WHERE own.proname = regexp_replace(t.tgname, '_[iudt]$', '') AND own.pronamespace = c.relnamespace
-                   AND own.oid <> p.oid AND d.classoid = 'pg_proc'::regclass AND own.prorettype = 'trigger'::regtype),
+                   AND own.oid <> p.oid AND d.classoid = 'pg_proc'::regclass AND own.prorettype = 'trigger'::regtype
+                   AND starts_with(d.description, '{{"pgmagic"')),
                 obj_description(p.oid, 'pg_proc')),
        l.lanname = 'plpgsql' AND regexp_replace(p.prosrc, {_ASKING_LINE}, '') !~* '\\mreturn\\M') ORDER BY t.tgname)
      FROM pg_trigger AS t JOIN relations AS c ON c.oid = t.tgrelid
@@ -246,7 +248,8 @@ def _written(name: str) -> tuple[str, ...]:
 def read_trigger_catalog(raw: Any) -> TriggerCatalog:
     """Return the triggers of the schemas in a psycopg connection's `search_path`, in one query."""
     with unwatched(raw) as cursor:
-        cursor.execute(_CATALOG, prepare=False)
+        cursor.execute(f"SELECT {JIT_OFF}; {_CATALOG}; SELECT {JIT_AS_BEFORE}", prepare=False)
+        cursor.nextset()
         found = json.loads(cursor.fetchone()[0])
     links: dict[int, tuple[int, ...]] = {}
     for origin, target in found["links"] or ():
