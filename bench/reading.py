@@ -67,7 +67,7 @@ def declared() -> tuple[Any, Any]:
     """Return the two tracked models, whose tables and event tables exist."""
     from django.db import connection
 
-    from pgmagic.compile.tables import compile_table
+    from pgmagic.compile.model_tables import compile_table
     from pgmagic.declare.model_registry import redeclaring
     from pgmagic.pghistory.models import Context
 
@@ -153,7 +153,7 @@ def questions(author: Any, post: Any, events: int) -> dict[str, Callable[[int], 
     """Return what is asked; each time of another object, so that no answer lies ready."""
     from django.utils.dateparse import parse_datetime
 
-    from pgmagic import reading
+    import pgmagic
     from pgmagic.pghistory.models import Events, MiddlewareEvents
 
     def other(turn: int) -> Any:
@@ -182,26 +182,26 @@ def questions(author: Any, post: Any, events: int) -> dict[str, Callable[[int], 
             Events.objects.filter(pgh_context_id=uuid.UUID(int=turn))
         ),
         "MiddlewareEvents.filter(user=...)": lambda turn: list(MiddlewareEvents.objects.filter(user=turn)),
-        "pgmagic.history(obj)": lambda turn: reading.history(other(turn)),
-        "pgmagic.diff(obj)": lambda turn: reading.diff(other(turn)),
-        "pgmagic.history(Post, limit=1000)": lambda turn: reading.history(post, limit=1000),
+        "pgmagic.history(obj)": lambda turn: pgmagic.history(other(turn)),
+        "pgmagic.diff(obj)": lambda turn: pgmagic.diff(other(turn)),
+        "pgmagic.history(Post, limit=1000)": lambda turn: pgmagic.history(post, limit=1000),
     }
 
 
 def large_questions(post: Any) -> dict[str, Callable[[int], Any]]:
     """Return what reads a million events, or looks at all."""
-    from pgmagic import reading
-    from pgmagic.frames.timeline import timeline_frame
+    import pgmagic
+    from pgmagic.history.timeline import timeline_frame
 
     million: dict[str, Any] = {}
 
     def read(_turn: int) -> None:
-        million["history"] = reading.history(post, limit=1_000_000)
+        million["history"] = pgmagic.history(post, limit=1_000_000)
 
     return {
         "pgmagic.history(Post, limit=1000000)": read,
         "its diff": lambda turn: million["history"].pgh.diff(),
-        "pgmagic.as_of(Post, a day of 2020)": lambda turn: reading.as_of(post, date(2020, 1, 10 + turn)),
+        "pgmagic.as_of(Post, a day of 2020)": lambda turn: pgmagic.as_of(post, date(2020, 1, 10 + turn)),
         "pgmagic.timeline of the million": lambda turn: timeline_frame(million["history"]),
     }
 

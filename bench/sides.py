@@ -32,7 +32,7 @@ import psycopg
 from platformdirs import user_cache_path
 from psycopg import conninfo, sql
 
-from pgmagic.db import embedded
+from pgmagic import server as embedded
 
 HERE = Path(__file__).parent
 URL_VARIABLE = "PGMAGIC_BENCH_URL"

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from pgmagic.history.at_instants import as_of, timeline
+    from pgmagic.history.reading import diff, history
+    from pgmagic.history.undo.planning_undo import undo_plan
+    from pgmagic.history.verify import verify
+
 __version__ = "0.1.0"
 
+__all__ = [
+    "__version__",
+    "as_of",
+    "diff",
+    "history",
+    "load_ipython_extension",
+    "timeline",
+    "undo_plan",
+    "unload_ipython_extension",
+    "verify",
+]
+
 # What needs a configured Django is imported when it is first asked for.
-_LAZY = dict.fromkeys(("history", "diff", "as_of", "timeline", "undo_plan", "verify"), "pgmagic.reading")
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'pgmagic' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_LAZY[name]), name)
+_HOMES = {
+    "as_of": "pgmagic.history.at_instants",
+    "diff": "pgmagic.history.reading",
+    "history": "pgmagic.history.reading",
+    "timeline": "pgmagic.history.at_instants",
+    "undo_plan": "pgmagic.history.undo.planning_undo",
+    "verify": "pgmagic.history.verify",
+}
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
@@ -33,3 +52,26 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
     from pgmagic.notebook.extension import unload
 
     unload(shell)
+
+
+class _Package(ModuleType):
+    """The package: `pgmagic.history` stays the function when the room `pgmagic/history/` is imported.
+
+    Source: https://docs.python.org/3/reference/datamodel.html#customizing-module-attribute-access
+    """
+
+    def __getattr__(self, name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'pgmagic' has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # The import system sets each imported submodule on its package.
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *__all__})
+
+
+sys.modules[__name__].__class__ = _Package

@@ -49,11 +49,12 @@ def database_url() -> Iterator[str | None]:
     yield None
     from django.db import connections
 
-    from pgmagic.db import backend, embedded
+    from pgmagic import server
+    from pgmagic.db import backend
 
     connections.close_all()
     backend.choice.leave()
-    embedded.stop(home)
+    server.stop(home)
     os.environ.pop("PGMAGIC_HOME") if former is None else os.environ.update(PGMAGIC_HOME=former)
     shutil.rmtree(home, ignore_errors=True)
 
@@ -63,7 +64,7 @@ def schema(database_url: str | None) -> Iterator[str]:
     """A schema of the test's own, in which unqualified names resolve; models of cells are forgotten afterwards."""
     from django.db import connection, connections
 
-    from pgmagic.compile.compiler import DeclarationCompiler
+    from pgmagic.compile.declarations import DeclarationCompiler
     from pgmagic.compile.target import Target
     from pgmagic.db import backend
     from pgmagic.declare import model_registry

@@ -11,8 +11,8 @@ import pytest
 from django.db import connections, models
 
 from pgmagic import pghistory
-from pgmagic.compile.history import compile_routines
-from pgmagic.compile.tables import compile_table
+from pgmagic.compile.event_values import compile_routines
+from pgmagic.compile.model_tables import compile_table
 from pgmagic.compile.target import Target
 from pgmagic.declare import model_registry, registry
 from pgmagic.pghistory.models import Context

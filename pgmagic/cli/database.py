@@ -14,12 +14,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import Error
 from psycopg.conninfo import make_conninfo
 
-from pgmagic.db import backend, embedded, schemas
+from pgmagic import server as embedded
+from pgmagic.db import backend, schemas
 from pgmagic.db.connect import URL_VARIABLE, Choice, check_version, choice_from_environment, mask_url
-from pgmagic.db.embedded import settings as embedded_settings
-from pgmagic.db.embedded.sockets import PORT
 from pgmagic.errors import DatabaseUnavailableError, PgMagicError
 from pgmagic.notebook.django_setup import configure_django
+from pgmagic.server import parameters as embedded_settings
+from pgmagic.server.sockets import PORT
 
 _PROJECT_VARIABLE = "DJANGO_SETTINGS_MODULE"
 

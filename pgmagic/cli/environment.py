@@ -8,15 +8,15 @@ import site
 from pathlib import Path
 
 import pgmagic
-from pgmagic.db import embedded
-from pgmagic.db.embedded.layout import HOME_VARIABLE
+from pgmagic import server
 from pgmagic.notebook.session import NOTEBOOK_VARIABLE
+from pgmagic.server.layout import HOME_VARIABLE
 
 
 def prepare_environment() -> None:
     """Let kernels find the same pgmagic and the same embedded server as this process."""
     # A kernel works in its notebook's folder, where a relative path would mean another place.
-    os.environ[HOME_VARIABLE] = str(embedded.default_home())
+    os.environ[HOME_VARIABLE] = str(server.default_home())
     # One notebook's name must not become the name of them all.
     os.environ.pop(NOTEBOOK_VARIABLE, None)
     source = str(Path(pgmagic.__file__).parents[1].resolve())

@@ -16,7 +16,7 @@ from pgmagic.cli import database
 from pgmagic.cli.environment import ending_signals, prepare_environment
 from pgmagic.cli.execute import Execution, execute
 from pgmagic.cli.folders import chosen_notebooks
-from pgmagic.cli.html import check_names, write_html
+from pgmagic.cli.html_copies import check_names, write_html
 from pgmagic.cli.report import show_execution, show_summary
 
 

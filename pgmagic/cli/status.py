@@ -8,8 +8,8 @@ import django
 import psycopg
 
 import pgmagic
+from pgmagic import server as embedded
 from pgmagic.cli import database
-from pgmagic.db import embedded
 
 
 def status() -> int:

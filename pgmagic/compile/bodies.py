@@ -13,7 +13,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.fields import Field
 
-from pgmagic.compile import states
+from pgmagic.compile import state_machines
 from pgmagic.compile.offline import offline_connection
 from pgmagic.compile.predicate import (
     check_readable,
@@ -23,9 +23,9 @@ from pgmagic.compile.predicate import (
     named_rows,
     reason,
 )
-from pgmagic.compile.rejections import Rejection, primary_key, reject_row, reject_touched_rows
+from pgmagic.compile.rejecting import Rejection, primary_key, reject_row, reject_touched_rows
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, quoted, verbatim
-from pgmagic.compile.transitions import touched_condition, touched_rows
+from pgmagic.compile.transition_tables import touched_condition, touched_rows
 from pgmagic.declare.conditions import concrete_field, table_fields
 from pgmagic.declare.fsm import FSM
 from pgmagic.declare.ready_made import Protect, ReadOnly, SoftDelete, UpdateSearchVector
@@ -111,7 +111,7 @@ def _check_rows(trigger: Protect, operation: Operation, named: frozenset[str]) -
 
 @body.register
 def _(trigger: FSM, model: Model, schema: str | None) -> Fragment:
-    return states.body(trigger, model)
+    return state_machines.body(trigger, model)
 
 
 @body.register

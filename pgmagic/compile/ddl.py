@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import LiteralString
 
-from pgmagic.compile.ignoring import IGNORE_ALL, IGNORE_SETTING
+from pgmagic.compile.ignored_names import IGNORE_ALL, IGNORE_SETTING
 from pgmagic.compile.sql import compose, identifier, literal, render
 from pgmagic.declare.names import postgres_name
 

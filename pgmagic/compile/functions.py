@@ -11,13 +11,13 @@ from django.db import models
 
 from pgmagic.compile import bodies, ddl
 from pgmagic.compile.desired import DesiredFunction
-from pgmagic.compile.ignoring import ignored
+from pgmagic.compile.ignored_names import ignored
 from pgmagic.compile.operators import is_qualified, values_are_qualified
 from pgmagic.compile.pinned import PINNED
-from pgmagic.compile.rejections import reject_unpaired
+from pgmagic.compile.rejecting import reject_unpaired
 from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, literal, render, verbatim
 from pgmagic.compile.target import Target
-from pgmagic.compile.transitions import IS_PARTITIONED, POSITION, PREFER_COLUMNS
+from pgmagic.compile.transition_tables import IS_PARTITIONED, POSITION, PREFER_COLUMNS
 from pgmagic.declare.composer import Composer
 from pgmagic.declare.event_chain import HashChain
 from pgmagic.declare.event_trigger import EventTrigger

@@ -12,7 +12,7 @@ from typing import Any, LiteralString
 
 from django.db import models
 
-from pgmagic.compile import ddl, states
+from pgmagic.compile import ddl, state_machines
 from pgmagic.compile.calling import call_of, calls_another
 from pgmagic.compile.desired import DesiredPgTrigger, DesiredTrigger
 from pgmagic.compile.functions import function_of, is_judged_in_body
@@ -197,7 +197,7 @@ def _when(trigger: Trigger, model: Model, part: _Part, declared: Fragment | None
 
 def _declared_condition(trigger: Trigger, model: Model, part: _Part, declared: Fragment | None) -> str:
     if isinstance(trigger, FSM) and part.operations == (Insert,):
-        return render(states.initial_guard(trigger, model))
+        return render(state_machines.initial_guard(trigger, model))
     return render(declared) if declared is not None else ""
 
 
@@ -205,7 +205,7 @@ def _conditions(trigger: Trigger, model: Model, part: _Part, declared: Fragment 
     """Yield what must hold for the trigger to fire, as far as WHEN can tell."""
     machine = trigger if isinstance(trigger, FSM) and type(trigger).get_func is FSM.get_func else None
     if machine and part.operations == (Insert,):
-        yield states.initial_guard(machine, model)
+        yield state_machines.initial_guard(machine, model)
         return
     if type(trigger).render_condition is not Trigger.render_condition:
         yield from _own_clause(trigger.render_condition(model))
@@ -215,7 +215,7 @@ def _conditions(trigger: Trigger, model: Model, part: _Part, declared: Fragment 
         _check_condition(trigger, model, part, condition)
         yield declared
     if machine:
-        yield states.transitions_guard(machine, model)
+        yield state_machines.transitions_guard(machine, model)
 
 
 def _own_clause(clause: str) -> Iterator[Fragment]:

@@ -22,9 +22,9 @@ from pgmagic.db.catalog import (
 )
 from pgmagic.db.connect import LOOK_FOR_CLIENT
 from pgmagic.db.marks import marks_sql
-from pgmagic.db.runtime.session import sessions
+from pgmagic.db.runtime.session_settings import sessions
 from pgmagic.errors import InstallationError
-from pgmagic.plan.state import Installed
+from pgmagic.plan.installed import Installed
 from pgmagic.plan.steps import Outcome, Plan, Status, Step
 
 # One installation at a time in a schema: "pgmg" as a number, and the schema.

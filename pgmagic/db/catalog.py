@@ -16,7 +16,7 @@ import psycopg.errors
 from django.db import InternalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from pgmagic.plan.state import Installed, InstalledFunction, InstalledTable, InstalledTrigger, Mark
+from pgmagic.plan.installed import Installed, InstalledFunction, InstalledTable, InstalledTrigger, Mark
 
 # The table in which a schema remembers from which declaration its tables were made.
 STATE_TABLE = "pgmagic_model"

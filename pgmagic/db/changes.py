@@ -18,8 +18,8 @@ from pgmagic.db.catalog import read_catalog, with_definitions
 from pgmagic.declare import registry
 from pgmagic.declare.trigger import Trigger
 from pgmagic.plan.drops import parts_of
+from pgmagic.plan.installed import Installed
 from pgmagic.plan.restoring import plan_restoring
-from pgmagic.plan.state import Installed
 from pgmagic.plan.steps import Action, Outcome, Plan, Step
 
 Model = type[models.Model]

@@ -15,7 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import conninfo
 from psycopg.pq import TransactionStatus
 
-from pgmagic.db import embedded
+from pgmagic import server
 from pgmagic.errors import DatabaseUnavailableError
 
 URL_VARIABLE = "PGMAGIC_DATABASE_URL"
@@ -47,7 +47,7 @@ class Choice:
 
     url: str | None = None
     schema: str | None = None
-    lease: embedded.Lease | None = None
+    lease: server.Lease | None = None
 
     def __repr__(self) -> str:
         return f"<Choice: {self.describe()}>"
@@ -60,7 +60,7 @@ class Choice:
         """
         if self.url:
             return parse_url(self.url)
-        former, self.lease = self.lease, embedded.acquire()
+        former, self.lease = self.lease, server.acquire()
         if former is not None:
             # Behind the new one, so that the server does not stop in between.
             former.release()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import connections
 
-from pgmagic.compile.history import CONTEXT_TABLE, attach_routine
+from pgmagic.compile.event_values import CONTEXT_TABLE, attach_routine
 from pgmagic.compile.sql import compose, identifier, literal, render
 from pgmagic.compile.target import Target
 

@@ -13,11 +13,11 @@ from pgmagic.db.catalog import read_catalog, read_whole_catalog
 from pgmagic.db.changes import compiled, lives_on
 from pgmagic.db.installation import registered_uris
 from pgmagic.declare import registry
-from pgmagic.plan.diff import plan_changes
 from pgmagic.plan.drops import prunable_triggers
+from pgmagic.plan.installation_state import UNALLOWED, trigger_status
+from pgmagic.plan.installed import Installed
 from pgmagic.plan.listing import Difference, Listed, differences, list_triggers
-from pgmagic.plan.state import Installed
-from pgmagic.plan.status import UNALLOWED, trigger_status
+from pgmagic.plan.planning import plan_changes
 from pgmagic.plan.steps import Plan
 
 

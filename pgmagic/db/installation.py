@@ -26,10 +26,10 @@ from pgmagic.declare import registry
 from pgmagic.declare.conditions import table_fields
 from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import UnknownTriggerError
-from pgmagic.plan.diff import plan_changes
 from pgmagic.plan.drops import plan_pruning, plan_uninstalling, prunable_triggers, prunable_uris
-from pgmagic.plan.state import Installed
-from pgmagic.plan.status import UNALLOWED, trigger_status
+from pgmagic.plan.installation_state import UNALLOWED, trigger_status
+from pgmagic.plan.installed import Installed
+from pgmagic.plan.planning import plan_changes
 from pgmagic.plan.steps import Outcome, Plan
 from pgmagic.plan.switching import plan_disabling, plan_enabling
 

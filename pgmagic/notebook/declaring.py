@@ -11,19 +11,19 @@ from django.db import connection, models
 from IPython.core.interactiveshell import InteractiveShell
 
 from pgmagic.compile.desired import Desired
-from pgmagic.compile.history import compile_routines
-from pgmagic.compile.tables import compile_table
+from pgmagic.compile.event_values import compile_routines
+from pgmagic.compile.model_tables import compile_table
 from pgmagic.compile.target import Target
 from pgmagic.db import backend
 from pgmagic.db.apply import plan_and_apply, plan_only
 from pgmagic.db.changes import compiled
-from pgmagic.db.evolve import plan_with_evolutions
-from pgmagic.db.renames import Wishes
+from pgmagic.db.evolution.evolve import plan_with_evolutions
+from pgmagic.db.evolution.renames import Wishes
+from pgmagic.db.installation_frame import InstallationFrame, InstallationRow, installation_frame
 from pgmagic.declare import registry
 from pgmagic.declare.model_registry import Redeclaration, redeclaring
 from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import DeclarationError, InstallationError
-from pgmagic.frames.installation import InstallationFrame, InstallationRow, installation_frame
 from pgmagic.notebook.cells import execute, namespace_restored_on_error, parse_cell, pending_note
 from pgmagic.notebook.interrupts import Shield
 from pgmagic.plan.steps import Outcome

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from pgmagic.frames.base import ResultFrame
 from pgmagic.notebook.settings import PgMagic
-from pgmagic.render.html import html
-from pgmagic.render.text import text
+from pgmagic.tables.frame import ResultFrame
+from pgmagic.tables.html import html
+from pgmagic.tables.text import text
 
 
 def register(shell: InteractiveShell, settings: PgMagic) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pgmagic.db.trying.exercise import Case, Expected, judge
-from pgmagic.frames.exercise import ExerciseFrame, ExerciseRow, exercise_frame
+from pgmagic.trial.exercise import Case, Expected, judge
+from pgmagic.trial.exercise_frame import ExerciseFrame, ExerciseRow, exercise_frame
 
 Cases = Mapping[str, Callable[[], Any]]
 

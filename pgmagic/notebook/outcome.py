@@ -7,9 +7,9 @@ import ast
 from django.db import connection
 from IPython.core.interactiveshell import InteractiveShell
 
-from pgmagic.db.observe import StepOutcome, observed
-from pgmagic.frames.outcomes import OutcomeFrame, OutcomeRow, outcome_frame
 from pgmagic.notebook.cells import execute_each, parse_cell, pending_note
+from pgmagic.watch import StepOutcome, observed
+from pgmagic.watch.outcome_frame import OutcomeFrame, OutcomeRow, outcome_frame
 
 
 def run_cell(shell: InteractiveShell, source: str, *, keep: bool) -> OutcomeFrame:

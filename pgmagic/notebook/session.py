@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connection
 from IPython.core.interactiveshell import InteractiveShell
 
-from pgmagic.compile.compiler import DeclarationCompiler
+from pgmagic.compile.declarations import DeclarationCompiler
 from pgmagic.compile.target import Target
 from pgmagic.db import backend, schemas
 from pgmagic.db.connect import Choice, choice_from_environment, is_alive, parse_url

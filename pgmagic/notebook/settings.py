@@ -6,7 +6,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Integer, Unicode
 from traitlets.config import Configurable
 
-from pgmagic.render.table import LIMIT
+from pgmagic.tables.grid import LIMIT
 
 
 class PgMagic(Configurable):

@@ -9,12 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from pgmagic import __version__
-from pgmagic.compile import capture, chain  # noqa: F401 - register the bodies of event triggers
-from pgmagic.db.backfill import backfill
-from pgmagic.db.history import create_event
-from pgmagic.db.partitions import create_partitions
+from pgmagic.compile import event_bodies, hash_chain  # noqa: F401 - register the bodies of event triggers
 from pgmagic.db.prepare import prepare_every_connection
-from pgmagic.db.pruning import prune_events
 from pgmagic.db.runtime.context import context
 from pgmagic.declare.conditions import AllChange, AllDontChange, AnyChange, AnyDontChange, Condition, F, Q
 from pgmagic.declare.delegates import delegates
@@ -47,6 +43,10 @@ from pgmagic.declare.trackers import (
     UpdateEvent,
 )
 from pgmagic.declare.vocabulary import Delete, Insert, Row, Statement, Update
+from pgmagic.history.backfill import backfill
+from pgmagic.history.partitioning import create_partitions
+from pgmagic.history.pruning import prune_events
+from pgmagic.history.recording import create_event
 
 
 class _History:

@@ -9,8 +9,8 @@ from django.core.checks import Warning as CheckWarning
 from django.db import connections
 
 from pgmagic.db.context_function import install_context_function
-from pgmagic.db.partitions import create_partitions_ahead
 from pgmagic.declare.event_fields import setting
+from pgmagic.history.partitioning import create_partitions_ahead
 
 _LABEL = "pghistory"
 _SETTING = "PGHISTORY_INSTALL_CONTEXT_FUNC_ON_MIGRATE"

@@ -9,12 +9,12 @@ from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
-from pgmagic.db import history
 from pgmagic.declare import event_setup
 from pgmagic.declare.proxy_fields import ProxyField
 from pgmagic.declare.trackers import Tracker
 from pgmagic.declare.vocabulary import Level
-from pgmagic.pghistory.events import EventsQuerySet, LateJSONField, NoEventsManager
+from pgmagic.history import recording
+from pgmagic.pghistory.event_queries import EventsQuerySet, LateJSONField, NoEventsManager
 
 Model = type[models.Model]
 
@@ -35,7 +35,7 @@ class _CanRevert:
     """Whether events can be reverted, asked of an event or of its model."""
 
     def __get__(self, instance: Any, owner: Any) -> bool:
-        return history.can_revert(owner)
+        return recording.can_revert(owner)
 
 
 class Event(models.Model):
@@ -67,7 +67,7 @@ class Event(models.Model):
         Raises:
             HistoryError: the event does not track every field, or what it refers to does not exist any more.
         """
-        return history.revert(self, using)
+        return recording.revert(self, using)
 
     @classmethod
     def pghistory_setup(cls) -> None:

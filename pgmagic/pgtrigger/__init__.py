@@ -4,7 +4,7 @@ The names, signatures and semantics are those of django-pgtrigger 4.17; the impl
 """
 
 from pgmagic import __version__
-from pgmagic.compile.compiler import DeclarationCompiler
+from pgmagic.compile.declarations import DeclarationCompiler
 from pgmagic.db.installation import (
     LiveDatabase,
     disable,
@@ -16,8 +16,8 @@ from pgmagic.db.installation import (
 )
 from pgmagic.db.prepare import prepare_every_connection
 from pgmagic.db.runtime.constraints import constraints
-from pgmagic.db.runtime.ignoring import ignore, is_ignored
-from pgmagic.db.runtime.schemas import schema
+from pgmagic.db.runtime.ignore import ignore, is_ignored
+from pgmagic.db.runtime.search_path import schema
 from pgmagic.declare.composer import Composer
 from pgmagic.declare.conditions import (
     AllChange,

@@ -13,8 +13,8 @@ from django.db import connections
 from django.db.models.signals import post_migrate
 
 from pgmagic.aliases import add_aliases
+from pgmagic.db.evolution.schema_editor import take_triggers_along
 from pgmagic.db.installation import install_where_possible
-from pgmagic.db.schema_editor import take_triggers_along
 from pgmagic.pgtrigger import features
 from pgmagic.pgtrigger.checks import check_owners, check_settings
 

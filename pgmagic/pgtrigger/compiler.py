@@ -8,7 +8,7 @@ from typing import Any
 
 from pgmagic.compile import ddl
 from pgmagic.compile.desired import DesiredFunction, DesiredPgTrigger, DesiredTrigger
-from pgmagic.compile.ignoring import ignored
+from pgmagic.compile.ignored_names import ignored
 from pgmagic.compile.sql import DollarQuoted, compose, identifier, render, verbatim
 from pgmagic.declare.names import postgres_name
 from pgmagic.errors import DeclarationError

@@ -10,9 +10,9 @@ from django.db.migrations.operations.models import DeleteModel, IndexOperation, 
 from django.db.migrations.state import ProjectState
 
 from pgmagic.compile.desired import DesiredTrigger
-from pgmagic.db import migrating
 from pgmagic.db.changes import lives_on
-from pgmagic.db.schema_editor import DatabaseSchemaEditorMixin
+from pgmagic.db.evolution import migrating
+from pgmagic.db.evolution.schema_editor import DatabaseSchemaEditorMixin
 from pgmagic.declare.names import PARTITION_OPTION
 from pgmagic.declare.trigger import Trigger as DeclaredTrigger
 from pgmagic.errors import DeclarationError

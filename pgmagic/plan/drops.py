@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from pgmagic.compile import ddl
 from pgmagic.compile.desired import DesiredTrigger
-from pgmagic.plan.state import Installed, InstalledFunction, InstalledTrigger
+from pgmagic.plan.installed import Installed, InstalledFunction, InstalledTrigger
 from pgmagic.plan.steps import Plan, Step
 
 

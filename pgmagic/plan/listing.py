@@ -10,8 +10,16 @@ from typing import Literal
 
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.plan.drops import parts_of, prunable_triggers
-from pgmagic.plan.state import Installed, InstalledFunction, InstalledTrigger
-from pgmagic.plan.status import FOREIGN, OUTDATED, PRUNE, UNALLOWED, UNINSTALLED, drift, trigger_status
+from pgmagic.plan.installation_state import (
+    FOREIGN,
+    OUTDATED,
+    PRUNE,
+    UNALLOWED,
+    UNINSTALLED,
+    drift,
+    trigger_status,
+)
+from pgmagic.plan.installed import Installed, InstalledFunction, InstalledTrigger
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pgmagic.compile.desired import MarkedTrigger, Marking
-from pgmagic.plan.state import InstalledFunction, InstalledTrigger
+from pgmagic.plan.installed import InstalledFunction, InstalledTrigger
 
 
 def marking_again(function: InstalledFunction, triggers: Sequence[InstalledTrigger]) -> Marking | None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from pgmagic.compile import ddl
 from pgmagic.compile.desired import DesiredTable
+from pgmagic.plan.installed import Installed, InstalledFunction, InstalledTable, InstalledTrigger, Mark
 from pgmagic.plan.marking import marking_again
-from pgmagic.plan.state import Installed, InstalledFunction, InstalledTable, InstalledTrigger, Mark
 from pgmagic.plan.steps import Step
 
 

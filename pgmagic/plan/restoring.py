@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pgmagic.compile import ddl
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.plan.drops import drop_steps, parts_of
-from pgmagic.plan.state import Installed, InstalledFunction, InstalledTrigger
+from pgmagic.plan.installed import Installed, InstalledFunction, InstalledTrigger
 from pgmagic.plan.steps import Plan, Step
 
 

@@ -10,7 +10,7 @@ from pgmagic.compile import ddl
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.errors import NotInstalledError
 from pgmagic.plan.drops import parts_of
-from pgmagic.plan.state import Installed, InstalledTrigger
+from pgmagic.plan.installed import Installed, InstalledTrigger
 from pgmagic.plan.steps import Plan, Step
 
 

@@ -21,7 +21,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from pgmagic.db import embedded
+from pgmagic import server
 from tests.browser.tables import TABLES
 
 ROOT = Path(__file__).parents[2]
@@ -91,7 +91,7 @@ def lab(chromium: str, database_url: str | None) -> Iterator[str]:
         process.terminate()
         process.wait(timeout=60)
         if database_url is None:
-            embedded.stop(base / "home")
+            server.stop(base / "home")
         shutil.rmtree(base)
 
 

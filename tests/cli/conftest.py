@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from pgmagic.db import embedded
+from pgmagic import server
 
 ROOT = Path(__file__).parents[2]
 Pgmagic = Callable[..., subprocess.CompletedProcess[str]]
@@ -28,7 +28,7 @@ def home() -> Iterator[Path]:
     base = Path(tempfile.mkdtemp(prefix="pgmagic-cli-", dir=Path(tempfile.gettempdir()).resolve()))
     base.chmod(0o755)
     yield base / "home"
-    embedded.stop(base / "home")
+    server.stop(base / "home")
     shutil.rmtree(base)
 
 

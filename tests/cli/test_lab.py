@@ -14,7 +14,7 @@ import urllib.request
 
 import pytest
 
-from pgmagic.db import embedded
+from pgmagic import server
 
 pytestmark = pytest.mark.slow
 
@@ -48,13 +48,13 @@ def test_lab_holds_the_server_while_it_runs(number, environment, make_notebook, 
         address = _address(process)
         names = [entry["name"] for entry in _contents(address)]
         assert names == ["00_first.ipynb"]
-        assert embedded.status(home).attached == 1
+        assert server.status(home).attached == 1
         process.send_signal(number)
         process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 0
-    assert not embedded.status(home).running
+    assert not server.status(home).running
 
 
 def test_lab_without_a_database_does_not_start(pgmagic):

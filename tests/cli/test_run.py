@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pgmagic.db import embedded
+from pgmagic import server
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ def test_passing_notebook_is_executed_and_left_as_it_was(pgmagic, make_notebook,
     assert done.stderr == ""
     assert (path.read_bytes(), path.stat().st_mtime_ns) == (before, changed)
     assert list(path.parent.iterdir()) == [path]
-    assert not embedded.status(home).running
+    assert not server.status(home).running
 
 
 def test_failing_cell_is_shown_and_the_others_are_executed(pgmagic, make_notebook, tmp_path):
@@ -117,7 +117,7 @@ def test_kernel_is_this_python_in_the_notebooks_folder(pgmagic, make_notebook, t
 def test_relative_home_means_the_folder_of_the_command(pgmagic, make_notebook, tmp_path, home):
     path = make_notebook("deep/home.ipynb", "import os\nprint(os.environ['PGMAGIC_HOME'])")
     # A URL that answers, so that no second server is set up.
-    with embedded.acquire(home) as lease:
+    with server.acquire(home) as lease:
         url = f"postgresql://pgmagic@/pgmagic?host={lease.conninfo['host']}&port={lease.conninfo['port']}"
         done = pgmagic("run", path, "--html", ".", PGMAGIC_HOME="here", PGMAGIC_DATABASE_URL=url)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -142,7 +142,7 @@ def test_interrupt_leaves_neither_kernel_nor_server(number, start_long_run, home
     assert process.returncode == 130
     assert errors == "pgmagic: interrupted\n"
     assert not psutil.pid_exists(kernel)
-    assert not embedded.status(home).running
+    assert not server.status(home).running
 
 
 @pytest.mark.usefixtures("heeded_signals")

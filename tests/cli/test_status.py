@@ -7,7 +7,7 @@ import platform
 import django
 import pytest
 
-from pgmagic.db import embedded
+from pgmagic import server
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,7 @@ def test_status_does_not_start_the_server(pgmagic, tmp_path):
 
 def test_status_of_a_running_server(pgmagic, home, make_notebook):
     path = make_notebook("marked.ipynb", "%load_ext pgmagic", "%pgconnect")
-    with embedded.acquire(home):
+    with server.acquire(home):
         assert pgmagic("run", path).returncode == 0
         done = pgmagic("status")
         assert done.returncode == 0, done.stderr
@@ -38,19 +38,19 @@ def test_status_of_a_running_server(pgmagic, home, make_notebook):
         assert fields["database"] == f"embedded in {home}, running: 1 process uses it"
         assert fields["URL"].startswith("postgresql://pgmagic@/pgmagic?host=/")
         assert "marked_" in fields["schemas"]
-        assert embedded.status(home).running
-    assert not embedded.status(home).running
+        assert server.status(home).running
+    assert not server.status(home).running
 
 
 def test_status_leaves_a_server_that_nobody_holds(pgmagic, home):
-    with embedded.acquire(home):
+    with server.acquire(home):
         assert pgmagic("status").returncode == 0
         # Were `status` a user of the server, it would be the last one to leave after a crash of the others.
-        assert embedded.status(home).attached == 1
+        assert server.status(home).attached == 1
 
 
 def test_status_masks_the_password_of_a_url(pgmagic, home):
-    with embedded.acquire(home) as lease:
+    with server.acquire(home) as lease:
         host, port = lease.conninfo["host"], lease.conninfo["port"]
         for url in (
             f"postgresql://pgmagic:s3cret@/pgmagic?host={host}&port={port}",
@@ -103,11 +103,11 @@ def test_status_of_a_project_that_cannot_be_loaded(pgmagic):
 
 
 def test_stop_stops_and_says_so(pgmagic, home):
-    with embedded.acquire(home):
+    with server.acquire(home):
         done = pgmagic("stop")
         assert done.stdout == f"The embedded Postgres in {home} has stopped; its data stays there.\n"
         assert done.returncode == 0
-        assert not embedded.status(home).running
+        assert not server.status(home).running
 
 
 def test_stop_without_a_server(pgmagic, tmp_path):

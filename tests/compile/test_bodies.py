@@ -8,7 +8,7 @@ from django.db.models.functions import Concat, Now
 
 from pgmagic import pgtrigger
 from pgmagic.compile.bodies import field_value
-from pgmagic.compile.compiler import DeclarationCompiler
+from pgmagic.compile.declarations import DeclarationCompiler
 from pgmagic.compile.sql import render
 from pgmagic.compile.target import Target
 from pgmagic.errors import DeclarationError, PgMagicError

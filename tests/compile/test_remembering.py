@@ -12,7 +12,7 @@ from django.test.utils import isolate_apps
 
 from pgmagic import pgtrigger
 from pgmagic.compile import triggers
-from pgmagic.compile.compiler import DeclarationCompiler
+from pgmagic.compile.declarations import DeclarationCompiler
 from pgmagic.compile.target import Target
 
 compiler = DeclarationCompiler()

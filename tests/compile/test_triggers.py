@@ -6,7 +6,7 @@ import pytest
 from django.db import models
 
 from pgmagic import pgtrigger
-from pgmagic.compile.compiler import DeclarationCompiler
+from pgmagic.compile.declarations import DeclarationCompiler
 from pgmagic.compile.target import Target
 from pgmagic.declare.delegates import delegates
 from pgmagic.errors import DeclarationError, UnknownFieldError

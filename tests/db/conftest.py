@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.db.live import Live
-from tests.db.observing import TABLE
+from tests.watch.observing import TABLE
 
 
 @pytest.fixture

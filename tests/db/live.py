@@ -10,14 +10,14 @@ from django.db import models
 from psycopg import sql
 
 from pgmagic.compile.desired import Desired
-from pgmagic.compile.history import compile_routines
-from pgmagic.compile.tables import compile_table
+from pgmagic.compile.event_values import compile_routines
+from pgmagic.compile.model_tables import compile_table
 from pgmagic.compile.target import Target
 from pgmagic.db.apply import Applied, plan_and_apply
 from pgmagic.db.changes import compiled
 from pgmagic.declare import registry
 from pgmagic.declare.model_registry import redeclaring
-from pgmagic.plan.diff import plan_changes
+from pgmagic.plan.planning import plan_changes
 
 LABEL = "live"
 _MODULE = "live_cell"

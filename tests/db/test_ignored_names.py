@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pgmagic import pgtrigger
-from pgmagic.compile.ignoring import ignored
+from pgmagic.compile.ignored_names import ignored
 from pgmagic.compile.sql import render
 
 PIECES = st.sampled_from(

@@ -11,7 +11,7 @@ from django.db import connection as default
 from psycopg import sql
 
 from pgmagic import pgtrigger
-from pgmagic.db.runtime.session import ServerSession
+from pgmagic.db.runtime.session_settings import ServerSession
 from pgmagic.errors import DeclarationError, TriggerError, UnknownTriggerError
 
 KEEP, FIXED = "live.Post:keep", "live.Post:fixed"

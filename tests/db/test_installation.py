@@ -412,7 +412,7 @@ def other_database(live, monkeypatch):
 @pytest.fixture
 def unqualified(schema, monkeypatch):
     """Compile as in a project: names are found along the search_path."""
-    from pgmagic.compile.compiler import DeclarationCompiler
+    from pgmagic.compile.declarations import DeclarationCompiler
     from pgmagic.declare.delegates import delegates
 
     monkeypatch.setattr(delegates, "compiler", DeclarationCompiler())

@@ -8,7 +8,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import models
 
 from pgmagic import pgtrigger
-from pgmagic.compile.compiler import DeclarationCompiler
+from pgmagic.compile.declarations import DeclarationCompiler
 from pgmagic.db import backend
 from pgmagic.db.catalog import read_catalog
 from pgmagic.db.changes import carry_out

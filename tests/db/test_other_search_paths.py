@@ -13,8 +13,8 @@ from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 
 from pgmagic import pghistory, pgtrigger
-from pgmagic.db.chain import verify_chain
 from pgmagic.declare.model_registry import redeclaring
+from pgmagic.history.chain import verify_chain
 from pgmagic.pghistory.models import Context
 from tests.db.live import LABEL, Live, conninfo
 

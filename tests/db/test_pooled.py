@@ -12,7 +12,7 @@ from pgmagic import pghistory, pgtrigger
 from pgmagic.db import backend
 from pgmagic.db.runtime.attaching import POOLER_SETTING, is_behind_pooler
 from pgmagic.db.runtime.pooled import PooledSession
-from pgmagic.db.runtime.session import session_of
+from pgmagic.db.runtime.session_settings import session_of
 from pgmagic.errors import TriggerError
 from pgmagic.pghistory.models import Context
 from tests.db.live import conninfo

@@ -10,8 +10,8 @@ import pytest
 from django.db import OperationalError, connections, transaction
 from django.db import connection as default
 
-from pgmagic.db.runtime import session
-from pgmagic.db.runtime.session import ServerSession
+from pgmagic.db.runtime import session_settings
+from pgmagic.db.runtime.session_settings import ServerSession
 
 NAME = "pgmagic.test_state"
 
@@ -26,7 +26,9 @@ class State:
 def state(connection, monkeypatch):
     """A state that every session carries."""
     found = State()
-    monkeypatch.setattr(session, "_carried", [session.Carried(NAME, lambda _alias: found.value)])
+    monkeypatch.setattr(
+        session_settings, "_carried", [session_settings.Carried(NAME, lambda _alias: found.value)]
+    )
     return found
 
 
@@ -91,7 +93,9 @@ def test_an_interrupt_right_behind_telling_leaves_nothing_for_granted(state, mon
 
     def interrupted(found, statement):
         monkeypatch.undo()
-        monkeypatch.setattr(session, "_carried", [session.Carried(NAME, lambda _alias: state.value)])
+        monkeypatch.setattr(
+            session_settings, "_carried", [session_settings.Carried(NAME, lambda _alias: state.value)]
+        )
         execute_at_once(found, statement)
         raise KeyboardInterrupt
 
@@ -161,7 +165,7 @@ def test_value_changed_without_a_statement_is_told_behind_the_transaction(state,
     with ended(how):
         ask()
         state.value = "x"
-        session.tell_open_connections()
+        session_settings.tell_open_connections()
         state.value = ""
     assert on_server() == ""
 
@@ -238,7 +242,7 @@ def test_transaction_in_error_is_told_behind_its_rollback(state):
             cursor.execute("SELECT 1/0")
         finally:
             state.value = ""
-            session.tell_open_connections()
+            session_settings.tell_open_connections()
     assert on_server() == ""
 
 
@@ -308,7 +312,7 @@ def test_copy_is_not_disturbed(state):
         with cursor.copy("COPY copied FROM STDIN") as copy:
             copy.write("1\n")
             state.value = "x"
-            session.tell_open_connections()
+            session_settings.tell_open_connections()
             copy.write("2\n")
         cursor.execute("SELECT count(*) FROM copied")
         assert cursor.fetchone() == (2,)
@@ -323,7 +327,7 @@ def test_lost_connection_is_met_by_the_next_statement_and_not_before(state):
     with default.connection.cursor() as cursor, pytest.raises(Exception, match="terminat"):
         cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
     state.value = "x"
-    session.tell_open_connections()
+    session_settings.tell_open_connections()
     with pytest.raises(OperationalError), default.cursor() as cursor:
         cursor.execute("SELECT 1")
     default.close()
@@ -381,9 +385,9 @@ def test_nothing_leaks_to_the_next_user_of_a_pooled_connection(state, pooled, wh
 def test_other_thread_with_a_pooled_connection_has_its_own_state(state, pooled, monkeypatch):
     here = threading.get_ident()
     monkeypatch.setattr(
-        session,
+        session_settings,
         "_carried",
-        [session.Carried(NAME, lambda _alias: "x" if threading.get_ident() == here else "")],
+        [session_settings.Carried(NAME, lambda _alias: "x" if threading.get_ident() == here else "")],
     )
     with pooled.cursor() as cursor:
         cursor.execute("SELECT 1")
@@ -411,7 +415,7 @@ def test_persistent_connection_is_told_when_it_was_left_in_a_transaction_in_erro
         with pytest.raises(Exception, match="division"):
             cursor.execute("SELECT 1/0")
     state.value = ""
-    session.tell_open_connections()
+    session_settings.tell_open_connections()
     default.rollback()
     assert on_server() == ""
 
@@ -446,10 +450,10 @@ def test_wrapper_of_the_users_is_told_for(state):
 
 def test_open_connections_are_told_at_once(state):
     state.value = "x"
-    session.tell_open_connections(["elsewhere"])
+    session_settings.tell_open_connections(["elsewhere"])
     assert on_server() == ""
-    session.tell_open_connections()
+    session_settings.tell_open_connections()
     assert on_server() == "x"
     default.close()
-    session.tell_open_connections()
+    session_settings.tell_open_connections()
     assert default.connection is None

@@ -66,8 +66,8 @@ PHASES = {
     "leading relations": "pgmagic.declare.model_registry._lead",
     "taking the lock": "pgmagic.db.apply._lock",
     "reading the catalog": "pgmagic.db.apply.read_catalog",
-    "planning alterations": "pgmagic.db.evolve.plan_evolutions",
-    "planning": "pgmagic.db.evolve.plan_changes",
+    "planning alterations": "pgmagic.db.evolution.evolve.plan_evolutions",
+    "planning": "pgmagic.db.evolution.evolve.plan_changes",
     "carrying out": "pgmagic.db.apply._carry_out",
     "leaving marks": "pgmagic.db.apply._leave_marks",
 }

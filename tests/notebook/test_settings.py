@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from pgmagic.frames.base import ResultFrame
 from pgmagic.notebook import extension
-from pgmagic.render.table import LIMIT
+from pgmagic.tables.frame import ResultFrame
+from pgmagic.tables.grid import LIMIT
 
 POST = """%%pgtrigger
 class Post(models.Model):

@@ -7,9 +7,10 @@ import pytest
 from django.db import connection as default
 from IPython.core.error import UsageError
 
+from pgmagic.db.installation_frame import InstallationFrame
+from pgmagic.db.trigger_frames import DifferenceFrame, TriggerFrame
 from pgmagic.declare import registry
-from pgmagic.frames import DifferenceFrame, InstallationFrame, TriggerFrame
-from pgmagic.render.sql import SqlText
+from pgmagic.tables.highlighting import SqlText
 
 CELL = """%%pgtrigger
 class Post(models.Model):

@@ -12,7 +12,8 @@ import pytest
 
 from pgmagic.cli.environment import prepare_environment
 from pgmagic.cli.execute import execute
-from pgmagic.db import backend, embedded, schemas
+from pgmagic.db import backend, schemas
+from pgmagic import server
 from tests.notebooks.solving import solved, verdict
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -32,7 +33,7 @@ def kernels_database(database_url: str | None, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv("PGMAGIC_DATABASE_URL", database_url)
         yield
     else:
-        with embedded.acquire():
+        with server.acquire():
             yield
 
 

@@ -9,8 +9,8 @@ from django.db import connection, models
 from django.db.models import Max
 
 from pgmagic import pghistory
-from pgmagic.compile.reading import COLUMNS
 from pgmagic.errors import HistoryError
+from pgmagic.history.event_source import COLUMNS
 from pgmagic.pghistory.models import AggregateEvent, Events, MiddlewareEvents
 from tests.history_support import History, model
 

@@ -305,7 +305,7 @@ def test_proxies_of_other_apps_models_can_be_tracked(history: History) -> None:
         tracked = pghistory.track(fields=["model"])(proxy)
         return {"Kind": tracked, "Event": tracked.pgh_event_model}
 
-    from pgmagic.compile.tables import compile_table
+    from pgmagic.compile.model_tables import compile_table
 
     history.run(*compile_table(ContentType).create)
     found = history.declare(declare)

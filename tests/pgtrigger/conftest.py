@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pgmagic.compile.compiler import DeclarationCompiler
+from pgmagic.compile.declarations import DeclarationCompiler
 from pgmagic.declare.delegates import delegates
 from tests.db.conftest import live
 from tests.pgtrigger.migrating import Migrating

@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 
 from pgmagic import pgtrigger
-from pgmagic.compile.compiler import DeclarationCompiler
+from pgmagic.compile.declarations import DeclarationCompiler
 from pgmagic.compile.desired import Desired, DesiredRoutine, DesiredTable, DesiredTrigger
 from pgmagic.compile.target import Target
 from pgmagic.errors import InstallationError
-from pgmagic.plan.diff import plan_changes
 from pgmagic.plan.drops import drop_steps
-from pgmagic.plan.state import Installed, InstalledFunction, InstalledTable, InstalledTrigger, Mark
-from pgmagic.plan.status import trigger_status
+from pgmagic.plan.installation_state import trigger_status
+from pgmagic.plan.installed import Installed, InstalledFunction, InstalledTable, InstalledTrigger, Mark
+from pgmagic.plan.planning import plan_changes
 from pgmagic.plan.steps import Plan
 from tests.declare.models import Book
 

@@ -12,7 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from pgmagic.db.runtime import raw_cursors
 from pgmagic.db.runtime.pooled import PooledSession
-from pgmagic.db.runtime.session import ServerSession, session_of, tell_quietly
+from pgmagic.db.runtime.session_settings import ServerSession, session_of, tell_quietly
 
 POOLER_SETTING = "PGMAGIC_TRANSACTION_POOLER"
 

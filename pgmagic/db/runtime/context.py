@@ -23,8 +23,8 @@ from weakref import ref
 
 from django.core.serializers.json import DjangoJSONEncoder
 
-from pgmagic.compile.history import CONTEXT_ID_SETTING, CONTEXT_METADATA_SETTING
-from pgmagic.db.runtime import session
+from pgmagic.compile.event_values import CONTEXT_ID_SETTING, CONTEXT_METADATA_SETTING
+from pgmagic.db.runtime import session_settings
 from pgmagic.db.runtime.blocks import Block
 from pgmagic.declare.event_fields import imported, setting
 from pgmagic.errors import ContextError
@@ -115,8 +115,9 @@ def _told(place: int) -> Callable[[str], str]:
     return value
 
 
-session.carry(
-    session.Carried(CONTEXT_ID_SETTING, _told(0)), session.Carried(CONTEXT_METADATA_SETTING, _told(1))
+session_settings.carry(
+    session_settings.Carried(CONTEXT_ID_SETTING, _told(0)),
+    session_settings.Carried(CONTEXT_METADATA_SETTING, _told(1)),
 )
 
 
@@ -153,7 +154,7 @@ class context(Block):  # noqa: N801 - upstream's name
         _before.set((*former, before))
         _open.set(now)
         try:
-            session.tell_open_connections()
+            session_settings.tell_open_connections()
         except BaseException:
             _open.set(before)
             _before.set(former)
@@ -178,7 +179,7 @@ class context(Block):  # noqa: N801 - upstream's name
         now = _open.get()
         if before is None or (now is not None and before.context.id != now.context.id):
             _open.set(before)
-            session.tell_open_connections()
+            session_settings.tell_open_connections()
 
     def __call__(self, function: F) -> F:
         """Return a function, sync or async, each call of which runs in the context."""

@@ -15,7 +15,7 @@ from typing import Any, LiteralString
 from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
 
-from pgmagic.db.runtime.session import Carried, ServerSession
+from pgmagic.db.runtime.session_settings import Carried, ServerSession
 
 # What begins or ends a transaction of the user's own.
 _TRANSACTION_WORDS = ("BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT")

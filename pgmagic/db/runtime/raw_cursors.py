@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pgmagic.db.runtime.session import ServerSession, tell_quietly
+from pgmagic.db.runtime.session_settings import ServerSession, tell_quietly
 
 _FACTORIES = ("cursor_factory", "server_cursor_factory")
 # On psycopg's connection, which a pool hands on: the session that has it now.

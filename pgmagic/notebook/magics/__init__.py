@@ -1,7 +1,7 @@
 """The magics; each parses its line, calls, and returns the result."""
 
-from pgmagic.notebook.magics.magics import PgMagics
-from pgmagic.notebook.magics.tracing import TracingMagics
-from pgmagic.notebook.magics.triggers import TriggerMagics
+from pgmagic.notebook.magics.pg_magics import PgMagics
+from pgmagic.notebook.magics.trigger_magics import TriggerMagics
+from pgmagic.notebook.magics.watch_magics import TracingMagics
 
 __all__ = ["PgMagics", "TracingMagics", "TriggerMagics"]

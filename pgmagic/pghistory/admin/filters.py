@@ -9,7 +9,7 @@ from django.contrib.admin import SimpleListFilter
 from django.core.exceptions import ValidationError
 from django.db import models
 
-from pgmagic.pghistory.events import registered_event_models
+from pgmagic.pghistory.event_queries import registered_event_models
 
 Lookups = list[tuple[str, str]]
 

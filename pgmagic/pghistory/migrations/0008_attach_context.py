@@ -5,7 +5,7 @@ A notebook makes it in its own schema, with the tables that need it.
 
 from django.db import migrations
 
-from pgmagic.compile.history import attach_routine
+from pgmagic.compile.event_values import attach_routine
 from pgmagic.compile.target import Target
 
 ROUTINE = attach_routine(Target())

@@ -12,7 +12,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.http import urlencode
 
 from pgmagic.pghistory.admin import config
-from pgmagic.pghistory.events import registered_event_models
+from pgmagic.pghistory.event_queries import registered_event_models
 
 register = template.Library()
 

@@ -12,10 +12,10 @@ from django.utils.connection import ConnectionDoesNotExist
 
 from pgmagic.db.inspection import list_declared, list_visible
 from pgmagic.db.installation import disable, enable, install, prunable, prune, uninstall
-from pgmagic.db.runtime.schemas import schema
+from pgmagic.db.runtime.search_path import schema
 from pgmagic.declare.registry import registered
 from pgmagic.errors import PgMagicError
-from pgmagic.plan.status import FOREIGN, PRUNE, UNALLOWED
+from pgmagic.plan.installation_state import FOREIGN, PRUNE, UNALLOWED
 
 # Command: what is called, what is said of each trigger that it changed, its help.
 _CHANGES: dict[str, tuple[Callable[..., object], str, str]] = {

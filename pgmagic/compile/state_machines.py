@@ -1,0 +1,141 @@
+"""What an `FSM` allows, as SQL: the guards of its WHEN clauses, and what its body says to a step that is not listed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models.fields import Field
+
+from pgmagic.compile.offline import offline_connection
+from pgmagic.compile.predicate import column_of, condition_sql, named_rows, reason
+from pgmagic.compile.rejecting import Rejection, reject_row
+from pgmagic.compile.sql import Fragment, compose, join, literal, quoted
+from pgmagic.declare.conditions import Q, concrete_field
+from pgmagic.declare.fsm import FSM, Transition
+from pgmagic.errors import DeclarationError
+
+Model = type[models.Model]
+
+
+def transitions_guard(trigger: FSM, model: Model) -> Fragment:
+    """Return a condition that is true where an update's step is not listed, or its condition does not hold.
+
+    It belongs into the WHEN clause, where it costs no call of the function.
+    """
+    allowed = Q()
+    conditional = []
+    for old, following in _following(trigger):
+        always = [step.new for step in following if step.condition is None]
+        if always:
+            allowed |= _state_is("old", trigger.field, [old]) & _state_is("new", trigger.field, always)
+        conditional += [_step_sql(trigger, step, model) for step in following if step.condition is not None]
+    listed = ([condition_sql(allowed, model)] if allowed else []) + conditional
+    return compose("((", join(" OR ", listed), ") IS NOT TRUE)")
+
+
+def initial_guard(trigger: FSM, model: Model) -> Fragment:
+    """Return a condition that is true where a row is inserted in a state that is no initial one.
+
+    Raises:
+        DeclarationError: the trigger's condition speaks of the row before, which an insert does not have.
+    """
+    guard = condition_sql(_state_is("new", trigger.field, list(trigger.initial or ())), model)
+    outside = compose("(", guard, " IS NOT TRUE)")
+    if trigger.condition is None:
+        return outside
+    if "old" in named_rows(trigger.condition, model):
+        raise DeclarationError(
+            f'The FSM "{trigger.name}" has initial states, so its condition is asked of inserts, too, and cannot speak '
+            f"of the old row: declare a second FSM for the rule on updates."
+        )
+    return compose(outside, "\n    AND ", condition_sql(trigger.condition, model))
+
+
+def _step_sql(trigger: FSM, step: Transition, model: Model) -> Fragment:
+    pair = _state_is("old", trigger.field, [step.old]) & _state_is("new", trigger.field, [step.new])
+    condition = () if step.condition is None else (" AND ", condition_sql(step.condition, model))
+    return compose("(", condition_sql(pair, model), *condition, ")")
+
+
+def body(trigger: FSM, model: Model) -> Fragment:
+    """Return the PL/pgSQL that rejects a step, and names those that the state allows.
+
+    Raises:
+        DeclarationError: a state is no value of the field.
+    """
+    field = concrete_field(model, str(trigger.field))
+    _check_states(trigger, field)
+    column = literal(field.column)
+    hint = _next_states(trigger, model)
+    step = Rejection(trigger, model, _invalid_transition(model, field, trigger), [field], column, hint)
+    if trigger.initial is None:
+        return reject_row(step)
+    first = compose(
+        "concat(", literal('pgtrigger: Invalid initial state "'), ", ", _state_text("NEW", field), ", ",
+        literal(f'" of field "{trigger.field}" on table {model._meta.db_table}'), ")",
+    )  # fmt: skip
+    states = literal(f"A row begins as {_names(list(trigger.initial))}.")
+    start = Rejection(trigger, model, first, [field], column, states)
+    return compose("IF TG_OP = 'INSERT' THEN\n", reject_row(start), "\nEND IF;\n", reject_row(step))
+
+
+def _invalid_transition(model: Model, field: Field[Any, Any], trigger: FSM) -> Fragment:
+    return compose(
+        "concat(", literal(f'pgtrigger: Invalid transition of field "{trigger.field}" from "'), ", ",
+        _state_text("OLD", field), ", ", literal('" to "'), ", ", _state_text("NEW", field), ", ",
+        literal(f'" on table {model._meta.db_table}'), ")",
+    )  # fmt: skip
+
+
+def _check_states(trigger: FSM, field: Field[Any, Any]) -> None:
+    for state in trigger.states():
+        try:
+            quoted(field.get_db_prep_save(state, offline_connection()))
+        except (ValidationError, ValueError, TypeError) as error:
+            raise DeclarationError(
+                f'The FSM "{trigger.name}" lists a state that is no value of '
+                f"{field.model._meta.object_name}.{field.name}: {reason(error)}"
+            ) from error
+
+
+def _following(trigger: FSM) -> list[tuple[Any, list[Transition]]]:
+    """Return each state that can be left, with the steps that leave it."""
+    return [
+        (state, following)
+        for state in trigger.states()
+        if (following := [step for step in trigger.steps if step.old == state])
+    ]
+
+
+def _state_is(row: str, field: Any, states: list[Any]) -> Q:
+    known = [state for state in states if state is not None]
+    alternatives = Q((f"{row}__{field}__in", known)) if known else Q()
+    if len(known) < len(states):
+        alternatives |= Q((f"{row}__{field}__isnull", True))
+    return alternatives
+
+
+def _state_text(row: Any, field: Field[Any, Any]) -> Fragment:
+    return compose("coalesce(", column_of(row, field), "::text, 'NULL')")
+
+
+def _next_states(trigger: FSM, model: Model) -> Fragment:
+    cases = []
+    for old, following in _following(trigger):
+        condition = condition_sql(_state_is("old", trigger.field, [old]), model)
+        always = _names([step.new for step in following if step.condition is None])
+        under = _names([step.new for step in following if step.condition is not None])
+        ways = [always] * bool(always) + [f"under a condition to {under}"] * bool(under)
+        sentence = f"From {_name(old)} it may go {'to ' if always else ''}{', and '.join(ways)}."
+        cases.append(compose(" WHEN ", condition, " THEN ", literal(sentence)))
+    return compose("CASE", join("", cases), " ELSE ", literal("No transition leaves this state."), " END")
+
+
+def _names(states: list[Any]) -> str:
+    return ", ".join(map(_name, states))
+
+
+def _name(state: Any) -> str:
+    return '"NULL"' if state is None else f'"{state}"'

@@ -1,8 +1,0 @@
-"""A Postgres server of pgmagic's own, shared by its processes and private to their account."""
-
-from __future__ import annotations
-
-from pgmagic.db.embedded.layout import default_home
-from pgmagic.db.embedded.lease import Lease, ServerInfo, acquire, status, stop
-
-__all__ = ["Lease", "ServerInfo", "acquire", "default_home", "status", "stop"]

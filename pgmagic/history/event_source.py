@@ -1,0 +1,318 @@
+"""One query surface over event tables: every event, of whatever model, as a row of the same columns.
+
+Each event table is a branch of a UNION ALL, so that Postgres applies a filter to each of them, and computes a
+column only where it is asked for: `pgh_diff` is a look-up of the event before, not a window over all events. A branch
+of one table without conditions is read in the order of its primary key; one with a join would be read as a whole.
+
+Source: https://www.postgresql.org/docs/current/functions-json.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from django.db import models
+
+from pgmagic.compile.event_values import CONTEXT_TABLE, has_shared_context, object_fields
+from pgmagic.compile.offline import offline_connection
+from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, verbatim
+from pgmagic.declare.event_fields import AnyField
+from pgmagic.declare.event_trigger import Old
+from pgmagic.declare.trackers import tracked_fields
+
+EventModel = type[Any]
+
+# A function takes 100 arguments: 50 pairs of key and value.
+# Source: https://www.postgresql.org/docs/current/runtime-config-preset.html
+_PAIRS: Final = 50
+
+COLUMNS: Final[dict[str, str]] = {
+    "pgh_slug": "text",
+    "pgh_model": "text",
+    "pgh_id": "bigint",
+    "pgh_created_at": "timestamptz",
+    "pgh_label": "text",
+    "pgh_data": "jsonb",
+    "pgh_diff": "jsonb",
+    "pgh_context_id": "uuid",
+    "pgh_context": "jsonb",
+    "pgh_obj_model": "text",
+    "pgh_obj_id": "text",
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a model, by the values of one of its fields: what events are looked up for."""
+
+    label: str
+    objects: tuple[Any, ...]
+
+    @classmethod
+    def grouped(cls, objects: Iterable[models.Model]) -> tuple[Rows, ...]:
+        """Return objects grouped by the label of their model: classes that were declared again keep their label."""
+        groups: dict[str, list[Any]] = {}
+        for instance in objects:
+            groups.setdefault(_label(type(instance)), []).append(instance)
+        return tuple(cls(label, tuple(found)) for label, found in groups.items())
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which events are looked at: of which event models, of which objects, and with foreign keys to which.
+
+    by_context: whether a filter tells them by their contexts; these are joined then, so that Postgres may begin there.
+    latest: how many of the latest by their times are wanted, where that is all that is asked; of the others, those that
+    are older than so many are left out.
+    """
+
+    across: frozenset[str] | None = None
+    tracks: tuple[tuple[Rows, ...], ...] = ()
+    references: tuple[tuple[Rows, ...], ...] = ()
+    by_context: bool = False
+    latest: int | None = None
+
+    def chosen(self, event_models: Iterable[EventModel]) -> list[EventModel]:
+        """Return those event models that are looked at."""
+        return [
+            event_model
+            for event_model in event_models
+            if self.across is None or event_model._meta.label in self.across
+        ]
+
+    def only(self, labels: Iterable[str]) -> Scope:
+        """Return the scope narrowed to event models, by their labels."""
+        wanted = frozenset(labels)
+        return replace(self, across=wanted if self.across is None else self.across & wanted)
+
+    def of(self, objects: Iterable[models.Model]) -> Scope:
+        """Return the scope narrowed to the events of objects."""
+        return replace(self, tracks=(*self.tracks, Rows.grouped(objects)))
+
+    def referring_to(self, objects: Iterable[models.Model]) -> Scope:
+        """Return the scope narrowed to events with a foreign key, `pgh_obj` too, to one of the objects."""
+        return replace(self, references=(*self.references, Rows.grouped(objects)))
+
+
+def events_sql(event_models: Sequence[EventModel], scope: Scope) -> Fragment:
+    """Return a query of the events in a scope, with `COLUMNS`; in no order."""
+    branches = [
+        branch for event_model in scope.chosen(event_models) for branch in _branches(event_model, scope)
+    ]
+    return join("\nUNION ALL\n", branches or [_nothing()])
+
+
+def _nothing() -> Fragment:
+    columns = [verbatim(f"NULL::{kind} AS {name}") for name, kind in COLUMNS.items()]
+    return compose("SELECT ", join(", ", columns), " WHERE FALSE")
+
+
+def _branches(event_model: EventModel, scope: Scope) -> list[Fragment]:
+    conditions = [_of_objects(event_model, rows) for rows in scope.tracks]
+    conditions += [_refers_to(event_model, rows) for rows in scope.references]
+    if any(condition is None for condition in conditions):
+        return []
+    found = [condition for condition in conditions if condition is not None]
+    if scope.latest is not None and not found:
+        found.append(_not_older_than_the_last(event_model, scope.latest))
+    if scope.by_context:
+        return [_branch(event_expressions(event_model), event_source(event_model), found)]
+    return [_branch(_expressions_alone(event_model), _table(event_model), found)]
+
+
+def _not_older_than_the_last(event_model: EventModel, number: int) -> Fragment:
+    """Return the condition that an event is as young as one of the last by `pgh_id`, of which there are so many.
+
+    The youngest so many are among these, whatever the order of the times: the index of the times finds them.
+    """
+    return compose(
+        "event.pgh_created_at >= (SELECT min(last.pgh_created_at) FROM (SELECT event.pgh_created_at ",
+        _table(event_model), " ORDER BY event.pgh_id DESC LIMIT ", literal(number), ") AS last)",
+    )  # fmt: skip
+
+
+def _branch(columns: dict[str, Fragment], source: Fragment, conditions: Sequence[Fragment]) -> Fragment:
+    selected = [compose(columns[name], verbatim(f"::{kind} AS {name}")) for name, kind in COLUMNS.items()]
+    where = compose("\nWHERE ", join(" AND ", conditions)) if conditions else compose("")
+    return compose("SELECT ", join(",\n  ", selected), "\n", source, where)
+
+
+def column_of_event(
+    event_models: Iterable[EventModel], column: str, model: Fragment, pgh_id: Fragment
+) -> Fragment:
+    """Return one of `COLUMNS` of the event that the label of its event model and its `pgh_id` tell."""
+    cases = [
+        compose(
+            "\nWHEN ", literal(event_model._meta.label), " THEN (SELECT ", _expressions_alone(event_model)[column],
+            verbatim(f"::{COLUMNS[column]} "), _table(event_model), " WHERE event.pgh_id = ", pgh_id, ")",
+        )
+        for event_model in event_models
+    ]  # fmt: skip
+    return compose("(CASE ", model, join("", cases), " END)")
+
+
+def _table(event_model: EventModel) -> Fragment:
+    return compose("FROM ", identifier(event_model._meta.db_table), " AS event")
+
+
+def _expressions_alone(event_model: EventModel) -> dict[str, Fragment]:
+    """Return the SQL of each of `COLUMNS` over the event table alone: the context is looked up."""
+    columns = event_expressions(event_model)
+    if has_shared_context(event_model):
+        columns["pgh_context"] = compose(
+            "(SELECT context.metadata FROM ", identifier(CONTEXT_TABLE), " AS context WHERE context.id = ",
+            columns["pgh_context_id"], ")",
+        )  # fmt: skip
+    return columns
+
+
+def event_source(event_model: EventModel) -> Fragment:
+    """Return the FROM of an event table as `event`, with the shared contexts as `context` where it has some."""
+    source = _table(event_model)
+    if not has_shared_context(event_model):
+        return source
+    key = _column("event", _own(event_model)["pgh_context"])
+    return compose(source, " LEFT JOIN ", identifier(CONTEXT_TABLE), " AS context ON context.id = ", key)
+
+
+def event_expressions(event_model: EventModel) -> dict[str, Fragment]:
+    """Return the SQL, over `event_source`, of each of `COLUMNS`."""
+    own = _own(event_model)
+    label = literal(event_model._meta.label)
+    object_key = object_columns(event_model, "event")
+    return {
+        "pgh_slug": compose("concat(", label, ", ':', event.pgh_id)"),
+        "pgh_model": label,
+        "pgh_id": compose("event.pgh_id"),
+        "pgh_created_at": compose("event.pgh_created_at"),
+        "pgh_label": compose("event.pgh_label"),
+        "pgh_data": _data(event_model, "event"),
+        "pgh_diff": _diff(event_model),
+        **context_expressions(event_model),
+        "pgh_obj_model": literal(event_model.pgh_tracked_model._meta.label),
+        "pgh_obj_id": object_key[0] if "pgh_obj" in own or len(object_key) == 1 else compose("NULL"),
+    }
+
+
+def context_expressions(event_model: EventModel) -> dict[str, Fragment]:
+    """Return the SQL of an event's context, `pgh_context`, and its id; NULL where it stores none."""
+    own = _own(event_model)
+    if has_shared_context(event_model):
+        return {
+            "pgh_context_id": _column("event", own["pgh_context"]),
+            "pgh_context": compose("context.metadata"),
+        }
+    return {name: _column("event", own[name]) if name in own else compose("NULL") for name in
+              ("pgh_context_id", "pgh_context")}  # fmt: skip
+
+
+def object_columns(event_model: EventModel, alias: str) -> list[Fragment]:
+    """Return the columns that tell of which object an event is: `pgh_obj`, or else the mirrored primary key.
+
+    Empty where the events do not tell.
+    """
+    return [_column(alias, field) for field in object_fields(event_model)]
+
+
+def old_labels(event_model: EventModel) -> list[str]:
+    """Return the labels whose events hold rows as they were before a change."""
+    return [str(tracker.label) for tracker in event_model.pgh_trackers if tracker.side == Old]
+
+
+def _diff(event_model: EventModel) -> Fragment:
+    """Return what an event changed against the one before of the same object and the same side of the row.
+
+    NULL on the first, and where nothing of what is tracked differs.
+    """
+    here, before = object_columns(event_model, "event"), object_columns(event_model, "before")
+    if not here:
+        return compose("NULL")
+    same = [compose(left, " = ", right) for left, right in zip(before, here, strict=True)]
+    side = _side(event_model, "event")
+    if side is not None:
+        same.append(compose(_side(event_model, "before") or "", " = ", side))
+    return compose(
+        "(SELECT jsonb_object_agg(key, jsonb_build_array(was.value, now.value))\n"
+        "   FROM (SELECT ", _data(event_model, "before"), " AS data FROM ",
+        identifier(event_model._meta.db_table), " AS before\n"
+        "         WHERE ", join(" AND ", same), " AND before.pgh_id < event.pgh_id\n"
+        "         ORDER BY before.pgh_id DESC LIMIT 1) AS previous,\n"
+        "     jsonb_each(previous.data) AS was JOIN jsonb_each(", _data(event_model, "event"), ") AS now USING (key)\n"
+        "   WHERE was.value IS DISTINCT FROM now.value)",
+    )  # fmt: skip
+
+
+def _side(event_model: EventModel, alias: str) -> Fragment | None:
+    """Return whether an event holds an old row, or None where all of them hold the same side."""
+    old = old_labels(event_model)
+    if not old or len(old) == len(event_model.pgh_trackers):
+        return None
+    return compose("(", identifier(alias), ".pgh_label IN (", join(", ", map(literal, old)), "))")
+
+
+def _data(event_model: EventModel, alias: str) -> Fragment:
+    """Return the tracked fields of an event as jsonb; a foreign key is called as its id is, `author_id`."""
+    pairs = [
+        compose(literal(event.attname), ", ", _column(alias, event))
+        for event, _ in tracked_fields(event_model)
+    ]
+    objects = [
+        compose("jsonb_build_object(", join(", ", pairs[start : start + _PAIRS]), ")")
+        for start in range(0, len(pairs), _PAIRS)
+    ]
+    return compose("(", join(" || ", objects or [compose("'{}'::jsonb")]), ")")
+
+
+def _of_objects(event_model: EventModel, groups: tuple[Rows, ...]) -> Fragment | None:
+    """Return a condition on the objects that an event is of, or None where it can be of none of them."""
+    tracked = _label(event_model.pgh_tracked_model)
+    found = [instance for rows in groups if rows.label == tracked for instance in rows.objects]
+    fields = object_fields(event_model)
+    if not found or not fields:
+        return None
+    if fields[0].name == "pgh_obj":
+        return _is_one_of(
+            fields[0], [getattr(instance, fields[0].target_field.attname) for instance in found]
+        )
+    columns = [_column("event", field) for field in fields]
+    keys = [instance.pk if isinstance(instance.pk, tuple) else (instance.pk,) for instance in found]
+    rows = [compose("(", join(", ", map(value_of, fields, key)), ")") for key in keys]
+    return compose("(", join(", ", columns), ") IN (", join(", ", rows), ")")
+
+
+def _refers_to(event_model: EventModel, groups: tuple[Rows, ...]) -> Fragment | None:
+    alternatives = []
+    for field in event_model._meta.local_concrete_fields:
+        target = field.related_model
+        if not isinstance(field, models.ForeignKey) or not isinstance(target, type):
+            continue
+        found = [instance for rows in groups if rows.label == _label(target) for instance in rows.objects]
+        if found:
+            values = [getattr(instance, field.target_field.attname) for instance in found]
+            alternatives.append(_is_one_of(field, values))
+    return compose("(", join(" OR ", alternatives), ")") if alternatives else None
+
+
+def _is_one_of(field: AnyField, values: Iterable[Any]) -> Fragment:
+    return compose(
+        _column("event", field), " IN (", join(", ", [value_of(field, value) for value in values]), ")"
+    )
+
+
+def value_of(field: AnyField, value: Any) -> Fragment:
+    """Return a value of a field as a literal."""
+    return literal(field.get_db_prep_value(value, offline_connection()))
+
+
+def _column(alias: str, field: AnyField) -> Fragment:
+    return identifier(alias, field.column)
+
+
+def _own(event_model: EventModel) -> dict[str, AnyField]:
+    return {field.name: field for field in event_model._meta.local_concrete_fields}
+
+
+def _label(model: type[Any]) -> str:
+    return str((model._meta.concrete_model or model)._meta.label)

@@ -1,0 +1,153 @@
+"""What became of rows in a live transaction: every change that was stored, from the statement or from a trigger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.pq import TransactionStatus
+
+from pgmagic.watch.capture_sql import (
+    MOST_CAPTURED,
+    READ_CAPTURED,
+    CapturedTable,
+    begin_step,
+    create_capture,
+    create_functions,
+    drop_captures,
+)
+from pgmagic.watch.cell import CellObserver
+from pgmagic.watch.instruments import Instruments, Observed
+from pgmagic.watch.messages import Messages
+from pgmagic.watch.past_django import unwatched
+from pgmagic.watch.probing import Probing
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of one row that was stored. key: the columns of the table's primary key. old, new: by column."""
+
+    step: int
+    table: str
+    key: tuple[str, ...]
+    old: dict[str, Any] | None
+    new: dict[str, Any] | None
+
+
+class Capturing(Instruments[CapturedTable]):
+    """Captures on all tables that a cell writes to."""
+
+    magic = "%%pgwhatif"
+
+    def read(self) -> list[Observed]:
+        """Return nothing: what is captured is read at the end of the cell."""
+        return []
+
+    def captured(self) -> list[Change]:
+        """Return the changes that hold, in their order."""
+        if self._functions_since is None:
+            return []
+        with self._quietly(), unwatched(self.raw) as cursor:
+            cursor.execute(READ_CAPTURED, prepare=False)
+            return [
+                Change(step, table, tuple(json.loads(key)), _image(old), _image(new))
+                for step, table, old, new, key in cursor.fetchall()
+            ]
+
+    @property
+    def _tables(self) -> Mapping[int, CapturedTable]:
+        return {
+            oid: CapturedTable(relation.schema, relation.name)
+            for oid, relation in self.catalog.relations.items()
+            if relation.rows
+        }
+
+    def _reached(self, statement: str, writes: bool) -> Iterable[int]:
+        return self.catalog.reached(statement, writes) & self._tables.keys()
+
+    def _functions_sql(self) -> str:
+        return create_functions()
+
+    def _create_sql(self, oid: int, table: CapturedTable) -> str:
+        return create_capture(table)
+
+    def _drop_sql(self) -> str:
+        return drop_captures()
+
+    def _obstacle(self, oid: int, table: CapturedTable) -> str | None:
+        relation = self.catalog.relations.get(oid)
+        return None if relation is None or relation.may_probe else "no TRIGGER privilege"
+
+    def _unobserved_sentence(self, table: CapturedTable, reason: str) -> str:
+        return f"{table.name}: the rows that were written could not be compared ({reason})."
+
+
+def _image(text: str | None) -> dict[str, Any] | None:
+    return json.loads(text) if text else None
+
+
+class _ProbingAndCapturing(Probing):
+    """Probes, for the verdicts, and captures, for the rows."""
+
+    def __init__(self, raw: Any, quietly: Any) -> None:
+        super().__init__(raw, quietly)
+        self.capturing = Capturing(raw, quietly)
+
+    def prepare(self, statement: str, clock: int) -> None:
+        super().prepare(statement, clock)
+        with self._counted():
+            self.capturing.prepare(statement, clock)
+
+    def forget_catalog(self) -> None:
+        super().forget_catalog()
+        self.capturing.forget_catalog()
+
+    def undone(self, since: int, clock: int) -> None:
+        super().undone(since, clock)
+        with self._counted():
+            self.capturing.undone(since, clock)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count what the captures change in the transaction as changes of ours."""
+        before = self.capturing.changes
+        yield
+        self.changes += self.capturing.changes - before
+
+    @property
+    def unobserved(self) -> list[str]:
+        return [*super().unobserved, *self.capturing.unobserved]
+
+
+class CellCapturer(CellObserver):
+    """Watches what a cell's statements do, and what becomes of the rows.
+
+    changes: those that hold at the end; none where COMMIT would be refused.
+    """
+
+    probing: _ProbingAndCapturing
+
+    def _instruments(self) -> tuple[Messages, Instruments[Any]]:
+        messages = Messages()
+        self.changes: list[Change] = []
+        return messages, _ProbingAndCapturing(self.raw, messages.quietly)
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Watch one step; see `CellObserver.step`."""
+        if self.probing.status == TransactionStatus.INTRANS:
+            self.probing.changes += 1
+            with self.messages.quietly(), unwatched(self.raw) as cursor:
+                cursor.execute(begin_step(len(self.outcomes) + 1), prepare=False)
+        with super().step():
+            yield
+
+    def finish(self) -> None:
+        """Fire what is deferred until COMMIT, and read what was captured."""
+        super().finish()
+        self.changes = self.probing.capturing.captured()
+        if len(self.changes) == MOST_CAPTURED:
+            self.notes.append(f"Only the first {MOST_CAPTURED:,} changes of rows were compared.")

@@ -1,0 +1,267 @@
+"""The triggers of the session's schemas, and which tables a statement may reach.
+
+Source: https://www.postgresql.org/docs/current/catalog-pg-trigger.html
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pgmagic.compile.ignored_names import ASKING_LINE
+from pgmagic.compile.sql import literal, render
+from pgmagic.db.catalog import JIT_AS_BEFORE, JIT_OFF
+from pgmagic.plan.installed import Mark
+from pgmagic.watch.past_django import unwatched
+from pgmagic.watch.probes import EVENTS, BeforeRow, Event, ProbedTable
+
+# Bits of `tgtype`. Source: Postgres, src/include/catalog/pg_trigger.h
+_ROW, _BEFORE = 1, 2
+_EVENT_BITS: dict[Event, int] = {"INSERT": 4, "DELETE": 8, "UPDATE": 16}
+# `ev_type` of pg_rewrite.
+_RULE_EVENTS = {"UPDATE": "2", "INSERT": "3", "DELETE": "4"}
+
+_ASKING_LINE = render(literal(ASKING_LINE))
+
+# A function that is volatile may write; its source names the tables. That a session which ignores a trigger has its row
+# returned as it is makes no difference to what the trigger does.
+_CATALOG = f"""
+WITH searched AS (SELECT oid, nspname FROM pg_namespace
+                  WHERE nspname = ANY (current_schemas(true)) AND nspname <> 'pg_catalog'),
+relations AS (SELECT c.oid, c.relname, c.relnamespace, s.nspname, c.relkind
+              FROM pg_class AS c JOIN searched AS s ON s.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'f'))
+SELECT jsonb_build_object(
+  'relations', (SELECT jsonb_agg(jsonb_build_array(
+       oid::bigint, nspname, relname, relkind IN ('r', 'f'), has_table_privilege(oid, 'TRIGGER'),
+       relkind = 'f' OR relkind = 'r' AND pg_relation_size(oid) > 400000,
+       (SELECT a.attname FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+        WHERE i.indrelid = relations.oid AND i.indisprimary))) FROM relations),
+  'functions', (SELECT jsonb_agg(jsonb_build_array(p.oid::bigint, s.nspname, p.proname, coalesce(p.prosrc, '')))
+     FROM pg_proc AS p JOIN searched AS s ON s.oid = p.pronamespace
+     WHERE p.provolatile = 'v' AND p.prokind IN ('f', 'p')),
+  'triggers', (SELECT jsonb_agg(jsonb_build_array(
+       t.tgrelid::bigint, t.tgname, t.tgtype, t.tgenabled, t.tgfoid::bigint,
+       quote_ident(p.proname), quote_ident(n.nspname) || '.' || quote_ident(p.proname),
+       coalesce((SELECT min(d.description) FROM pg_proc AS own JOIN pg_description AS d ON d.objoid = own.oid
+                 WHERE own.proname = regexp_replace(t.tgname, '_[iudt]$', '') AND own.pronamespace = c.relnamespace
+                   AND own.oid <> p.oid AND d.classoid = 'pg_proc'::regclass AND own.prorettype = 'trigger'::regtype
+                   AND starts_with(d.description, '{{"pgmagic"')),
+                obj_description(p.oid, 'pg_proc')),
+       l.lanname = 'plpgsql' AND regexp_replace(p.prosrc, {_ASKING_LINE}, '') !~* '\\mreturn\\M') ORDER BY t.tgname)
+     FROM pg_trigger AS t JOIN relations AS c ON c.oid = t.tgrelid
+       JOIN pg_proc AS p ON p.oid = t.tgfoid JOIN pg_language AS l ON l.oid = p.prolang
+       JOIN pg_namespace AS n ON n.oid = p.pronamespace
+     WHERE NOT t.tgisinternal AND n.oid <> pg_my_temp_schema()),
+  'rules', (SELECT jsonb_agg(jsonb_build_array(ev_class::bigint, rulename, ev_type))
+     FROM pg_rewrite JOIN relations AS r ON r.oid = ev_class
+     WHERE is_instead AND ev_enabled IN ('O', 'A') ),
+  'links', (SELECT jsonb_agg(jsonb_build_array(origin::bigint, target::bigint)) FROM (
+       SELECT confrelid, conrelid FROM pg_constraint
+       WHERE contype = 'f' AND (confdeltype IN ('c', 'n', 'd') OR confupdtype IN ('c', 'n', 'd'))
+       UNION SELECT inhparent, inhrelid FROM pg_inherits
+       UNION SELECT w.ev_class, d.refobjid FROM pg_rewrite AS w JOIN pg_depend AS d
+         ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+     ) AS l (origin, target) JOIN relations AS r ON r.oid = origin))::text
+"""  # noqa: S608 - constants of ours
+
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table or view; `rows` tells whether it stores rows itself, `may_probe` whether triggers may be put on it.
+
+    is_large: it may well hold thousands of rows. key: the first column of its primary key.
+    """
+
+    oid: int
+    schema: str
+    name: str
+    rows: bool
+    may_probe: bool
+    is_large: bool = False
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class LiveTrigger:
+    """A trigger of the catalog; `function` is its function's name as messages show it, with and without schema.
+
+    only_raises: its function never returns, so that a row which passes it is what it was.
+    """
+
+    relation: int
+    name: str
+    kind: int
+    enabled: str
+    function_oid: int
+    function: tuple[str, str]
+    # That of the function which was made for it.
+    comment: str | None
+    only_raises: bool = False
+
+    @property
+    def mark(self) -> Mark | None:
+        """What pgmagic noted of it."""
+        mark = Mark.from_comment(self.comment)
+        return mark and mark.of_trigger(self.name)
+
+    @property
+    def uri(self) -> str:
+        """Its URI, or its name in Postgres if pgmagic did not make it."""
+        return self.mark.uri if self.mark else self.name
+
+    @property
+    def may_alter_rows(self) -> bool:
+        """Whether it can change or swallow a row in an ordinary session."""
+        is_before_row = self.kind & _ROW != 0 and self.kind & _BEFORE != 0
+        return is_before_row and self.enabled in "OA" and not self.only_raises
+
+    @property
+    def events(self) -> frozenset[Event]:
+        """The operations on rows that fire it."""
+        return frozenset(event for event in EVENTS if self.kind & _EVENT_BITS[event])
+
+
+@dataclass(frozen=True)
+class TriggerCatalog:
+    """The relations and triggers of the session's schemas; links lead to what a write to a relation also writes."""
+
+    relations: Mapping[int, Relation] = field(default_factory=dict)
+    triggers: tuple[LiveTrigger, ...] = ()
+    functions: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    links: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    # (relation, name, event) of the rules by which a table or view does something else instead.
+    rules: tuple[tuple[int, str, str], ...] = ()
+
+    @cached_property
+    def probed_tables(self) -> dict[int, ProbedTable]:
+        """The tables that have BEFORE ROW triggers which can change or swallow a row, by oid."""
+        found: dict[int, list[BeforeRow]] = {}
+        for trigger in self.triggers:
+            if trigger.may_alter_rows and self.relations[trigger.relation].rows:
+                found.setdefault(trigger.relation, []).append(BeforeRow(trigger.name, trigger.events))
+        return {
+            oid: ProbedTable(self.relations[oid].schema, self.relations[oid].name, tuple(triggers), oid)
+            for oid, triggers in found.items()
+        }
+
+    @cached_property
+    def shows_queries(self) -> bool:
+        """Whether a function that may write looks at the text of the statement under way."""
+        return any(
+            "current_query" in source or "pg_stat_activity" in source for _, source in self.functions.values()
+        )
+
+    @cached_property
+    def has_truncating_functions(self) -> bool:
+        """Whether the source of a function holds a TRUNCATE."""
+        return any("truncate" in source.lower() for _, source in self.functions.values())
+
+    def reached_tables(self, statement: str, writes: bool) -> frozenset[int]:
+        """Return the tables with BEFORE ROW triggers that a statement may write to.
+
+        A relation counts if the statement writes and names it; a function if the statement names it; then whatever
+        these lead to: foreign keys that cascade, partitions, the tables of a view, and what the source of a function
+        names. A name is looked for, nothing is parsed: one table too many costs a lock, a dynamic statement inside a
+        function is not followed.
+        """
+        if not self.probed_tables:
+            return frozenset()
+        return frozenset(self.reached(statement, writes) & self.probed_tables.keys())
+
+    def reached(self, statement: str, writes: bool) -> set[int]:
+        """Return the relations, and the functions, that a statement may reach; see `reached_tables`."""
+        waiting = list(self._mentioned(statement, relations=writes))
+        reached: set[int] = set()
+        while waiting:
+            oid = waiting.pop()
+            if oid in reached:
+                continue
+            reached.add(oid)
+            waiting += self.links.get(oid, ())
+            waiting += [trigger.function_oid for trigger in self.triggers if trigger.relation == oid]
+            if oid in self.functions:
+                waiting += self._mentioned(self.functions[oid][1], relations=True)
+        return reached
+
+    def trigger_of_context(self, context: str | None, table: str | None) -> LiveTrigger | None:
+        """Return the trigger whose function an error's context names innermost; table decides between several.
+
+        The words around the name are translated by the server, the name with its parentheses is not. None if no
+        trigger function is named, or if several triggers share it.
+        """
+        for line in (context or "").splitlines():
+            found = [
+                trigger for trigger in self.triggers if any(f" {name}()" in line for name in trigger.function)
+            ]
+            here = [trigger for trigger in found if self.relations[trigger.relation].name == table]
+            if found:
+                candidates = {trigger.uri: trigger for trigger in here or found}
+                return next(iter(candidates.values())) if len(candidates) == 1 else None
+        return None
+
+    def rule_instead(self, table: str, verb: str) -> str | None:
+        """Return the name of the rule by which a table does something else instead of a statement."""
+        return next(
+            (
+                name
+                for relation, name, event in self.rules
+                if event == _RULE_EVENTS.get(verb) and self.relations[relation].name == table
+            ),
+            None,
+        )
+
+    def uri_of(self, relation: int, name: str) -> str:
+        """Return the URI of a table's trigger by its name in Postgres."""
+        found = (
+            trigger.uri for trigger in self.triggers if (trigger.relation, trigger.name) == (relation, name)
+        )
+        return next(found, name)
+
+    def _mentioned(self, text: str, *, relations: bool) -> Iterable[int]:
+        lowered = text.lower()
+        words = set(_WORD.findall(lowered))
+        for name, oid in [*self._function_names, *(self._relation_names if relations else ())]:
+            if name in words or (not _WORD.fullmatch(name) and any(way in lowered for way in _written(name))):
+                yield oid
+
+    @cached_property
+    def _relation_names(self) -> list[tuple[str, int]]:
+        return [(relation.name.lower(), oid) for oid, relation in self.relations.items()]
+
+    @cached_property
+    def _function_names(self) -> list[tuple[str, int]]:
+        return [(name.lower(), oid) for oid, (name, _) in self.functions.items()]
+
+
+def _written(name: str) -> tuple[str, ...]:
+    """Return the ways in which a name that is no word may stand in a statement: its quotes and percent signs twice."""
+    quoted = name.replace('"', '""')
+    return (quoted, quoted.replace("%", "%%"))
+
+
+def read_trigger_catalog(raw: Any) -> TriggerCatalog:
+    """Return the triggers of the schemas in a psycopg connection's `search_path`, in one query."""
+    with unwatched(raw) as cursor:
+        cursor.execute(f"SELECT {JIT_OFF}; {_CATALOG}; SELECT {JIT_AS_BEFORE}", prepare=False)
+        cursor.nextset()
+        found = json.loads(cursor.fetchone()[0])
+    links: dict[int, tuple[int, ...]] = {}
+    for origin, target in found["links"] or ():
+        links[origin] = (*links.get(origin, ()), target)
+    return TriggerCatalog(
+        relations={oid: Relation(oid, *rest) for oid, *rest in found["relations"] or ()},
+        triggers=tuple(
+            LiveTrigger(relation, name, kind, enabled, function_oid, (plain, qualified), *rest)
+            for relation, name, kind, enabled, function_oid, plain, qualified, *rest in found["triggers"]
+            or ()
+        ),
+        functions={oid: (name, source) for oid, _, name, source in found["functions"] or ()},
+        links=links,
+        rules=tuple((relation, name, event) for relation, name, event in found["rules"] or ()),
+    )

@@ -1,0 +1,336 @@
+"""Every statement that passes through Django's cursors: guarded by a savepoint, and written down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import psycopg
+from django.db import Error as DatabaseFailure
+from psycopg.pq import TransactionStatus
+
+from pgmagic.errors import CellError, DatabaseUnavailableError, PgMagicError
+from pgmagic.watch.autocommit import LOST, RENEWAL, EmulatedAutocommit
+from pgmagic.watch.instruments import Instruments, Observed
+from pgmagic.watch.past_django import watched_cursors
+from pgmagic.watch.statements import (
+    LONGEST_REMEMBERED,
+    Executed,
+    Facts,
+    answers,
+    facts_of,
+    is_ddl,
+    text_of,
+)
+from pgmagic.watch.written import Written, WrittenRows
+
+CLOSED = "The cell closed the database connection: nothing of it was kept."
+_ENDED = (
+    "A cell under this magic is one transaction, so it may not say BEGIN, COMMIT or ROLLBACK: nothing of it was kept. "
+    "Use `with transaction.atomic():`, or leave out the magic."
+)
+_PIPELINE = "psycopg's pipeline mode cannot be watched: execute this in an ordinary cell"
+_UNSEEN = (
+    "A statement that went past Django failed and left the transaction in error: nothing of the cell was kept. "
+    "Use `connection.cursor()`, whose statements are guarded one by one."
+)
+
+
+class Recorder:
+    """An execute wrapper that guards and writes down statements.
+
+    log: what was executed, in order. taken_back: what triggers did to rows that the cell itself rolled back.
+    failure: why the cell cannot be kept, even if its own code catches the error.
+    """
+
+    def __init__(
+        self, autocommit: EmulatedAutocommit, probing: Instruments[Any], written: WrittenRows
+    ) -> None:
+        self.autocommit = autocommit
+        self.probing = probing
+        self._written = written
+        self.log: list[Executed] = []
+        self.failure: PgMagicError | None = None
+        # A count of events, which tells what came before and what behind a savepoint.
+        self._clock = 0
+        # (name, clock, length of the log) of each savepoint; the first is the one of the emulated transaction.
+        self._savepoints: list[tuple[str, int, int]] = [("", 0, 0)]
+        self.taken_back: list[Observed] = []
+        # Statements that write rows, and that the server has understood.
+        self._repeated: set[str] = set()
+        # What the instruments had changed when the savepoint was last renewed.
+        self._changes = 0
+        # A statement is under way: what it makes psycopg execute is a part of it.
+        self.is_guarding = False
+        autocommit.before_undo = self._keep_observed
+        autocommit.on_undo = lambda: self._undone(0)
+
+    def __call__(
+        self, execute: Callable[..., Any], statement: Any, params: Any, many: bool, context: dict[str, Any]
+    ) -> Any:
+        """Execute a statement, guarded."""
+        text = statement if type(statement) is str else text_of(statement, self.autocommit.raw)
+        if params is not None and "%%" in text:
+            # What the server is told.
+            text = text.replace("%%", "%")
+        facts = facts_of(text)
+        if facts.savepoint is not None:
+            with self._savepoint(*facts.savepoint):
+                return execute(statement, params, many, context)
+        cursor = context["cursor"].cursor
+        # As `_guarded` does, without what a block costs: this is where the statements of a loop pass.
+        started = self._begin(text, facts)
+        try:
+            if many or not self._may_be_longer(text, statement, cursor):
+                result = execute(statement, params, many, context)
+            else:
+                result = execute(statement + RENEWAL, params, many, context)
+                # Those of the renewal are nobody else's business.
+                del cursor._results[-2:]
+                self.autocommit.is_new = True
+            self._executed(text, facts, started, cursor, many)
+            return result
+        except (DatabaseFailure, psycopg.Error) as error:
+            self._rejected(facts, started, error)
+            raise
+        finally:
+            self.is_guarding = False
+
+    def _may_be_longer(self, text: str, statement: Any, cursor: Any) -> bool:
+        """Return whether the savepoint can be renewed by the very message that holds a statement.
+
+        That saves the server from waking up twice for each of a loop's statements. The text is known to be one that the
+        server understands, and nobody looks at it: neither Django's log nor a function of the database.
+        """
+        return (
+            text in self._repeated
+            and isinstance(statement, str)
+            and isinstance(cursor, psycopg.ClientCursor)
+            and self.autocommit.is_between
+            and not self.autocommit.connection.queries_logged
+            and not self.probing.catalog.shows_queries
+        )
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Let the connection's cursors pass through here inside the block."""
+        connection: Any = self.autocommit.connection
+        connection.execute_wrappers.append(self)
+        with watched_cursors(self.autocommit.raw, self):
+            try:
+                yield
+            finally:
+                connection.execute_wrappers[:] = [
+                    wrapper for wrapper in connection.execute_wrappers if wrapper is not self
+                ]
+
+    def fail(self, failure: PgMagicError) -> PgMagicError:
+        """Note that the cell cannot be kept, and return the error to raise."""
+        self.failure = self.failure or failure
+        return self.failure
+
+    def check_connection(self) -> None:
+        """Check that the cell still works on the connection, and in the transaction, that it began with.
+
+        Raises:
+            CellError, DatabaseUnavailableError: it does not.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if self.autocommit.raw.closed:
+            raise self.fail(
+                DatabaseUnavailableError(LOST) if self.autocommit.raw.broken else CellError(CLOSED)
+            )
+        if self.autocommit.status == TransactionStatus.IDLE:
+            raise self.fail(
+                CellError(
+                    "The cell ended its transaction behind Django's back: what it did before that is in the database, "
+                    "as Postgres was told."
+                )
+            )
+
+    def recover(self) -> None:
+        """Leave a transaction in error that no guarded statement has brought about: a failed fetch, say.
+
+        Raises:
+            CellError: the last statement wrote, and going back to the savepoint would take its rows back.
+        """
+        if self.autocommit.status != TransactionStatus.INERROR or not self.autocommit.is_between:
+            return
+        _, _, start = self._savepoints[0]
+        if any(executed.kind not in ("read", "rejected") for executed in self.log[start:]):
+            raise self.fail(CellError(_UNSEEN))
+        self.autocommit.undo()
+
+    @contextmanager
+    def _guarded(self, text: str) -> Iterator[Callable[[Any, bool], None]]:
+        """Guard what the block executes; it calls what this yields with the psycopg cursor that has the answer."""
+        facts = facts_of(text)
+        started = self._begin(text, facts)
+        try:
+            yield partial(self._executed, text, facts, started)
+        except (DatabaseFailure, psycopg.Error) as error:
+            self._rejected(facts, started, error)
+            raise
+        finally:
+            self.is_guarding = False
+
+    def _begin(self, text: str, facts: Facts) -> float:
+        """Prepare for a statement, and return the time at which it begins."""
+        autocommit = self.autocommit
+        autocommit.settle()
+        self.is_guarding = True
+        try:
+            if autocommit.raw.pgconn.pipeline_status:
+                raise psycopg.NotSupportedError(_PIPELINE)
+            status = autocommit.raw.pgconn.transaction_status
+            if self.failure is not None or status != TransactionStatus.INTRANS:
+                self.check_connection()
+                self.recover()
+                status = autocommit.raw.pgconn.transaction_status
+            if facts.ends_transaction:
+                raise self.fail(CellError(_ENDED))
+            is_sound = status == TransactionStatus.INTRANS
+            if is_sound:
+                self._clock += 1
+                self.probing.prepare(text, self._clock)
+            self._renew()
+            if is_sound:
+                self._written.before(
+                    self._clock,
+                    empties=facts.empties or self.probing.functions_may_empty,
+                    catches=facts.catches,
+                )
+        except BaseException:
+            self.is_guarding = False
+            raise
+        return time.perf_counter()
+
+    def _renew(self) -> None:
+        if self.autocommit.is_between:
+            self._count_written()
+            if self.probing.changes != self._changes:
+                self.autocommit.is_new = False
+            self.autocommit.before_statement()
+            self._renewed()
+
+    def _count_written(self) -> None:
+        if self._written.wants_reading and self.autocommit.status == TransactionStatus.INTRANS:
+            self._written.before_savepoint()
+
+    def _renewed(self) -> None:
+        self._clock += 1
+        self._savepoints = [("", self._clock, len(self.log))]
+
+    def _executed(self, text: str, facts: Facts, started: float, cursor: Any, many: bool) -> None:
+        elapsed = (time.perf_counter() - started) * 1000
+        for kind, rows, verb, relation in answers(cursor, many):
+            made = is_ddl(verb)
+            self.log.append(
+                Executed(kind, rows, facts.target, elapsed, relation, None, False, made, verb or facts.verb)
+            )
+            elapsed = 0.0
+            if made:
+                self.probing.forget_catalog()
+        if facts.is_single and facts.target is not None and len(text) <= LONGEST_REMEMBERED:
+            self._repeated.add(text)
+        self._changes = self.probing.changes
+        if self.autocommit.renew_ahead():
+            self._renewed()
+
+    def _rejected(self, facts: Facts, started: float, error: DatabaseFailure | psycopg.Error) -> None:
+        elapsed = (time.perf_counter() - started) * 1000
+        if self.autocommit.raw.closed:
+            raise self.fail(DatabaseUnavailableError(LOST)) from None
+        self.autocommit.after_error()
+        self.log.append(Executed("rejected", None, facts.target, elapsed, error=error))
+
+    @contextmanager
+    def _savepoint(self, what: str, name: str) -> Iterator[None]:
+        """Guard a command on a savepoint of the user's own, most often one of `atomic`."""
+        self.check_connection()
+        if what == "set":
+            self._renew()
+            self._count_written()
+        self.is_guarding = True
+        try:
+            yield
+        except (DatabaseFailure, psycopg.Error) as error:
+            self._rejected(facts_of(""), time.perf_counter(), error)
+            raise
+        finally:
+            self.is_guarding = False
+        names = [known for known, _, _ in self._savepoints]
+        if what == "set":
+            self._clock += 1
+            self._savepoints.append((name, self._clock, len(self.log)))
+        elif name in names:
+            place = len(names) - 1 - names[::-1].index(name)
+            if what == "undo":
+                self._undone(place)
+            del self._savepoints[place + (what == "undo") :]
+
+    def _undone(self, place: int) -> None:
+        """Note that everything since a savepoint was rolled back; probes that went with it are put back."""
+        _, clock, start = self._savepoints[place]
+        for executed in self.log[start:]:
+            executed.undone = executed.kind in ("write", "command")
+        self._clock += 1
+        if self.autocommit.status == TransactionStatus.INTRANS:
+            self._written.undone(clock)
+        self.probing.undone(clock, self._clock)
+
+    @contextmanager
+    def guarded_past_django(self, statement: Any) -> Iterator[Callable[[Any, bool], None] | None]:
+        """Guard a statement that did not come through Django's cursor; None stands for one of those that did."""
+        if self.is_guarding:
+            yield None
+            return
+        text = text_of(statement, self.autocommit.raw)
+        command = facts_of(text).savepoint
+        if command is not None:
+            with self._savepoint(*command):
+                yield None
+            return
+        with self._guarded(text) as finish:
+            yield finish
+
+    def take_written(self) -> list[Written]:
+        """Return the rows that were written since the last call, table by table; nothing while that cannot be read."""
+        if self.autocommit.status != TransactionStatus.INTRANS:
+            return []
+        if self._written.is_truncating and self.autocommit.renew_now():
+            # Only behind the savepoint does a TRUNCATE begin the counts anew.
+            self._renewed()
+        return self._written.take()
+
+    def note_copy(self, cursor: Any, *, writes: bool) -> None:
+        """Correct what was noted of a COPY, which has no rows in its answer."""
+        self.log[-1].kind = "write" if writes else "read"
+        self.log[-1].rows = cursor.rowcount
+
+    @contextmanager
+    def block_past_django(self) -> Iterator[None]:
+        """Note a block of psycopg's own `transaction()`: a savepoint of the user's, like one of `atomic`."""
+        self.check_connection()
+        self._renew()
+        self._count_written()
+        place = len(self._savepoints)
+        self._clock += 1
+        self._savepoints.append(("", self._clock, len(self.log)))
+        self.autocommit.raw_blocks += 1
+        try:
+            yield
+        except BaseException:
+            if not self.autocommit.raw.closed:
+                self._undone(place)
+            raise
+        finally:
+            self.autocommit.raw_blocks -= 1
+            del self._savepoints[place:]
+
+    def _keep_observed(self) -> None:
+        self.taken_back += self.probing.read()

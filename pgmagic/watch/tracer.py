@@ -1,0 +1,291 @@
+"""Traces in a live transaction: around the triggers of each table that a statement may write to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from typing import Any, Literal, cast
+
+from psycopg.pq import TransactionStatus
+
+from pgmagic.compile.ignored_names import IGNORE_SETTING, ignored
+from pgmagic.compile.sql import compose, literal, render
+from pgmagic.watch.cell import CellObserver
+from pgmagic.watch.clauses import Clause, condition_of
+from pgmagic.watch.instruments import LOCK_TIMEOUT, Instruments, Observed
+from pgmagic.watch.live_wording import clauses_in_words, judges_in_function
+from pgmagic.watch.messages import Messages
+from pgmagic.watch.past_django import unwatched
+from pgmagic.watch.reachable import LiveTrigger, TriggerCatalog
+from pgmagic.watch.statements import Executed
+from pgmagic.watch.trace_messages import NOT_IGNORED, Timeline
+from pgmagic.watch.trace_sql import (
+    MESSAGE,
+    MOST_TRACED,
+    Enabled,
+    Operation,
+    TracedTable,
+    TracedTrigger,
+    begin_step,
+    create_functions,
+    create_traces,
+    drop_traces,
+    end_step,
+)
+
+# Bits of `tgtype`. Source: Postgres, src/include/catalog/pg_trigger.h
+_ROW, _BEFORE, _INSTEAD = 1, 2, 64
+_OPERATIONS: dict[Operation, int] = {"INSERT": 4, "UPDATE": 16, "DELETE": 8, "TRUNCATE": 32}
+
+# Definitions are read under an empty search_path, so that they name everything with its schema; and of these tables
+# only, since what another session drops meanwhile cannot be printed.
+_TABLES = "current_setting('pgmagic.traced_tables')::oid[]"
+_DETAILS = f"""
+SELECT set_config('pgmagic.traced_path', current_setting('search_path'), true), set_config('search_path', '', true);
+SELECT jsonb_build_object(
+  'keys', (SELECT jsonb_agg(jsonb_build_array(i.indrelid::bigint, (
+       SELECT jsonb_agg(a.attname ORDER BY array_position(i.indkey::int2[], a.attnum)) FROM pg_attribute AS a
+       WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[]))))
+     FROM pg_index AS i WHERE i.indisprimary AND i.indrelid = ANY ({_TABLES})),
+  'triggers', (SELECT jsonb_agg(jsonb_build_array(
+       t.tgrelid::bigint, t.tgname, pg_get_triggerdef(t.oid), t.tgconstraint <> 0, t.tginitdeferred, t.tgdeferrable,
+       (SELECT coalesce(jsonb_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_attribute AS a
+        WHERE a.attrelid = t.tgrelid AND a.attnum = ANY (t.tgattr::int2[])), l.lanname,
+       CASE WHEN strpos(p.prosrc, '''{IGNORE_SETTING}''') > 0 THEN p.proname END))
+     FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid JOIN pg_language AS l ON l.oid = p.prolang
+     WHERE NOT t.tgisinternal AND t.tgrelid = ANY ({_TABLES})))::text;
+SELECT set_config('search_path', current_setting('pgmagic.traced_path'), true)
+"""  # noqa: S608 - constants of ours
+
+
+class _TraceMessages(Messages):
+    """The server's messages: those of traces go to the timeline, and those of triggers to their entries there."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        super().__init__()
+        self.timeline = timeline
+
+    def __call__(self, diag: Any) -> None:
+        text = diag.message_primary or ""
+        if text.startswith(MESSAGE):
+            self.timeline.record(json.loads(text[len(MESSAGE) :]))
+        elif self._quiet or not self.timeline.notice(f"{diag.severity_nonlocalized}: {text}"):
+            super().__call__(diag)
+
+
+class Tracing(Instruments[TracedTable]):
+    """Traces around all triggers of the tables that a cell writes to."""
+
+    magic = "%%pgtrace"
+
+    def __init__(self, raw: Any, quietly: Any, timeline: Timeline) -> None:
+        super().__init__(raw, quietly)
+        self.timeline = timeline
+        self.notes: dict[str, None] = {}
+        self.executed: Sequence[Executed] = ()
+        self._seen = 0
+        self._numbers: list[int] = []
+        # The names of the tables that had traces at some time.
+        self._traced: set[str] = set()
+        self._live: dict[tuple[int, str], LiveTrigger] = {}
+        self._known: tuple[TriggerCatalog, dict[int, TracedTable]] | None = None
+
+    def prepare(self, statement: str, clock: int) -> None:
+        """Put traces on the tables that a statement may write to, unless they have them."""
+        self.end_statement()
+        super().prepare(statement, clock)
+
+    def read(self) -> list[Observed]:
+        """Return nothing: what is observed comes in messages. The statement before is over."""
+        self.end_statement()
+        return []
+
+    def end_statement(self) -> None:
+        """Close what the last statement left under way."""
+        error = next((statement.error for statement in self.executed[self._seen :] if statement.error), None)
+        self._seen = len(self.executed)
+        self.timeline.end_statement(error)
+
+    def turn(self, step: int | None) -> None:
+        """Begin a step, None for COMMIT, and note what was not traced of the one before."""
+        self.end_statement()
+        former, self.timeline.step = self.timeline.step, step
+        if self._functions_since is None or self.status != TransactionStatus.INTRANS:
+            return
+        self.changes += 1
+        with self._quietly(), unwatched(self.raw) as cursor:
+            cursor.execute(f"{end_step()}; {begin_step()}", prepare=False)
+            [considered, role] = cursor.fetchone()
+        if (considered or 0) > MOST_TRACED and former is not None:
+            self.notes[
+                f"Step {former}: only the first {MOST_TRACED:,} triggers that it considered are listed."
+            ] = None
+        if role == "replica":
+            self.notes[
+                "session_replication_role is replica: ordinary triggers do not fire, and are not listed."
+            ] = None
+
+    def note_written(self, tables: Set[str]) -> None:
+        """Note which triggers were not traced because nothing announced that their table would be written to."""
+        if not tables:
+            return
+        for oid, table in self._tables.items():
+            if table.name in tables and table.name not in self._traced and oid not in self._unobserved:
+                uris = ", ".join(self._live[oid, trigger.name].uri for trigger in table.triggers)
+                self.notes[
+                    f"{table.name}: its triggers ({uris}) were not traced: SQL that is put together as it runs wrote "
+                    f"to it, which no statement of the cell shows."
+                ] = None
+
+    @property
+    def unobserved(self) -> list[str]:
+        """A sentence for each thing that could not be traced, and what tracing did to other sessions."""
+        held = sorted(table.name for table, _ in self._probed.values())
+        waiting = (
+            [
+                f"While the cell ran, writes of other sessions to {', '.join(held)} waited for its end; each lock of "
+                f"tracing waits at most {LOCK_TIMEOUT}."
+            ]
+            if held
+            else []
+        )
+        return [*self.notes, *super().unobserved, *waiting]
+
+    @property
+    def _tables(self) -> Mapping[int, TracedTable]:
+        catalog = self.catalog
+        if self._known is None or self._known[0] is not catalog:
+            self._known = (catalog, self._read_tables(catalog))
+        return self._known[1]
+
+    def _reached(self, statement: str, writes: bool) -> Iterable[int]:
+        return self.catalog.reached(statement, writes) & self._tables.keys()
+
+    def _functions_sql(self) -> str:
+        return f"{create_functions()} {begin_step()};"
+
+    def _create_sql(self, oid: int, table: TracedTable) -> str:
+        numbers = [
+            self.timeline.add(table.name, self._live[oid, trigger.name], trigger)
+            for trigger in table.triggers
+        ]
+        self._numbers += numbers
+        self._traced.add(table.name)
+        for trigger in table.triggers:
+            live = self._live[oid, trigger.name]
+            has_when = any(clause.text != NOT_IGNORED for clause in trigger.clauses)
+            if not trigger.per_row and not has_when and judges_in_function(live):
+                self.notes[
+                    f"{live.uri} fires for every statement: its function asks the rows about its condition."
+                ] = None
+        for name in table.untraced:
+            uri = self._live[oid, name].uri
+            self.notes[f"{table.name}: {uri} was not traced, since its name leaves no room around it."] = None
+        return create_traces(table, numbers)
+
+    def _drop_sql(self) -> str:
+        return drop_traces(self._numbers)
+
+    def _obstacle(self, oid: int, table: TracedTable) -> str | None:
+        relation = self.catalog.relations.get(oid)
+        return None if relation is None or relation.may_probe else "no TRIGGER privilege"
+
+    def _unobserved_sentence(self, table: TracedTable, reason: str) -> str:
+        names = ", ".join(trigger.name for trigger in table.triggers)
+        return f"{table.name}: its triggers ({names}) could not be traced: {reason}."
+
+    def _read_tables(self, catalog: TriggerCatalog) -> dict[int, TracedTable]:
+        with self._quietly(), unwatched(self.raw) as cursor:
+            oids = ",".join({str(live.relation) for live in catalog.triggers})
+            tables = compose(
+                "SELECT set_config('pgmagic.traced_tables', ", literal(f"{{{oids}}}"), ", true);"
+            )
+            cursor.execute(f"{render(tables)} {_DETAILS}", prepare=False)
+            cursor.nextset()
+            cursor.nextset()
+            found = json.loads(cursor.fetchone()[0])
+        keys = {relation: tuple(columns) for relation, columns in found["keys"] or ()}
+        details = {(relation, name): rest for relation, name, *rest in found["triggers"] or ()}
+        triggers: dict[int, list[TracedTrigger]] = {}
+        for live in catalog.triggers:
+            traced = _traced(
+                live, *details.get((live.relation, live.name), ("", False, False, False, [], "", None))
+            )
+            # A partitioned table or a view stores no rows: its partitions, or its INSTEAD OF triggers, see them.
+            if catalog.relations[live.relation].rows or not traced.per_row or traced.when == "INSTEAD OF":
+                triggers.setdefault(live.relation, []).append(traced)
+                self._live[live.relation, live.name] = live
+        return {
+            oid: TracedTable(
+                catalog.relations[oid].schema, catalog.relations[oid].name, keys.get(oid, ()), tuple(traced)
+            )
+            for oid, traced in triggers.items()
+        }
+
+
+def _traced(
+    live: LiveTrigger,
+    definition: str,
+    is_constraint: bool,
+    deferred: bool,
+    deferrable: bool,
+    columns: list[str],
+    language: str,
+    ignored_as: str | None,
+) -> TracedTrigger:
+    when: Literal["BEFORE", "AFTER", "INSTEAD OF"] = (
+        "BEFORE" if live.kind & _BEFORE else "INSTEAD OF" if live.kind & _INSTEAD else "AFTER"
+    )
+    deferral: Literal["DEFERRED", "IMMEDIATE"] | None = None
+    if is_constraint and deferrable:
+        deferral = "DEFERRED" if deferred else "IMMEDIATE"
+    condition = condition_of(definition)
+    clauses = list(clauses_in_words(live, definition, condition)) if condition else []
+    if ignored_as is not None and live.mark is not None:
+        # A trigger of ours asks in its body.
+        asked = render(compose("NOT ", ignored(ignored_as)))
+        condition = f"({condition}) AND {asked}" if condition else asked
+        clauses.append(Clause(NOT_IGNORED, asked))
+    return TracedTrigger(
+        name=live.name,
+        when=when,
+        operations=tuple(operation for operation, bit in _OPERATIONS.items() if live.kind & bit),
+        per_row=bool(live.kind & _ROW),
+        condition=condition,
+        clauses=tuple(clauses),
+        columns=tuple(columns),
+        deferral=deferral,
+        enabled=cast("Enabled", live.enabled),
+        language=language,
+    )
+
+
+class CellTracer(CellObserver):
+    """Watches the triggers of one cell, step by step."""
+
+    probing: Tracing
+
+    def _instruments(self) -> tuple[Messages, Instruments[Any]]:
+        self.timeline = Timeline()
+        messages = _TraceMessages(self.timeline)
+        return messages, Tracing(self.raw, messages.quietly, self.timeline)
+
+    def __init__(self, connection: Any) -> None:
+        super().__init__(connection)
+        self.probing.executed = self.recorder.log
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Trace one step; see `CellObserver.step`."""
+        self.probing.turn(len(self.outcomes) + 1)
+        with super().step():
+            yield
+
+    def finish(self) -> None:
+        """Fire what is deferred until COMMIT, which is traced as no step's, and take the traces off."""
+        self.probing.turn(None)
+        try:
+            super().finish()
+        finally:
+            self.probing.end_statement()

@@ -1,0 +1,174 @@
+"""One connection of a cell: what watches it, and what it says about each step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+from django.db import Error as DatabaseFailure
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg.pq import TransactionStatus
+
+from pgmagic.errors import CellError, PgMagicError
+from pgmagic.watch.autocommit import EmulatedAutocommit, forget_settings, reset_transaction_state
+from pgmagic.watch.effects import Effects
+from pgmagic.watch.instruments import Instruments, Observed
+from pgmagic.watch.messages import Messages
+from pgmagic.watch.past_django import unwatched
+from pgmagic.watch.probing import Probing
+from pgmagic.watch.recorder import Recorder
+from pgmagic.watch.rejections import Rejection, rejection
+from pgmagic.watch.statements import Executed
+from pgmagic.watch.verdicts import StepOutcome, needs_catalog, step_outcome
+from pgmagic.watch.written import WrittenRows
+
+
+class CommitRejectedError(Exception):
+    """Leaves a transaction, which rolls back: what COMMIT would do first was refused."""
+
+    def __init__(self, refusal: Rejection) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
+
+
+class WatchedConnection:
+    """Watches what passes through one connection, step by step, in one transaction."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self.connection = connection
+        self.raw: Any = connection.connection
+        self.messages, self.probing = self._instruments()
+        self.autocommit = EmulatedAutocommit(connection)
+        self.written = WrittenRows(self.raw, self.messages.quietly)
+        self.recorder = Recorder(self.autocommit, self.probing, self.written)
+        self._names: dict[int, str] = {}
+        # Where the step under way begins in the recorder's log.
+        self._start = 0
+
+    def _instruments(self) -> tuple[Messages, Instruments[Any]]:
+        """Return what takes the server's messages, and what watches the tables."""
+        messages = Messages()
+        return messages, Probing(self.raw, messages.quietly)
+
+    def check_idle(self) -> None:
+        """Check that no transaction is under way.
+
+        Raises:
+            CellError: one is.
+        """
+        idle = self.raw.info.transaction_status == TransactionStatus.IDLE
+        if self.connection.in_atomic_block or not self.connection.get_autocommit() or not idle:
+            raise CellError(
+                "A transaction is already open on this connection: end it before a cell is watched."
+            )
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Let statements and messages pass through here; the connection is as before behind the block."""
+        with ExitStack() as stack:
+            stack.callback(self._leave)
+            self.raw.add_notice_handler(self.messages)
+            stack.callback(self.raw.remove_notice_handler, self.messages)
+            stack.enter_context(self.autocommit.installed())
+            stack.enter_context(self.recorder.installed())
+            yield
+
+    def _leave(self) -> None:
+        """Bring Django's own record of the connection in line with the transaction that has just ended."""
+        connection: Any = self.connection
+        if connection.in_atomic_block or not connection.autocommit:
+            reset_transaction_state(connection)
+        if connection.connection is not self.raw:
+            # The cell closed the connection and opened another one, under the rules of the emulated autocommit.
+            connection.close()
+        forget_settings(connection)
+
+    def begin_step(self) -> None:
+        """Note that a step begins."""
+        self._start = len(self.recorder.log)
+        self.recorder.taken_back.clear()
+
+    @property
+    def has_rejections(self) -> bool:
+        """Whether a statement of the step under way was rejected."""
+        return any(statement.error is not None for statement in self.recorder.log[self._start :])
+
+    def end_step(self, error: DatabaseFailure | psycopg.Error | None) -> StepOutcome:
+        """Return what the step did here. error: the error that left it, if that came from this database."""
+        self.recorder.check_connection()
+        self.recorder.recover()
+        executed = self.recorder.log[self._start :]
+        catalog = self.probing.catalog if needs_catalog(executed, error) else None
+        observed = self._observed(executed)
+        written = self.recorder.take_written()
+        self.probing.note_written({name for each in written for name in each.names})
+        outcome = step_outcome(executed, observed, error, catalog, self.messages.take(), written)
+        if outcome.verdict == "read" and outcome.table is None:
+            outcome = replace(outcome, table=self._tables_read(executed))
+        return outcome
+
+    def _observed(self, executed: Sequence[Executed]) -> list[Observed]:
+        readable = self.autocommit.status == TransactionStatus.INTRANS
+        return self.probing.read() if executed and readable else []
+
+    def _tables_read(self, executed: Sequence[Executed]) -> str | None:
+        """Return the tables that the first columns of the results come from."""
+        oids = list(dict.fromkeys(statement.relation for statement in executed if statement.relation))
+        if missing := [oid for oid in oids if oid not in self._names]:
+            with self.messages.quietly(), unwatched(self.raw) as cursor:
+                cursor.execute(
+                    "SELECT oid::bigint, relname FROM pg_class WHERE oid = ANY (%s::oid[])", [missing]
+                )
+                self._names.update(cursor.fetchall())
+        return ", ".join(self._names[oid] for oid in oids if oid in self._names) or None
+
+    def is_taken_back(self, start: int, end: int) -> bool:
+        """Return whether all that the statements of a step wrote was rolled back; start, end: places in the log."""
+        wrote = [
+            statement for statement in self.recorder.log[start:end] if statement.kind in ("write", "command")
+        ]
+        return bool(wrote) and all(statement.undone for statement in wrote)
+
+    @property
+    def step_in_log(self) -> tuple[int, int]:
+        """Where the statements of the step under way, or of the last one, are in the recorder's log."""
+        return self._start, len(self.recorder.log)
+
+    def explain(self, failure: Exception) -> None:
+        """Add to an error of the user's code what a trigger did just before: Django's own checks stumble over it.
+
+        `create()` and `bulk_create()` fail without a word on the row that a trigger swallowed.
+        """
+        if self.recorder.failure is not None or self.raw.closed:
+            return
+        for observation in [*self.recorder.taken_back, *self._observed(self.recorder.log[self._start :])]:
+            if observation.kind == "swallowed":
+                by = ", ".join(observation.triggers) or "a trigger"
+                failure.add_note(
+                    f"pgmagic: {by} swallowed {observation.rows:,} row(s) of the {observation.event} on "
+                    f"{observation.table} in this statement."
+                )
+
+    def fire_deferred(self) -> list[str]:
+        """Fire what is deferred until COMMIT, and return sentences about what that did, and what is not known.
+
+        Raises:
+            CommitRejectedError: a deferred trigger or constraint refused.
+            CellError: the cell cannot be committed for a reason of its own.
+        """
+        self.recorder.check_connection()
+        self.autocommit.check_closed()
+        try:
+            # What COMMIT does first: here a refusal can be told, also of a cell that is not to be kept.
+            with self.connection.cursor() as cursor:
+                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        except PgMagicError:
+            raise
+        except DatabaseFailure as error:
+            raise CommitRejectedError(rejection(error, self.probing.catalog)) from error
+        effects = Effects({}, {}, self.recorder.take_written()).lines()
+        lines = [f"At COMMIT: {line}" for line in [*self.messages.take(), *effects]]
+        return [*lines, *self.probing.unobserved, *self.written.unobserved]

@@ -1,0 +1,51 @@
+"""Whether somebody answers on a socket."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pgmagic.server import sockets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def listener(base: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(base / sockets.SOCKET_NAME))
+        listening.listen(1)
+        yield listening
+
+
+def test_nobody_answers_where_there_is_no_socket(base: Path) -> None:
+    assert not sockets.answers(base)
+
+
+def test_nobody_answers_on_the_socket_of_a_dead_server(base: Path, listener: socket.socket) -> None:
+    listener.close()
+    assert not sockets.answers(base)
+
+
+def test_nobody_answers_where_the_server_dies_after_accepting(base: Path, listener: socket.socket) -> None:
+    threading.Thread(target=lambda: listener.accept()[0].close()).start()
+    assert not sockets.answers(base)
+
+
+def test_slow_server_is_not_taken_for_a_dead_one(
+    base: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "ANSWER_SECONDS", 0.1)
+    assert sockets.answers(base)
+
+
+@pytest.mark.parametrize(
+    ("name", "fitting"), [("a" * 20, True), ("a" * 120, False), ("é" * 55, False), ("with,comma", False)]
+)
+def test_folder_fits_if_a_connection_can_name_it(base: Path, name: str, fitting: bool) -> None:
+    assert sockets.fits(base / name) is fitting
