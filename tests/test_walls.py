@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pgmagic"
 
-# What only some rooms may import: a package outside and the name for it in the table. What is not listed is open to all.
+# What only some rooms may import: a package outside, and its name in the table. Anything else is open to all.
 GUARDED = {
     "IPython": "IPython",
     "django": "Django",

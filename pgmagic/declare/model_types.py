@@ -1,0 +1,40 @@
+"""The types that every room speaks of: models, their fields, and event models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from django.db import models
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from typing import ClassVar
+
+    from pgmagic.declare.trackers import Tracker
+    from pgmagic.declare.vocabulary import Level
+
+    class EventRow(models.Model):
+        """What every event model has; at run time, `pgmagic.pghistory.models.Event` is their base."""
+
+        pgh_id: int
+        pgh_created_at: dt.datetime
+        pgh_label: str
+        pgh_tracked_model: ClassVar[type[models.Model]]
+        pgh_trackers: ClassVar[tuple[Tracker, ...]]
+        pgh_append_only: ClassVar[bool]
+        pgh_level: ClassVar[Level | None]
+        pgh_hash_chain: ClassVar[bool]
+        pgh_partition_by: ClassVar[str | None]
+
+        class Meta:  # noqa: D106 - Django's own
+            abstract = True
+
+
+Model: TypeAlias = type[models.Model]
+"""A model class."""
+
+EventModel: TypeAlias = "type[EventRow]"
+"""The class of an event model."""
+
+AnyField: TypeAlias = "models.Field[Any, Any]"
+"""A field of a model, whatever its values are."""
