@@ -1,4 +1,4 @@
-"""The walls of the house: who may import whom, read from the source of every file and from the table in ARCHITECTURE.md.
+"""The walls of the house: who may import whom, read from every file and from the table in ARCHITECTURE.md.
 
 A test that fails names the file, the line and the import.
 """
