@@ -30,7 +30,7 @@ import django  # noqa: E402 - behind the settings
 
 django.setup()
 
-from pgmagic import pgtrigger  # noqa: E402, F401 - supplies the delegates of declarations
+from pgmagic import pgtrigger  # noqa: E402, F401 - supplies what declarations ask of other rooms
 
 TEST_URL = os.environ.get("PGMAGIC_TEST_DATABASE_URL")
 
@@ -64,17 +64,13 @@ def schema(database_url: str | None) -> Iterator[str]:
     """A schema of the test's own, in which unqualified names resolve; models of cells are forgotten afterwards."""
     from django.db import connection, connections
 
-    from pgmagic.compile.declarations import DeclarationCompiler
-    from pgmagic.compile.target import Target
     from pgmagic.db import backend
     from pgmagic.declare import model_registry
-    from pgmagic.declare.delegates import delegates
 
     name = f"test_{uuid.uuid4().hex[:12]}"
     connections.close_all()
     former = backend.choice.schema
     backend.choice.url, backend.choice.schema = database_url, name
-    delegates.compiler = DeclarationCompiler(Target(name))
     yield name
     for label in model_registry.cell_labels():
         model_registry.forget_label(label)
@@ -84,7 +80,14 @@ def schema(database_url: str | None) -> Iterator[str]:
         cursor.execute(f'DROP SCHEMA IF EXISTS "{name}" CASCADE')
     connections.close_all()
     backend.choice.schema = former
-    delegates.compiler = DeclarationCompiler()
+
+
+@pytest.fixture
+def as_in_a_project(schema: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let SQL be compiled as in a project: for no schema, so that names are found along the search_path."""
+    from pgmagic.db.backend.base import DatabaseWrapper
+
+    monkeypatch.setattr(DatabaseWrapper, "own_schema", None)
 
 
 @pytest.fixture

@@ -93,13 +93,13 @@ def imports(tree: ast.Module, path: Path) -> Iterator[Import]:
 
 
 def calls(tree: ast.Module) -> Iterator[tuple[str, int]]:
-    """Calls of methods that reach a server, except through `delegates`, which is what that is for."""
+    """Calls of methods that reach a server, except through `doors`, which is what these are for."""
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
             and node.func.attr in EXECUTING
-            and not ast.unparse(node.func).startswith("delegates.")
+            and not ast.unparse(node.func).startswith("doors.")
         ):
             yield ast.unparse(node.func), node.lineno
 
@@ -233,7 +233,7 @@ def test_wall_names_file_line_and_import(file, source, message):
     [
         ("declare/x.py", "from pgmagic.errors import PgMagicError\nfrom django.db import models"),
         ("compile/x.py", "from psycopg import sql\nfrom psycopg.sql import SQL"),
-        ("declare/x.py", "delegates.database.execute('')"),
+        ("declare/x.py", "doors.database().execute('')"),
         ("db/x.py", "import psycopg\nfrom django.db import connections, transaction\nc.execute('')"),
         ("history/x.py", "import pandas\nfrom django.db import connections\nc.execute('')"),
         ("notebook/x.py", "import psycopg, IPython\nfrom pgmagic import pgtrigger, __version__"),

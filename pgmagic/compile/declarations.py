@@ -1,53 +1,58 @@
-"""The compiler that stands behind declarations."""
+"""Declarations compiled for a target that is named, and for the target of a user's own methods."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import cast
 
-from django.db import models
-
-from pgmagic.compile import bodies, predicate, transition_tables, triggers
+from pgmagic.compile import triggers
 from pgmagic.compile.desired import DesiredTrigger
-from pgmagic.compile.functions import Body
 from pgmagic.compile.remembering import remembered
-from pgmagic.compile.sql import render
 from pgmagic.compile.target import Target
-from pgmagic.declare.composer import Composer
-from pgmagic.declare.conditions import Condition
+from pgmagic.declare.model_types import Model
 from pgmagic.declare.trigger import Trigger
 
-Model = type[models.Model]
+# The target while a method is called that a user's class overrides: it may call the method of the base class, which
+# takes no target.
+_asked_for: ContextVar[Target | None] = ContextVar("pgmagic_target", default=None)
 
 
-@dataclass(frozen=True)
-class DeclarationCompiler:
-    """What `declare.delegates` asks of a compiler, for one target."""
+def compile_as_declared(trigger: Trigger, model: Model, target: Target) -> DesiredTrigger:
+    """Return what a trigger is compiled to for a target, by its own `compile` where a user's class overrides it."""
+    if getattr(trigger.compile, "__func__", None) is Trigger.compile:
+        return compile_declaration(trigger, model, target)
+    with _asking_for(target):
+        return cast("DesiredTrigger", trigger.compile(model))
 
-    target: Target = field(default_factory=Target)
 
-    def condition(self, condition: Condition | models.Q, model: Model) -> str:
-        """Return a condition as SQL on OLD and NEW."""
-        return render(predicate.condition_sql(condition, model))
+def compile_declaration(trigger: Trigger, model: Model, target: Target) -> DesiredTrigger:
+    """Return the function and the triggers that stand for a declaration."""
+    target = target_of_model(model, target)
 
-    def trigger(self, trigger: Trigger, model: Model) -> DesiredTrigger:
-        """Return the function and the triggers that stand for a declaration."""
-        target = self._target_of(model)
-        return remembered(trigger, model, target, lambda: triggers.compile_trigger(trigger, model, target))
+    def compile_() -> DesiredTrigger:
+        with _asking_for(target):
+            return triggers.compile_trigger(trigger, model, target)
 
-    def body(self, trigger: Trigger, model: Model) -> Body:
-        """Return the body of a ready-made trigger."""
-        return Body(render(bodies.body(trigger, model, self._target_of(model).schema)))
+    return remembered(trigger, model, target, compile_)
 
-    def template_kwargs(self, model: Model) -> dict[str, Any]:
-        """Return what every function's text may name."""
-        return triggers.template_kwargs(model)
 
-    def transition_kwargs(self, trigger: Composer, model: Model) -> dict[str, Any]:
-        """Return what the text of a statement-level function may name: the rows for which the condition holds."""
-        return transition_tables.transition_kwargs(trigger, model)
+def target_of_model(model: Model, target: Target) -> Target:
+    """Return the target of a model; the table of an unmanaged one is somebody else's, wherever it may be."""
+    concrete = model._meta.concrete_model or model
+    return target if concrete._meta.managed else Target()
 
-    def _target_of(self, model: Model) -> Target:
-        """Return the target of a model; the table of an unmanaged one is somebody else's, wherever it may be."""
-        concrete = model._meta.concrete_model or model
-        return self.target if concrete._meta.managed else Target()
+
+def asked_target() -> Target | None:
+    """Return the target for which a user's own method is called; None outside of a compilation."""
+    return _asked_for.get()
+
+
+@contextmanager
+def _asking_for(target: Target) -> Iterator[None]:
+    token = _asked_for.set(target)
+    try:
+        yield
+    finally:
+        _asked_for.reset(token)

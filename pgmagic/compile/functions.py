@@ -17,12 +17,13 @@ from pgmagic.compile.pinned import PINNED
 from pgmagic.compile.rejecting import reject_unpaired
 from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, literal, render, verbatim
 from pgmagic.compile.target import Target
-from pgmagic.compile.transition_tables import IS_PARTITIONED, POSITION, PREFER_COLUMNS
+from pgmagic.compile.transition_tables import IS_PARTITIONED, POSITION, PREFER_COLUMNS, transition_kwargs
 from pgmagic.declare.composer import Composer
 from pgmagic.declare.event_chain import HashChain
 from pgmagic.declare.event_trigger import EventTrigger
 from pgmagic.declare.fsm import FSM
-from pgmagic.declare.ready_made import Protect
+from pgmagic.declare.ready_made import Protect, ReadyMade
+from pgmagic.declare.templates import Func, table_kwargs
 from pgmagic.declare.trigger import Trigger
 from pgmagic.declare.vocabulary import Before, Delete, Operation, Statement, Truncate
 
@@ -37,12 +38,12 @@ class Body(str):
 
 def function_of(trigger: Trigger, model: Model, target: Target) -> DesiredFunction:
     """Return the function that stands for a declaration."""
-    body = trigger.render_func(model)
+    body = _body(trigger, model, target)
     name = identifier(target.schema, trigger.get_pgid(model))
     text = _with_frame(trigger, model, body)
     create = compose(
         "CREATE OR REPLACE FUNCTION ", name, "() RETURNS trigger LANGUAGE plpgsql",
-        verbatim(" SET search_path FROM CURRENT" if _resolves_names(trigger, model, target) else ""),
+        verbatim(" SET search_path FROM CURRENT" if _resolves_names(trigger, model, target, body) else ""),
         *_pinned(trigger), " AS ", DollarQuoted(text), ";",
     )  # fmt: skip
     drop = ddl.drop_function(target.schema, trigger.get_pgid(model))
@@ -53,6 +54,26 @@ def function_of(trigger: Trigger, model: Model, target: Target) -> DesiredFuncti
         text,
         needs_check=_holds_foreign_sql(trigger, model, body),
     )
+
+
+def ready_made_body(trigger: Trigger, model: Model, target: Target) -> Body:
+    """Return the body of a ready-made trigger."""
+    return Body(render(bodies.body(trigger, model, target.schema)))
+
+
+def _body(trigger: Trigger, model: Model, target: Target) -> str:
+    """Return the PL/pgSQL between BEGIN and END; only what a user's class overrides is asked of the declaration."""
+    kind = type(trigger)
+    if kind.render_func is not Trigger.render_func:
+        return trigger.render_func(model)
+    if kind.get_func is ReadyMade.get_func:
+        return ready_made_body(trigger, model, target)
+    func = trigger.get_func(model)
+    if not isinstance(func, Func):
+        return func
+    if isinstance(trigger, Composer) and kind.get_func_template_kwargs is Composer.get_func_template_kwargs:
+        return func.render(**table_kwargs(model), **transition_kwargs(trigger, model))
+    return func.render(**trigger.get_func_template_kwargs(model))
 
 
 def _holds_foreign_sql(trigger: Trigger, model: Model, body: str) -> bool:
@@ -69,7 +90,7 @@ def _pinned(trigger: Trigger) -> Iterator[Fragment]:
         yield compose(" SET ", identifier(name), " TO ", literal(value))
 
 
-def _resolves_names(trigger: Trigger, model: Model, target: Target) -> bool:
+def _resolves_names(trigger: Trigger, model: Model, target: Target, body: str) -> bool:
     """Return whether the function resolves its names as it does now, whatever a session's `search_path` will be.
 
     Qualified tables are not enough: a path that ends in `pg_catalog` finds somebody else's functions and operators
@@ -78,7 +99,7 @@ def _resolves_names(trigger: Trigger, model: Model, target: Target) -> bool:
     """
     if target.schema is None or not isinstance(trigger, EventTrigger):
         return True
-    if not (isinstance(trigger.get_func(model), Body) and values_are_qualified(trigger)):
+    if not (isinstance(body, Body) and values_are_qualified(trigger)):
         return True
     return trigger.asks_tables and not is_qualified(trigger, model)
 

@@ -61,6 +61,11 @@ def renders_itself(condition: object) -> TypeGuard[Condition]:
     return isinstance(condition, Condition) and type(condition).resolve is not Condition.resolve
 
 
+def _written_sql(condition: Condition, model: Model) -> str:
+    """Return the SQL that the author of a condition wrote."""
+    return condition.resolve(model) if renders_itself(condition) else str(condition.sql)
+
+
 def _raw(sql: str) -> Fragment:
     """Return SQL on OLD and NEW that somebody wrote, as one operand: `(a) OR (b)` is, and so is `a -- why`."""
     return compose("(", verbatim(sql), "\n)" if "--" in sql else ")")
@@ -245,7 +250,7 @@ def check_readable(condition: Condition | models.Q, model: Model) -> None:
         return
     if not isinstance(condition, Condition) or not (renders_itself(condition) or condition.sql):
         return
-    sql = _LITERAL.sub("", condition.resolve(model))
+    sql = _LITERAL.sub("", _written_sql(condition, model))
     for field in model._meta.concrete_fields:
         generated: Any = field
         name = re.escape(str(field.column))
@@ -264,7 +269,9 @@ def named_rows(condition: Condition | models.Q, model: Model) -> frozenset[str]:
         ConditionError: see `condition_sql`.
     """
     if renders_itself(condition) or (isinstance(condition, Condition) and condition.sql):
-        return frozenset(word.lower() for word in _ROW.findall(_LITERAL.sub("", condition.resolve(model))))
+        return frozenset(
+            word.lower() for word in _ROW.findall(_LITERAL.sub("", _written_sql(condition, model)))
+        )
     if isinstance(condition, Combined):
         return frozenset().union(*(named_rows(part, model) for part in condition.conditions))
     if isinstance(condition, Not):

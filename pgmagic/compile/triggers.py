@@ -72,23 +72,6 @@ def _by_row(trigger: Trigger, model: Model, target: Target) -> DesiredTrigger | 
     return compile_trigger(trigger.for_each_row(), model, target)
 
 
-def template_kwargs(model: Model) -> dict[str, Any]:
-    """Return what the text of a function may name: `meta`, `fields` and `columns`."""
-    fields = {field.name: field for field in model._meta.fields}
-    return {
-        "meta": model._meta,
-        "fields": _Names(fields),
-        "columns": _Names({name: field.column for name, field in fields.items()}),
-    }
-
-
-class _Names:
-    """Attributes by name."""
-
-    def __init__(self, values: dict[str, Any]) -> None:
-        self.__dict__.update(values)
-
-
 @dataclass(frozen=True)
 class _Part:
     """One trigger as Postgres counts them."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 from django.db import connections, models, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
+from pgmagic.compile.declarations import compile_as_declared
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.compile.remembering import models_at_rest
+from pgmagic.compile.target import Target
 from pgmagic.db.apply import Execution, execute_and_time, execute_untimed, plan_and_apply
 from pgmagic.db.catalog import read_catalog, with_definitions
+from pgmagic.db.schemas import target_of
 from pgmagic.declare import registry
 from pgmagic.declare.trigger import Trigger
 from pgmagic.plan.drops import parts_of
@@ -115,13 +118,18 @@ def _change(
     change: Change, aliases: Sequence[str], execution: Execution
 ) -> tuple[list[_Before], list[Outcome]]:
     """Carry out what a planner says about the triggers that each database may have; return what was, and was done."""
+    targets = {alias: target_of(alias) for alias in aliases}
     with models_at_rest():
-        desired = [(model, compiled(model, trigger)) for model, trigger in change.declared]
+        desired_for = {
+            target: [(model, compiled(model, trigger, target)) for model, trigger in change.declared]
+            for target in {*targets.values()}
+        }
     hooked = change.hooked
     apart = {trigger.get_uri(model) for model, trigger in hooked}
     before: list[_Before] = []
 
     def plan_for(alias: str) -> Callable[[Installed], Plan]:
+        desired = desired_for[targets[alias]]
         allowed = {model for model in dict(desired) if lives_on(alias, model)}
         triggers = [trigger for model, trigger in desired if model in allowed]
 
@@ -199,7 +207,7 @@ def lives_on(alias: str, model: Model) -> bool:
     return not model._meta.swapped and bool(router.allow_migrate_model(alias, table_model))
 
 
-def compiled(model: Model, trigger: Trigger) -> DesiredTrigger:
+def compiled(model: Model, trigger: Trigger, target: Target) -> DesiredTrigger:
     """Return a registered trigger as it is to be installed."""
-    desired = cast("DesiredTrigger", trigger.compile(model))
+    desired = compile_as_declared(trigger, model, target)
     return desired.declared_with_model() if registry.is_declared_with_model(trigger, model) else desired

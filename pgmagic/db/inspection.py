@@ -12,6 +12,7 @@ from pgmagic.db.apply import try_out
 from pgmagic.db.catalog import read_catalog, read_whole_catalog
 from pgmagic.db.changes import compiled, lives_on
 from pgmagic.db.installation import registered_uris
+from pgmagic.db.schemas import target_of
 from pgmagic.declare import registry
 from pgmagic.plan.drops import prunable_triggers
 from pgmagic.plan.installation_state import UNALLOWED, trigger_status
@@ -34,7 +35,8 @@ def list_visible(database: str | None = None) -> list[Listed]:
 def _list(alias: str, read: Callable[[BaseDatabaseWrapper], Installed]) -> list[Listed]:
     declared = registry.registered()
     unallowed = {trigger.get_uri(model) for model, trigger in declared if not lives_on(alias, model)}
-    desired = [compiled(model, trigger) for model, trigger in declared]
+    target = target_of(alias)
+    desired = [compiled(model, trigger, target) for model, trigger in declared]
     return list_triggers(desired, unallowed, read(connections[alias]))
 
 
@@ -45,9 +47,9 @@ def list_declared(*uris: str, database: str) -> dict[str, tuple[str, bool | None
         UnknownTriggerError: nothing is registered under a URI.
     """
     declared = registry.registered(*uris)
-    installed = read_catalog(connections[database])
+    installed, target = read_catalog(connections[database]), target_of(database)
     return {
-        trigger.get_uri(model): trigger_status(compiled(model, trigger), installed)
+        trigger.get_uri(model): trigger_status(compiled(model, trigger, target), installed)
         if lives_on(database, model)
         else (UNALLOWED, None)
         for model, trigger in declared
@@ -66,7 +68,8 @@ def compare(*uris: str, database: str | None = None) -> list[Difference]:
     """
     alias = database or "default"
     allowed = [pair for pair in registry.registered(*uris) if lives_on(alias, pair[0])]
-    desired = [compiled(model, trigger) for model, trigger in allowed]
+    target = target_of(alias)
+    desired = [compiled(model, trigger, target) for model, trigger in allowed]
 
     def plan(installed: Installed) -> Plan:
         possible = [trigger for trigger in desired if installed.table(trigger.table, trigger.schema)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 from django.conf import settings
 from django.db import connections
@@ -13,21 +12,16 @@ from pgmagic.db.apply import execute_and_time
 from pgmagic.db.catalog import read_catalog
 from pgmagic.db.changes import (
     Change,
-    Model,
     Planner,
     Restoration,
     aliases_of,
     apply_to_each,
-    compiled,
-    lives_on,
     make,
 )
 from pgmagic.declare import registry
 from pgmagic.declare.conditions import table_fields
-from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import UnknownTriggerError
 from pgmagic.plan.drops import plan_pruning, plan_uninstalling, prunable_triggers, prunable_uris
-from pgmagic.plan.installation_state import UNALLOWED, trigger_status
 from pgmagic.plan.installed import Installed
 from pgmagic.plan.planning import plan_changes
 from pgmagic.plan.steps import Outcome, Plan
@@ -36,7 +30,7 @@ from pgmagic.plan.switching import plan_disabling, plan_enabling
 
 def installing(*uris: str) -> Change:
     """Return the change that `install` makes."""
-    return Change(registry.registered(*uris), _with_pruning(_plan_installing, uris), "install")
+    return Change(registry.registered(*uris), _with_pruning(plan_installing, uris), "install")
 
 
 def uninstalling(*uris: str) -> Change:
@@ -138,51 +132,13 @@ def install_where_possible(database: str) -> None:
             if (table := installed.table(trigger.table, trigger.schema))
             and columns[trigger.uri] <= {*table.columns}
         ]
-        return _plan_installing(present, installed)
+        return plan_installing(present, installed)
 
     make(Change(registry.registered(), _with_pruning(plan, ())), database)
 
 
-class LiveDatabase:
-    """What `declare.delegates` asks of a database."""
-
-    def install(self, model: Model, trigger: Trigger, database: str | None) -> Restoration:
-        """Install one trigger, or replace what is installed of it.
-
-        Raises:
-            InstallationError: the database refused it; nothing of it was kept.
-        """
-        return make(Change([(model, trigger)], _plan_installing), database or "default")
-
-    def uninstall(self, model: Model, trigger: Trigger, database: str | None) -> Restoration:
-        """Drop one trigger and its function; nothing happens where it is not installed."""
-        return make(Change([(model, trigger)], plan_uninstalling), database or "default")
-
-    def enable(self, model: Model, trigger: Trigger, database: str | None) -> Restoration:
-        """Let one trigger fire in ordinary sessions."""
-        return make(Change([(model, trigger)], plan_enabling), database or "default")
-
-    def disable(self, model: Model, trigger: Trigger, database: str | None) -> Restoration:
-        """Keep one trigger from firing, in every session."""
-        return make(Change([(model, trigger)], plan_disabling), database or "default")
-
-    def installation_status(
-        self, model: Model, trigger: Trigger, database: str | None
-    ) -> tuple[str, bool | None]:
-        """Return INSTALLED, OUTDATED, UNINSTALLED or UNALLOWED, and whether it is enabled (None: not installed)."""
-        alias = database or "default"
-        if not lives_on(alias, model):
-            return UNALLOWED, None
-        return trigger_status(compiled(model, trigger), read_catalog(connections[alias]))
-
-    def execute(self, sql: str, model: Model, database: str | None, fetchall: bool) -> Any:
-        """Execute SQL on the database; return all rows if asked to."""
-        with connections[database or "default"].cursor() as cursor:
-            cursor.execute(sql)
-            return cursor.fetchall() if fetchall else None
-
-
-def _plan_installing(triggers: Sequence[DesiredTrigger], installed: Installed) -> Plan:
+def plan_installing(triggers: Sequence[DesiredTrigger], installed: Installed) -> Plan:
+    """Return the steps that install triggers, and replace what is installed of them."""
     return plan_changes(Desired(triggers=triggers), installed)
 
 

@@ -8,9 +8,11 @@ from contextlib import suppress
 from typing import Any
 
 import psycopg.errors
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
+from pgmagic.compile.target import Target
 from pgmagic.declare.names import MAX_NAME_BYTES, shorten
 from pgmagic.errors import SchemaError
 
@@ -76,3 +78,8 @@ def _create(cursor: Any, schema: str) -> None:
 def _cursor(connection: BaseDatabaseWrapper) -> Any:
     raw: Any = connection.connection
     return raw.cursor()
+
+
+def target_of(alias: str) -> Target:
+    """Return what SQL for a database is compiled for: the notebook's schema where the database is the notebook's."""
+    return Target(getattr(connections[alias], "own_schema", None))

@@ -1,5 +1,5 @@
 """The vocabulary: what a trigger, a condition, a tracker and an event model are.
 
 This room imports nothing else of pgmagic but its errors. What a declaration cannot do by itself (be compiled,
-be installed) it hands to the protocols of `declare.delegates`, which the public packages supply.
+be installed) it asks of the services in `declare.doors`, which the public packages supply.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pgmagic.declare.delegates import delegates
+from pgmagic.declare import doors
 from pgmagic.declare.templates import Func
 from pgmagic.declare.trigger import Model, Trigger
 from pgmagic.declare.vocabulary import (
@@ -70,7 +70,7 @@ class Composer(Trigger):
 
     def get_func_template_kwargs(self, model: Model) -> dict[str, Any]:
         """Return what the text of a `Func` may name in braces, the rows of the condition included."""
-        return super().get_func_template_kwargs(model) | delegates.compiler.transition_kwargs(self, model)
+        return super().get_func_template_kwargs(model) | doors.compiler().transition_kwargs(self, model)
 
 
 def transition_tables(operations: tuple[Operation, ...]) -> Referencing | None:

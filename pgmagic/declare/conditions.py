@@ -14,7 +14,7 @@ from django.db.models.fields.composite import CompositePrimaryKey
 from django.db.models.fields.related import ForeignObject
 from django.db.models.lookups import BuiltinLookup, FieldGetDbPrepValueMixin
 
-from pgmagic.declare.delegates import delegates
+from pgmagic.declare import doors
 from pgmagic.errors import DeclarationError, UnknownFieldError
 
 Connector = Literal["AND", "OR"]
@@ -35,7 +35,7 @@ class Condition:
 
     def resolve(self, model: type[models.Model]) -> str:
         """Return the condition as SQL on OLD and NEW of `model`'s table."""
-        return delegates.compiler.condition(self, model)
+        return doors.compiler().condition(self, model)
 
     def __and__(self, other: Any) -> Condition:
         return _combine("AND", self, other)

@@ -7,10 +7,8 @@ from typing import Any, ClassVar, Final
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-from pgmagic.declare.delegates import delegates
 from pgmagic.declare.event_fields import AnyField
-from pgmagic.declare.templates import Func
-from pgmagic.declare.trigger import Trigger
+from pgmagic.declare.ready_made import ReadyMade
 from pgmagic.declare.vocabulary import Before, Insert
 
 Model = type[models.Model]
@@ -35,7 +33,7 @@ def chain_fields() -> dict[str, AnyField]:
     }
 
 
-class HashChain(Trigger):
+class HashChain(ReadyMade):
     """Seals each event as it is recorded."""
 
     when = Before
@@ -43,7 +41,3 @@ class HashChain(Trigger):
     name = CHAIN_TRIGGER
     # An event that nothing seals would break the chain of its object.
     ignorable: ClassVar[bool] = False
-
-    def get_func(self, model: Model) -> Func | str:
-        """Return the body, as written by the compiler."""
-        return delegates.compiler.body(self, model)

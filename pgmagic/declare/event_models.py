@@ -17,9 +17,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models.signals import class_prepared
 
-from pgmagic.declare import event_setup
+from pgmagic.declare import doors, event_setup
 from pgmagic.declare.conditions import concrete_fields, table_fields
-from pgmagic.declare.delegates import delegates
 from pgmagic.declare.event_chain import CHAIN_FIELDS, chain_fields
 from pgmagic.declare.event_fields import (
     DEFAULT,
@@ -257,7 +256,7 @@ def _trackers(given: tuple[Tracker, ...]) -> tuple[Tracker, ...]:
 
 
 def _base(given: Model | None) -> Model:
-    base: Model = given or imported(setting("PGHISTORY_BASE_MODEL")) or delegates.history.base_model()
+    base: Model = given or imported(setting("PGHISTORY_BASE_MODEL")) or doors.event_base()()
     if not (isinstance(base, type) and issubclass(base, models.Model) and base._meta.abstract):
         raise DeclarationError(f"The base of an event model is an abstract model, but {base!r} was given.")
     return base

@@ -8,9 +8,7 @@ from django.db import models
 
 from pgmagic.declare.composer import NEW_VALUES, OLD_VALUES
 from pgmagic.declare.conditions import Combined, Condition, Not, Q, _Change
-from pgmagic.declare.delegates import delegates
-from pgmagic.declare.templates import Func
-from pgmagic.declare.trigger import Trigger
+from pgmagic.declare.ready_made import ReadyMade
 from pgmagic.declare.vocabulary import After, Delete, Level, Operation, Referencing, Row, Statement, UpdateOf
 from pgmagic.errors import DeclarationError
 
@@ -22,7 +20,7 @@ Old: Final = "OLD"
 New: Final = "NEW"
 
 
-class EventTrigger(Trigger):
+class EventTrigger(ReadyMade):
     """Records one side of each changed row as an event.
 
     event_model: where the events go. label: what they are called. row: `Old` or `New`. level: whether it fires for
@@ -71,10 +69,6 @@ class EventTrigger(Trigger):
             operation=self.operation or Delete,
             condition=self.condition,
         )
-
-    def get_func(self, model: Model) -> Func | str:
-        """Return the body, as written by the compiler."""
-        return delegates.compiler.body(self, model)
 
 
 def recording_level(

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from django.db import models
 
+from pgmagic.declare import doors
 from pgmagic.declare.composer import Composer, transition_tables
 from pgmagic.declare.conditions import AnyChange, Condition
-from pgmagic.declare.delegates import delegates
 from pgmagic.declare.templates import Func
 from pgmagic.declare.trigger import Model, Trigger
 from pgmagic.declare.vocabulary import After, Before, Delete, Insert, Statement, Truncate, Update, UpdateOf
@@ -21,10 +21,10 @@ class ReadyMade(Trigger):
 
     def get_func(self, model: Model) -> Func | str:
         """Return the body, as written by the compiler."""
-        return delegates.compiler.body(self, model)
+        return doors.compiler().body(self, model)
 
 
-class Protect(Composer):
+class Protect(ReadyMade, Composer):
     """Rejects the operation, where it touches a row for which the condition holds.
 
     At row level it rejects before anything is written. At statement level it judges each statement once, behind it,
@@ -40,10 +40,6 @@ class Protect(Composer):
     """
 
     when = Before
-
-    def get_func(self, model: Model) -> Func | str:
-        """Return the body, as written by the compiler."""
-        return delegates.compiler.body(self, model)
 
     def compose(self) -> None:
         """Judge statements behind them, where Postgres has transition tables for the operations."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
+from pgmagic.declare.model_types import Model
 from pgmagic.errors import DeclarationError
 
 # A name, then attributes: what may stand between braces. Everything else in braces is PL/pgSQL's own.
@@ -59,3 +61,10 @@ def _value(path: str, kwargs: Mapping[str, Any]) -> str:
                 f'The function\'s text asks for "{{{path}}}", but {root} has no "{attribute}".'
             ) from None
     return str(value)
+
+
+def table_kwargs(model: Model) -> dict[str, Any]:
+    """Return what the text of every function may name: `meta`, `fields` and `columns`."""
+    fields = {field.name: field for field in model._meta.fields}
+    columns = {name: field.column for name, field in fields.items()}
+    return {"meta": model._meta, "fields": SimpleNamespace(**fields), "columns": SimpleNamespace(**columns)}

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from django.db import models
 
-from pgmagic.declare import names, registry
+from pgmagic.declare import doors, names, registry
 from pgmagic.declare.conditions import Condition
-from pgmagic.declare.delegates import Compiled, delegates
-from pgmagic.declare.templates import Func
+from pgmagic.declare.doors import Compiled
+from pgmagic.declare.templates import Func, table_kwargs
 from pgmagic.declare.vocabulary import (
     After,
     InsteadOf,
@@ -192,7 +192,7 @@ class Trigger:
 
     def get_func_template_kwargs(self, model: Model) -> dict[str, Any]:
         """Return what the text of a `Func` may name in braces."""
-        return delegates.compiler.template_kwargs(model)
+        return table_kwargs(model)
 
     # What others ask of it.
 
@@ -211,7 +211,7 @@ class Trigger:
     def render_condition(self, model: Model) -> str:
         """Return the condition as a WHEN clause on OLD and NEW, empty without one."""
         condition = self.get_condition(model)
-        return f"WHEN ({delegates.compiler.condition(condition, model)})" if condition is not None else ""
+        return f"WHEN ({doors.compiler().condition(condition, model)})" if condition is not None else ""
 
     def render_declare(self, model: Model) -> str:
         """Return the DECLARE section, empty without variables."""
@@ -231,9 +231,9 @@ class Trigger:
         """
         return f"{names.quote_if_needed(self.get_pgid(model))}()"
 
-    def compile(self, model: Model) -> Compiled:
+    def compile(self, model: Model, *, database: str | None = None) -> Compiled:
         """Return the function and the triggers that stand for it in Postgres; nothing is executed."""
-        return delegates.compiler.trigger(self, model)
+        return doors.compiler().trigger(self, model, database)
 
     def register(self, *models: Model) -> AbstractContextManager[None]:
         """Register it for models; as a context manager, for the block only."""
@@ -257,24 +257,24 @@ class Trigger:
 
     def install(self, model: Model, database: str | None = None) -> AbstractContextManager[None]:
         """Install it, in one transaction; as a context manager, for the block only."""
-        return delegates.database.install(model, self, database)
+        return doors.database().install(model, self, database)
 
     def uninstall(self, model: Model, database: str | None = None) -> AbstractContextManager[None]:
         """Drop it and its function, in one transaction; as a context manager, for the block only."""
-        return delegates.database.uninstall(model, self, database)
+        return doors.database().uninstall(model, self, database)
 
     def enable(self, model: Model, database: str | None = None) -> AbstractContextManager[None]:
         """Let it fire; as a context manager, for the block only."""
-        return delegates.database.enable(model, self, database)
+        return doors.database().enable(model, self, database)
 
     def disable(self, model: Model, database: str | None = None) -> AbstractContextManager[None]:
         """Keep it installed, but let it fire for no session; as a context manager, for the block only."""
-        return delegates.database.disable(model, self, database)
+        return doors.database().disable(model, self, database)
 
     def get_installation_status(self, model: Model, database: str | None = None) -> tuple[str, bool | None]:
         """Return INSTALLED, OUTDATED, UNINSTALLED or UNALLOWED, and whether it is enabled (None: not installed)."""
-        return delegates.database.installation_status(model, self, database)
+        return doors.database().installation_status(model, self, database)
 
     def exec_sql(self, sql: str, model: Model, database: str | None = None, fetchall: bool = False) -> Any:
         """Execute SQL on the model's database; return all rows if asked to."""
-        return delegates.database.execute(sql, model, database, fetchall)
+        return doors.database().execute(sql, database, fetchall)

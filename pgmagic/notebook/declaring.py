@@ -13,13 +13,13 @@ from IPython.core.interactiveshell import InteractiveShell
 from pgmagic.compile.desired import Desired
 from pgmagic.compile.event_values import compile_routines
 from pgmagic.compile.model_tables import compile_table
-from pgmagic.compile.target import Target
 from pgmagic.db import backend
 from pgmagic.db.apply import plan_and_apply, plan_only
 from pgmagic.db.changes import compiled
 from pgmagic.db.evolution.evolve import plan_with_evolutions
 from pgmagic.db.evolution.renames import Wishes
 from pgmagic.db.installation_frame import InstallationFrame, InstallationRow, installation_frame
+from pgmagic.db.schemas import target_of
 from pgmagic.declare import registry
 from pgmagic.declare.model_registry import Redeclaration, redeclaring
 from pgmagic.declare.trigger import Trigger
@@ -121,12 +121,13 @@ def _check_fields(model: Model) -> None:
 
 def _desired(declared: list[Model]) -> Desired:
     """Compile what the cell declares, and the tables that it refers to."""
+    target = target_of(connection.alias)
     triggers = list(dict.fromkeys([*registry.registered_in_block(), *_triggers_on(declared)]))
     event_models = [model for model in declared if hasattr(model, "pgh_tracked_model")]
     return Desired(
-        tables=[compile_table(model, backend.choice.schema) for model in _with_referred_models(declared)],
-        routines=compile_routines(event_models, Target(backend.choice.schema)),
-        triggers=[compiled(model, trigger) for model, trigger in triggers],
+        tables=[compile_table(model, target.schema) for model in _with_referred_models(declared)],
+        routines=compile_routines(event_models, target),
+        triggers=[compiled(model, trigger, target) for model, trigger in triggers],
         owned_labels=frozenset(model._meta.label for model in declared),
     )
 

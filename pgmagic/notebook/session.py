@@ -11,12 +11,9 @@ from typing import Any
 from django.db import connection
 from IPython.core.interactiveshell import InteractiveShell
 
-from pgmagic.compile.declarations import DeclarationCompiler
-from pgmagic.compile.target import Target
 from pgmagic.db import backend, schemas
 from pgmagic.db.connect import Choice, choice_from_environment, is_alive, parse_url
 from pgmagic.declare import model_registry
-from pgmagic.declare.delegates import delegates
 from pgmagic.errors import DatabaseUnavailableError, SchemaError
 
 # Set by `pgmagic run` for the kernel that it starts.
@@ -109,7 +106,6 @@ class Session:
     def _use(self, choice: Choice, schema: str | None) -> None:
         choice.schema = schema or notebook_schema(self.shell)
         backend.choice = choice
-        delegates.compiler = DeclarationCompiler(Target(choice.schema))
 
 
 def notebook_schema(shell: InteractiveShell) -> str:

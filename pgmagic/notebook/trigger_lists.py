@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from pgmagic.db import changes, inspection, installation
+from django.db import DEFAULT_DB_ALIAS
+
+from pgmagic.db import changes, inspection, installation, schemas
 from pgmagic.db.installation_frame import InstallationFrame
 from pgmagic.db.trigger_frames import (
     DifferenceFrame,
@@ -52,9 +54,9 @@ def _matches(trigger: Listed, pattern: str | None) -> bool:
 
 
 def sql_of(uri: str) -> SqlText:
-    """Return the SQL that installs a registered trigger."""
+    """Return the SQL that installs a registered trigger on the default database."""
     [(model, trigger)] = registry.registered(uri)
-    return SqlText(changes.compiled(model, trigger).install_sql)
+    return SqlText(changes.compiled(model, trigger, schemas.target_of(DEFAULT_DB_ALIAS)).install_sql)
 
 
 def compare(uris: Sequence[str], database: str | None) -> DifferenceFrame:

@@ -14,6 +14,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, models
 from IPython.core.interactiveshell import InteractiveShell
 
 from pgmagic.db.runtime.ignore import ignore
+from pgmagic.db.schemas import target_of
 from pgmagic.declare import registry
 from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import CellError
@@ -111,7 +112,7 @@ def _exchange(shell: InteractiveShell, variable: str) -> Exchange:
 def _exchange_all(cell: CellCapturer, exchanges: Iterable[Exchange]) -> None:
     with cell.messages.quietly():
         for model, former, trigger in exchanges:
-            exchange(cell.raw, model, former, trigger)
+            exchange(cell.raw, model, former, trigger, target_of(cell.connection.alias))
 
 
 @contextmanager

@@ -6,14 +6,12 @@ the implementation is pgmagic's own.
 
 from __future__ import annotations
 
-from typing import Any
-
 from pgmagic import __version__
 from pgmagic.compile import event_bodies, hash_chain  # noqa: F401 - register the bodies of event triggers
 from pgmagic.db.prepare import prepare_every_connection
 from pgmagic.db.runtime.context import context
+from pgmagic.declare import doors
 from pgmagic.declare.conditions import AllChange, AllDontChange, AnyChange, AnyDontChange, Condition, F, Q
-from pgmagic.declare.delegates import delegates
 from pgmagic.declare.event_fields import (
     DEFAULT,
     ContextForeignKey,
@@ -26,6 +24,7 @@ from pgmagic.declare.event_fields import (
 )
 from pgmagic.declare.event_models import create_event_model, track
 from pgmagic.declare.event_trigger import New, Old
+from pgmagic.declare.model_types import Model
 from pgmagic.declare.proxy_fields import ProxyField
 from pgmagic.declare.trackers import (
     AfterInsert,
@@ -49,17 +48,14 @@ from pgmagic.history.pruning import prune_events
 from pgmagic.history.recording import create_event
 
 
-class _History:
-    """What `declare.delegates` asks of the app; its models are loaded when Django is ready for them."""
+def _event_base() -> Model:
+    """Return the abstract model that event models are made from; models are loaded when Django is ready for them."""
+    from pgmagic.pghistory.models import Event
 
-    def base_model(self) -> Any:
-        """Return the abstract model that event models are made from."""
-        from pgmagic.pghistory.models import Event
-
-        return Event
+    return Event
 
 
-delegates.history = _History()
+doors.event_base.supply(_event_base)
 prepare_every_connection()
 
 __all__ = [

@@ -4,9 +4,7 @@ The names, signatures and semantics are those of django-pgtrigger 4.17; the impl
 """
 
 from pgmagic import __version__
-from pgmagic.compile.declarations import DeclarationCompiler
 from pgmagic.db.installation import (
-    LiveDatabase,
     disable,
     enable,
     install,
@@ -18,6 +16,8 @@ from pgmagic.db.prepare import prepare_every_connection
 from pgmagic.db.runtime.constraints import constraints
 from pgmagic.db.runtime.ignore import ignore, is_ignored
 from pgmagic.db.runtime.search_path import schema
+from pgmagic.db.services import DeclarationCompiler, LiveDatabase
+from pgmagic.declare import doors
 from pgmagic.declare.composer import Composer
 from pgmagic.declare.conditions import (
     AllChange,
@@ -30,7 +30,6 @@ from pgmagic.declare.conditions import (
     IsNotDistinctFrom,
     Q,
 )
-from pgmagic.declare.delegates import delegates
 from pgmagic.declare.fsm import FSM
 from pgmagic.declare.ready_made import Protect, ReadOnly, SoftDelete, UpdateSearchVector
 from pgmagic.declare.registration import allow_meta_triggers, register
@@ -58,8 +57,8 @@ from pgmagic.declare.vocabulary import (
     When,
 )
 
-delegates.compiler = DeclarationCompiler()
-delegates.database = LiveDatabase()
+doors.compiler.supply(DeclarationCompiler())
+doors.database.supply(LiveDatabase())
 allow_meta_triggers()
 prepare_every_connection()
 

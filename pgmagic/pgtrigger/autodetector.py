@@ -7,13 +7,14 @@ is created finds the tables and columns that it names, under the names that they
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 from django.db.migrations import operations as ops
 from django.db.migrations.autodetector import OperationDependency
 from django.db.migrations.state import ProjectState
 
-from pgmagic.compile.desired import DesiredTrigger
+from pgmagic.compile.declarations import compile_as_declared
+from pgmagic.compile.target import Target
 from pgmagic.declare import registry
 from pgmagic.declare.names import PARTITION_OPTION
 from pgmagic.pgtrigger import features
@@ -52,7 +53,7 @@ class MigrationAutodetectorMixin:
             place = _place(model)
             app_label = _home(trigger, place)
             if place.key in self.to_state.models and app_label not in unmigrated:
-                compiled = cast("DesiredTrigger", trigger.compile(model))
+                compiled = compile_as_declared(trigger, model, Target())
                 written = Trigger(name=trigger.get_name(), sql=TriggerSql.of(compiled))
                 yield (place, written.name), Kept(app_label, written, place.many_to_many)
 

@@ -9,7 +9,9 @@ from django.db.migrations.operations.base import OperationCategory
 from django.db.migrations.operations.models import DeleteModel, IndexOperation, ModelOperation
 from django.db.migrations.state import ProjectState
 
+from pgmagic.compile.declarations import compile_as_declared
 from pgmagic.compile.desired import DesiredTrigger
+from pgmagic.compile.target import Target
 from pgmagic.db.changes import lives_on
 from pgmagic.db.evolution import migrating
 from pgmagic.db.evolution.schema_editor import DatabaseSchemaEditorMixin
@@ -90,8 +92,8 @@ class AddTrigger(TriggerOperationMixin, IndexOperation):
         if isinstance(self.trigger, Trigger):
             return self.trigger
         model: Any = state.apps.get_model(place.app_label, place.table_model)
-        compiled: Any = self.trigger.compile(model)
-        return Trigger(name=self.trigger.get_name(), sql=TriggerSql.of(compiled))
+        written = TriggerSql.of(compile_as_declared(self.trigger, model, Target()))
+        return Trigger(name=self.trigger.get_name(), sql=written)
 
     def database_forwards(
         self, app_label: str, schema_editor: Any, from_state: ProjectState, to_state: ProjectState

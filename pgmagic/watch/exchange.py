@@ -7,6 +7,7 @@ from typing import Any
 from django.db import models
 
 from pgmagic.compile.sql import compose, identifier, render
+from pgmagic.compile.target import Target
 from pgmagic.db.changes import compiled
 from pgmagic.declare import registry
 from pgmagic.declare.trigger import Trigger
@@ -39,7 +40,7 @@ def model_of(trigger: Trigger, name: str) -> Model:
     )
 
 
-def exchange(raw: Any, model: Model, former: Trigger | None, trigger: Trigger) -> None:
+def exchange(raw: Any, model: Model, former: Trigger | None, trigger: Trigger, target: Target) -> None:
     """Put a trigger in the place of another one of the same model, in a psycopg connection's open transaction.
 
     It takes an ACCESS EXCLUSIVE lock on the table; nothing is registered.
@@ -54,4 +55,4 @@ def exchange(raw: Any, model: Model, former: Trigger | None, trigger: Trigger) -
             for schema, relation, name in cursor.fetchall():
                 drop = compose("DROP TRIGGER ", identifier(name), " ON ", identifier(schema, relation))
                 cursor.execute(render(drop).encode())
-        cursor.execute(compiled(model, trigger).install_sql.encode())
+        cursor.execute(compiled(model, trigger, target).install_sql.encode())

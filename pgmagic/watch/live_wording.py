@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import md5
 from typing import Any
 
+from pgmagic.compile.target import Target
 from pgmagic.db.changes import compiled
 from pgmagic.declare import registry
 from pgmagic.declare.fsm import FSM
@@ -16,11 +17,14 @@ from pgmagic.watch.reachable import LiveTrigger
 from pgmagic.watch.wording import worded
 
 
-def clauses_in_words(live: LiveTrigger, definition: str, condition: str) -> tuple[Clause, ...]:
+def clauses_in_words(
+    live: LiveTrigger, definition: str, condition: str, target: Target
+) -> tuple[Clause, ...]:
     """Return the clauses of a live trigger's condition: their SQL as Postgres prints it, and how they read.
 
-    definition: as Postgres prints it under an empty `search_path`. Where declaration and live trigger agree, a clause
-    reads as it was declared; otherwise as its SQL. What pgmagic itself added reads in words of its own.
+    target: what the database holds is compiled for. definition: as Postgres prints it under an empty `search_path`.
+    Where declaration and live trigger agree, a clause reads as it was declared; otherwise as its SQL. What pgmagic
+    itself added reads in words of its own.
     """
     node = parse_condition(condition)
     mark = live.mark
@@ -31,18 +35,18 @@ def clauses_in_words(live: LiveTrigger, definition: str, condition: str) -> tupl
     if not rest:
         return tuple(own)
     body = joined("AND", rest, node.text, node.sql)
-    if declared and _agree(live, mark, definition, *declared):
+    if declared and _agree(live, mark, definition, *declared, target):
         body = _as_declared(body, *declared)
     return (*flattened(body), *own)
 
 
-def judges_in_function(live: LiveTrigger) -> bool:
+def judges_in_function(live: LiveTrigger, target: Target) -> bool:
     """Return whether a trigger for statements is declared with a condition, which only its function can ask."""
     declared = live.mark and registry.find(live.mark.uri)
     if not declared:
         return False
     try:
-        parts = compiled(*declared).triggers
+        parts = compiled(*declared, target).triggers
     except PgMagicError:
         return False
     return any(part.name == live.name and bool(part.condition) for part in parts)
@@ -72,12 +76,14 @@ def _own_words(node: Node, trigger: Trigger | None) -> str | None:
     return f"the transition of {trigger.field} is not listed{unmet}"
 
 
-def _agree(live: LiveTrigger, mark: Mark, definition: str, model: Any, trigger: Trigger) -> bool:
+def _agree(
+    live: LiveTrigger, mark: Mark, definition: str, model: Any, trigger: Trigger, target: Target
+) -> bool:
     """Return whether a live trigger is what a declaration compiles to, and what was installed of it."""
     if mark.stored != md5(definition.encode(), usedforsecurity=False).hexdigest():
         return False
     try:
-        parts = compiled(model, trigger).triggers
+        parts = compiled(model, trigger, target).triggers
     except PgMagicError:
         return False
     return any(part.name == live.name and part.declared == mark.declared for part in parts)

@@ -11,6 +11,8 @@ from psycopg.pq import TransactionStatus
 
 from pgmagic.compile.ignored_names import IGNORE_SETTING, ignored
 from pgmagic.compile.sql import compose, literal, render
+from pgmagic.compile.target import Target
+from pgmagic.db.schemas import target_of
 from pgmagic.watch.cell import CellObserver
 from pgmagic.watch.clauses import Clause, condition_of
 from pgmagic.watch.instruments import LOCK_TIMEOUT, Instruments, Observed
@@ -79,8 +81,9 @@ class Tracing(Instruments[TracedTable]):
 
     magic = "%%pgtrace"
 
-    def __init__(self, raw: Any, quietly: Any, timeline: Timeline) -> None:
+    def __init__(self, raw: Any, quietly: Any, timeline: Timeline, target: Target) -> None:
         super().__init__(raw, quietly)
+        self.target = target
         self.timeline = timeline
         self.notes: dict[str, None] = {}
         self.executed: Sequence[Executed] = ()
@@ -175,7 +178,7 @@ class Tracing(Instruments[TracedTable]):
         for trigger in table.triggers:
             live = self._live[oid, trigger.name]
             has_when = any(clause.text != NOT_IGNORED for clause in trigger.clauses)
-            if not trigger.per_row and not has_when and judges_in_function(live):
+            if not trigger.per_row and not has_when and judges_in_function(live, self.target):
                 self.notes[
                     f"{live.uri} fires for every statement: its function asks the rows about its condition."
                 ] = None
@@ -210,7 +213,9 @@ class Tracing(Instruments[TracedTable]):
         triggers: dict[int, list[TracedTrigger]] = {}
         for live in catalog.triggers:
             traced = _traced(
-                live, *details.get((live.relation, live.name), ("", False, False, False, [], "", None))
+                self.target,
+                live,
+                *details.get((live.relation, live.name), ("", False, False, False, [], "", None)),
             )
             # A partitioned table or a view stores no rows: its partitions, or its INSTEAD OF triggers, see them.
             if catalog.relations[live.relation].rows or not traced.per_row or traced.when == "INSTEAD OF":
@@ -225,6 +230,7 @@ class Tracing(Instruments[TracedTable]):
 
 
 def _traced(
+    target: Target,
     live: LiveTrigger,
     definition: str,
     is_constraint: bool,
@@ -241,7 +247,7 @@ def _traced(
     if is_constraint and deferrable:
         deferral = "DEFERRED" if deferred else "IMMEDIATE"
     condition = condition_of(definition)
-    clauses = list(clauses_in_words(live, definition, condition)) if condition else []
+    clauses = list(clauses_in_words(live, definition, condition, target)) if condition else []
     if ignored_as is not None and live.mark is not None:
         # A trigger of ours asks in its body.
         asked = render(compose("NOT ", ignored(ignored_as)))
@@ -269,7 +275,7 @@ class CellTracer(CellObserver):
     def _instruments(self) -> tuple[Messages, Instruments[Any]]:
         self.timeline = Timeline()
         messages = _TraceMessages(self.timeline)
-        return messages, Tracing(self.raw, messages.quietly, self.timeline)
+        return messages, Tracing(self.raw, messages.quietly, self.timeline, target_of(self.connection.alias))
 
     def __init__(self, connection: Any) -> None:
         super().__init__(connection)

@@ -8,7 +8,8 @@ from django.db.models.functions import Concat, Now
 
 from pgmagic import pgtrigger
 from pgmagic.compile.bodies import field_value
-from pgmagic.compile.declarations import DeclarationCompiler
+from pgmagic.compile.declarations import compile_declaration
+from pgmagic.compile.functions import ready_made_body
 from pgmagic.compile.sql import render
 from pgmagic.compile.target import Target
 from pgmagic.errors import DeclarationError, PgMagicError
@@ -56,10 +57,9 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_body_compiles_to_golden_sql(name, monkeypatch):
-    compiler = DeclarationCompiler(Target("my Schema"))
-    monkeypatch.setattr("pgmagic.declare.delegates.delegates.compiler", compiler)
-    assert_golden(f"body_{name}", compiler.trigger(GOLDEN[name], Book).install_sql)
+def test_body_compiles_to_golden_sql(name):
+    compiled = compile_declaration(GOLDEN[name], Book, Target("my Schema"))
+    assert_golden(f"body_{name}", compiled.install_sql)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_value_that_a_field_cannot_have_is_refused(field, value, sentence):
 def test_trigger_without_a_body_of_its_own_says_so():
     class Empty(pgtrigger.Trigger):
         def get_func(self, model):
-            return DeclarationCompiler().body(self, model)
+            return ready_made_body(self, model, Target())
 
     with pytest.raises(DeclarationError, match="Empty has no body of its own: give it a func or a get_func"):
         Empty(name="t", when=pgtrigger.After, operation=pgtrigger.Update).compile(Book)

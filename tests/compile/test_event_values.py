@@ -7,11 +7,10 @@ from django.contrib.postgres.fields import ArrayField, HStoreField
 from django.db import models
 
 from pgmagic import pghistory
-from pgmagic.compile.declarations import DeclarationCompiler
+from pgmagic.compile.declarations import compile_declaration
 from pgmagic.compile.event_values import compile_routines
 from pgmagic.compile.target import Target
 from pgmagic.declare import registry
-from pgmagic.declare.delegates import delegates
 from pgmagic.errors import DeclarationError
 from tests.history_support import declared_here, declaring, model, settings_with  # noqa: F401
 
@@ -35,12 +34,7 @@ def compiled(schema: str | None, *trackers: Any, columns: dict[str, Any] | None 
     with declaring():
         thing = pghistory.track(*trackers or [pghistory.InsertEvent()], **kwargs)(model("Thing", **fields))
     [trigger] = [trigger for owner, trigger in registry.registered() if owner is thing]
-    former = delegates.compiler
-    delegates.compiler = DeclarationCompiler(Target(schema))
-    try:
-        return trigger.compile(thing).install_sql
-    finally:
-        delegates.compiler = former
+    return compile_declaration(trigger, thing, Target(schema)).install_sql
 
 
 def test_body_is_one_insert_into_the_qualified_event_table() -> None:

@@ -12,10 +12,15 @@ from django.test.utils import isolate_apps
 
 from pgmagic import pgtrigger
 from pgmagic.compile import triggers
-from pgmagic.compile.declarations import DeclarationCompiler
+from pgmagic.compile.declarations import compile_declaration
 from pgmagic.compile.target import Target
 
-compiler = DeclarationCompiler()
+
+TARGET = Target()
+
+
+def compiled(trigger, model, target=TARGET):
+    return compile_declaration(trigger, model, target)
 
 
 @pytest.fixture
@@ -52,9 +57,9 @@ def fixed(**changes):
 
 def test_same_declaration_is_compiled_once(model, compilations):
     trigger = fixed()
-    first = compiler.trigger(trigger, model)
-    assert compiler.trigger(trigger, model) is first
-    assert DeclarationCompiler().trigger(trigger, model) is first
+    first = compiled(trigger, model)
+    assert compiled(trigger, model) is first
+    assert compiled(trigger, model) is first
     assert compilations == [trigger]
 
 
@@ -72,35 +77,35 @@ def test_same_declaration_is_compiled_once(model, compilations):
 )
 def test_change_in_place_is_noticed(model, compilations, change):
     trigger = fixed()
-    before = compiler.trigger(trigger, model)
+    before = compiled(trigger, model)
     change(trigger, model)
-    assert compiler.trigger(trigger, model) is not before
+    assert compiled(trigger, model) is not before
     assert len(compilations) == 2
     if "more" not in [field.name for field in model._meta.fields]:
-        assert compiler.trigger(trigger, model) != before
+        assert compiled(trigger, model) != before
 
 
 def test_value_that_only_equals_the_former_is_another(model, compilations):
     trigger = pgtrigger.SoftDelete(name="soft", field="n", value=1)
-    compiler.trigger(trigger, model)
+    compiled(trigger, model)
     trigger.value = True
-    compiler.trigger(trigger, model)
+    compiled(trigger, model)
     assert len(compilations) == 2
 
 
 def test_condition_that_is_added_to_is_noticed(model):
     trigger = pgtrigger.Protect(name="t", operation=pgtrigger.Update, condition=pgtrigger.Q(new__n=1))
-    before = compiler.trigger(trigger, model)
+    before = compiled(trigger, model)
     trigger.condition.children.append(("new__title", "a"))
-    assert compiler.trigger(trigger, model).condition != before.condition
+    assert compiled(trigger, model).condition != before.condition
 
 
 def test_target_and_time_zone_are_part_of_it(model, compilations):
     trigger = fixed()
-    found = {compiler.trigger(trigger, model).install_sql}
-    found.add(DeclarationCompiler(Target("a")).trigger(trigger, model).install_sql)
+    found = {compiled(trigger, model).install_sql}
+    found.add(compiled(trigger, model, Target("a")).install_sql)
     with override_settings(TIME_ZONE="Europe/Vienna"):
-        found.add(compiler.trigger(trigger, model).install_sql)
+        found.add(compiled(trigger, model).install_sql)
     assert len(compilations) == 3
     assert len(found) == 2
 
@@ -115,9 +120,9 @@ def test_class_of_the_user_s_is_compiled_each_time(model, compilations):
             return f"RAISE '{words[0]}';"
 
     trigger = Own(name="own")
-    compiler.trigger(trigger, model)
+    compiled(trigger, model)
     words.pop(0)
-    assert "RAISE 'b'" in compiler.trigger(trigger, model).function.body
+    assert "RAISE 'b'" in compiled(trigger, model).function.body
     assert len(compilations) == 2
 
 
@@ -132,8 +137,8 @@ def test_one_trigger_on_two_models(model, compilations):
 
     trigger = fixed()
     for _ in range(2):
-        assert compiler.trigger(trigger, model).table == "tests_post"
-        assert compiler.trigger(trigger, Other).table == "tests_other"
+        assert compiled(trigger, model).table == "tests_post"
+        assert compiled(trigger, Other).table == "tests_other"
     assert len(compilations) == 2
 
 
@@ -148,7 +153,7 @@ def test_nothing_is_kept_alive():
 
         trigger = fixed()
         Post.kept = trigger
-        compiler.trigger(trigger, Post)
+        compiled(trigger, Post)
         gone = ref(Post), ref(trigger)
     del Post, trigger
     gc.collect()

@@ -6,9 +6,8 @@ import pytest
 from django.db import models
 
 from pgmagic import pgtrigger
-from pgmagic.compile.declarations import DeclarationCompiler
+from pgmagic.compile.declarations import compile_declaration
 from pgmagic.compile.target import Target
-from pgmagic.declare.delegates import delegates
 from pgmagic.errors import DeclarationError, UnknownFieldError
 from tests.compile.golden import FOLDER, assert_golden
 from tests.declare.models import Book
@@ -54,7 +53,7 @@ GOLDEN = {
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_trigger_compiles_to_golden_sql(name):
-    compiled = DeclarationCompiler(Target("my Schema")).trigger(GOLDEN[name], Book)
+    compiled = compile_declaration(GOLDEN[name], Book, Target("my Schema"))
     assert_golden(f"trigger_{name}", f"{compiled.install_sql}\n\n{compiled.uninstall_sql}")
 
 
@@ -67,7 +66,7 @@ def test_every_golden_file_has_its_test():
 
 
 def test_names_resolve_in_the_session_without_a_schema():
-    sql = DeclarationCompiler(Target()).trigger(trigger(), Book).install_sql
+    sql = compile_declaration(trigger(), Book, Target()).install_sql
     assert 'CREATE OR REPLACE FUNCTION "pgtrigger_t_' in sql
     assert 'ON "rooms_book"\n' in sql
 
@@ -166,4 +165,4 @@ def test_compiling_never_connects(monkeypatch):
 
     monkeypatch.setattr("django.db.backends.base.base.BaseDatabaseWrapper.connect", connect)
     for declared in GOLDEN.values():
-        delegates.compiler.trigger(declared, Book)
+        declared.compile(Book)

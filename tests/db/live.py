@@ -61,7 +61,9 @@ class Live:
                 [model for model in declared if hasattr(model, "pgh_tracked_model")], Target(self.schema)
             ),
             triggers=[
-                compiled(model, trigger) for model, trigger in registry.registered() if model in declared
+                compiled(model, trigger, Target(self.schema))
+                for model, trigger in registry.registered()
+                if model in declared
             ],
             owned_labels=frozenset(model._meta.label for model in declared),
         )

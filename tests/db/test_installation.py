@@ -409,20 +409,11 @@ def other_database(live, monkeypatch):
     live.sql(f'DROP SCHEMA "{schema}" CASCADE')
 
 
-@pytest.fixture
-def unqualified(schema, monkeypatch):
-    """Compile as in a project: names are found along the search_path."""
-    from pgmagic.compile.declarations import DeclarationCompiler
-    from pgmagic.declare.delegates import delegates
-
-    monkeypatch.setattr(delegates, "compiler", DeclarationCompiler())
-
-
 def states(trigger, model):
     return [trigger.get_installation_status(model, database=alias)[0] for alias in ("default", "other")]
 
 
-def test_functions_without_database_are_about_all_databases(unqualified, model, five, other_database):
+def test_functions_without_database_are_about_all_databases(as_in_a_project, model, five, other_database):
     trigger = five[0]
     assert states(trigger, model) == ["UNINSTALLED", "UNINSTALLED"]
     pgtrigger.install()
@@ -439,7 +430,7 @@ def test_functions_without_database_are_about_all_databases(unqualified, model, 
     assert {entry[3] for entry in pgtrigger.prunable()} == {"default"}
 
 
-def test_failure_on_one_database_is_kept_on_none(unqualified, live, model, five, other_database):
+def test_failure_on_one_database_is_kept_on_none(as_in_a_project, live, model, five, other_database):
     with other_database.cursor() as cursor:
         cursor.execute("ALTER TABLE live_post RENAME TO elsewhere")
     with pytest.raises(InstallationError, match='relation "live_post" does not exist'):
@@ -458,7 +449,7 @@ class OnlyDefault:
         return db == "default"
 
 
-def test_router_decides_for_each_database(unqualified, monkeypatch, live, model, five, other_database):
+def test_router_decides_for_each_database(as_in_a_project, monkeypatch, live, model, five, other_database):
     from django.db import router
 
     monkeypatch.setattr(router, "routers", [OnlyDefault()])

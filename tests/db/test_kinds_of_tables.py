@@ -8,14 +8,12 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import models
 
 from pgmagic import pgtrigger
-from pgmagic.compile.declarations import DeclarationCompiler
 from pgmagic.db import backend
 from pgmagic.db.catalog import read_catalog
 from pgmagic.db.changes import carry_out
 from pgmagic.db.inspection import compare, list_database
 from pgmagic.db.installation import installing
 from pgmagic.declare import registry
-from pgmagic.declare.delegates import delegates
 from pgmagic.declare.model_registry import redeclaring
 from pgmagic.errors import InstallationError, TriggerError
 
@@ -313,7 +311,6 @@ def test_multi_table_inheritance_fires_on_the_table_of_each_class(live):
 @pytest.fixture(params=["Other", "it's %s", 'a"b', "schéma ☃", "select", "x.y"], ids=str)
 def schemas(request, live, monkeypatch):
     """A second schema with a difficult name, in front of the test's own; compiled as in a project."""
-    monkeypatch.setattr(delegates, "compiler", DeclarationCompiler())
     monkeypatch.setattr(backend.choice, "schema", None)
     name = f"{live.schema}_{request.param}"
     quoted = '"' + name.replace('"', '""') + '"'

@@ -4,8 +4,6 @@ from typing import Any
 
 import pytest
 
-from pgmagic.compile.declarations import DeclarationCompiler
-from pgmagic.declare.delegates import delegates
 from tests.db.conftest import live
 from tests.pgtrigger.migrating import Migrating
 from tests.project_support import project
@@ -14,7 +12,6 @@ __all__ = ["live", "project"]
 
 
 @pytest.fixture
-def migrating(connection: Any) -> Migrating:
+def migrating(connection: Any, as_in_a_project: None) -> Migrating:
     """A project's state and tables; triggers are compiled as in a project, for whatever schema they come to."""
-    delegates.compiler = DeclarationCompiler()
     return Migrating(connection)

@@ -58,7 +58,7 @@ WORDS = {
 # Parameters beyond upstream's.
 MORE = {"FSM": "initial:k="}
 METHODS = {
-    "compile": "model",
+    "compile": "model, database:k=",
     "disable": "model, database=",
     "enable": "model, database=",
     "exec_sql": "sql, model, database=, fetchall=",

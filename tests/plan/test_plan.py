@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pgmagic import pgtrigger
-from pgmagic.compile.declarations import DeclarationCompiler
+from pgmagic.compile.declarations import compile_declaration
 from pgmagic.compile.desired import Desired, DesiredRoutine, DesiredTable, DesiredTrigger
 from pgmagic.compile.target import Target
 from pgmagic.errors import InstallationError
@@ -23,7 +23,7 @@ ALL = pgtrigger.Update | pgtrigger.Delete | pgtrigger.Truncate
 
 
 def protect(name="keep", operation=pgtrigger.Delete) -> DesiredTrigger:
-    return DeclarationCompiler(Target("nb")).trigger(pgtrigger.Protect(name=name, operation=operation), Book)
+    return compile_declaration(pgtrigger.Protect(name=name, operation=operation), Book, Target("nb"))
 
 
 def comment(desired: DesiredTrigger, *, of_function=None, of_triggers=None, with_model=False):

@@ -18,6 +18,7 @@ from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from pgmagic.compile import ddl
+from pgmagic.compile.declarations import compile_as_declared
 from pgmagic.compile.desired import DesiredTrigger, Marking
 from pgmagic.compile.partitions import (
     before_table,
@@ -26,9 +27,11 @@ from pgmagic.compile.partitions import (
     partitioned_table_sql,
     renamed_sql,
 )
+from pgmagic.compile.target import Target
 from pgmagic.db.catalog import read_catalog
 from pgmagic.db.evolution import migrating
 from pgmagic.db.marks import marks_sql
+from pgmagic.db.schemas import target_of
 from pgmagic.declare import registry
 from pgmagic.declare.event_fields import setting
 from pgmagic.errors import InstallationError
@@ -73,7 +76,7 @@ class DatabaseSchemaEditorMixin:
             for statement in behind_table(model, datetime.now(UTC)):
                 self.execute(statement, params=None)
         if self._is_active():
-            for table, desired in _triggers_of(model):
+            for table, desired in _triggers_of(model, target_of(self.connection.alias)):
                 migrating.install(self, table, desired)
 
     def table_sql(self, model: Any) -> Any:
@@ -184,7 +187,7 @@ class DatabaseSchemaEditorMixin:
             self.execute(ddl.comment_on_trigger(*place, trigger.comment), params=None)
 
 
-def _triggers_of(model: Any) -> Iterator[tuple[str, DesiredTrigger]]:
+def _triggers_of(model: Any, target: Target) -> Iterator[tuple[str, DesiredTrigger]]:
     """Iterate over the triggers that a new table has from the start, with the table of each.
 
     In a migration, those that its state has already: the table comes back. Without migrations of its app, as in
@@ -200,7 +203,7 @@ def _triggers_of(model: Any) -> Iterator[tuple[str, DesiredTrigger]]:
         for owner, trigger in registry.registered():
             options: Any = owner._meta
             if options.concrete_model is model:
-                yield options.db_table, cast("DesiredTrigger", trigger.compile(owner))
+                yield options.db_table, compile_as_declared(trigger, owner, target)
 
 
 class _CollectingMixin:
