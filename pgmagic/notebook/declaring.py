@@ -184,14 +184,14 @@ def outcomes_frame(outcomes: Iterable[Outcome]) -> InstallationFrame:
     """Return what became of the steps of a plan as a frame."""
     return installation_frame(
         InstallationRow(
-            object=outcome.step.object,
-            kind=outcome.step.kind,
-            action=outcome.step.action,
+            object=outcome.object,
+            kind=outcome.kind,
+            action=outcome.action,
             status=outcome.status,
-            fires=outcome.step.fires or None,
-            condition=outcome.step.condition or None,
+            fires=outcome.fires,
+            condition=outcome.condition,
             elapsed_ms=outcome.elapsed_ms,
-            lines=outcome.step.notes,
+            lines=outcome.lines,
         )
         for outcome in outcomes
     )

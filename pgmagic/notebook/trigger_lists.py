@@ -34,10 +34,10 @@ def list_matching(pattern: str | None, database: str | None) -> TriggerFrame:
                 table=trigger.table,
                 name=trigger.name,
                 fires=trigger.fires,
-                condition=trigger.condition or None,
+                condition=trigger.condition,
                 state=trigger.state,
                 enabled=trigger.enabled,
-                drift="; ".join(trigger.drift) or None,
+                drift=trigger.drift,
             )
             for trigger in shown
         ),

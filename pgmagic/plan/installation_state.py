@@ -1,10 +1,12 @@
-"""The installation state of a trigger, told from the catalog."""
+"""The installation state of a trigger, read from the catalog."""
 
 from __future__ import annotations
 
-from pgmagic.compile.desired import DesiredTrigger
+from collections.abc import Iterable, Sequence
+
+from pgmagic.compile.desired import DesiredPgTrigger, DesiredTrigger
 from pgmagic.plan.drops import parts_of
-from pgmagic.plan.installed import Installed, Mark
+from pgmagic.plan.installed import Installed, InstalledFunction, InstalledTrigger
 
 INSTALLED = "INSTALLED"
 OUTDATED = "OUTDATED"
@@ -13,14 +15,14 @@ UNINSTALLED = "UNINSTALLED"
 PRUNE = "PRUNE"
 # A router forbids its model on the database.
 UNALLOWED = "UNALLOWED"
-# Somebody else's, or another notebook's.
+# Made by somebody else, or by another notebook.
 FOREIGN = "FOREIGN"
 
 
 def trigger_status(desired: DesiredTrigger, installed: Installed) -> tuple[str, bool | None]:
     """Return the state of a declared trigger, and whether it is enabled (None: not installed).
 
-    It is OUTDATED where the declaration changed, and where somebody changed trigger or function in the database.
+    The state is OUTDATED if the declaration changed, and if somebody changed trigger or function in the database.
     """
     parts = parts_of(desired, installed)
     if not parts:
@@ -29,34 +31,36 @@ def trigger_status(desired: DesiredTrigger, installed: Installed) -> tuple[str, 
 
 
 def drift(desired: DesiredTrigger, installed: Installed) -> list[str]:
-    """Return in what the installed parts of a declared trigger differ from it, and from what pgmagic left."""
+    """Return how the installed parts of a declared trigger differ from it, and from what pgmagic left."""
     desired = installed.suited(desired)
     by_name = {part.name: part for part in parts_of(desired, installed)}
-    found = [(part, by_name.pop(part.name, None)) for part in desired.triggers]
-    existing = [(part, present) for part, present in found if present is not None]
+    existing = [(part, by_name.pop(part.name)) for part in desired.triggers if part.name in by_name]
     functions = [present.function for _, present in existing]
     if desired.calls_another:
-        # What it calls is not ours; the function that would stand for it is there all the same.
+        # The trigger calls somebody else's function; the function that was made for the trigger exists all the same.
         own = installed.function(desired.function.name, desired.schema)
         functions = [own] if own else []
     words = {
-        "declaration changed": any(
-            _was_declared_otherwise(present.mark, part.declared) for part, present in existing
-        )
-        or any(_was_declared_otherwise(function.mark, desired.function.declared) for function in functions),
-        "trigger edited in the database": any(
-            _is_edited(present.mark, present.stored) for _, present in existing
-        ),
+        "declaration changed": _is_declared_anew(desired, existing, functions),
+        "trigger edited in the database": _is_any_edited(present for _, present in existing),
         "function edited in the database": any(function.is_edited for function in functions),
-        "installed in part": len(existing) < len(found),
+        "installed in part": len(existing) < len(desired.triggers),
         "more installed than declared": bool(by_name),
     }
     return [word for word, holds in words.items() if holds]
 
 
-def _was_declared_otherwise(mark: Mark | None, declared: str) -> bool:
-    return mark is not None and mark.declared != declared
+def _is_declared_anew(
+    desired: DesiredTrigger,
+    existing: Sequence[tuple[DesiredPgTrigger, InstalledTrigger]],
+    functions: Sequence[InstalledFunction],
+) -> bool:
+    """Return whether the marks show that a trigger or its function were declared otherwise."""
+    pairs = [(present.mark, part.declared) for part, present in existing]
+    pairs += [(function.mark, desired.function.declared) for function in functions]
+    return any(mark is not None and mark.declared != declared for mark, declared in pairs)
 
 
-def _is_edited(mark: Mark | None, stored: str) -> bool:
-    return mark is None or mark.stored != stored
+def _is_any_edited(triggers: Iterable[InstalledTrigger]) -> bool:
+    """Return whether somebody edited a trigger itself, whatever happened to its function."""
+    return any(trigger.mark is None or trigger.mark.stored != trigger.stored for trigger in triggers)

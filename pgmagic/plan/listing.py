@@ -19,24 +19,25 @@ from pgmagic.plan.installation_state import (
     drift,
     trigger_status,
 )
-from pgmagic.plan.installed import Installed, InstalledFunction, InstalledTrigger
+from pgmagic.plan.installed import FunctionKey, Installed, InstalledFunction, InstalledTrigger
 
 
 @dataclass(frozen=True)
 class Listed:
-    """One trigger as Postgres counts them, or one that a declaration asks for and Postgres does not have.
+    """A trigger in Postgres, or a declared trigger that Postgres does not have: a row of the trigger frame.
 
-    name: the URI of one of ours, otherwise the name in Postgres. enabled: None where it is not installed. table: with
-    its schema where an unqualified name means another table.
+    table: with its schema if the name alone means another table. name: the URI of a trigger of pgmagic's, otherwise
+    the name in Postgres. enabled: None if the trigger is not installed. drift: in what it differs from its declaration.
     """
 
     table: str
     name: str
     fires: str
-    condition: str
+    condition: str | None
     state: str
     enabled: bool | None
-    drift: Sequence[str] = ()
+    drift: str | None = None
+    lines: Sequence[str] = ()
 
 
 def list_triggers(
@@ -50,58 +51,65 @@ def list_triggers(
         listed |= {id(part) for part in parts}
         found += _list_declared(trigger, parts, trigger.uri in unallowed, installed)
     prunable = {id(part) for part in prunable_triggers(installed, {trigger.uri for trigger in desired})}
-    found += [
-        _list_installed(part, PRUNE if id(part) in prunable else FOREIGN, installed)
-        for part in installed.triggers
-        if id(part) not in listed
-    ]
+    for part in installed.triggers:
+        if id(part) in listed:
+            continue
+        state = PRUNE if id(part) in prunable else FOREIGN
+        # In the catalog, the condition of a trigger of pgmagic's is what Postgres made of it, which nobody reads.
+        condition = None if part.mark else part.condition or None
+        found.append(_listed_part(part, part.uri, condition, state, _drift_text(part, []), installed))
     return sorted(found, key=lambda row: (row.table, row.name, row.fires))
 
 
 def _list_declared(
     trigger: DesiredTrigger, parts: Sequence[InstalledTrigger], is_unallowed: bool, installed: Installed
 ) -> Iterator[Listed]:
-    """Yield a row for each part; one that is installed and no longer asked for is a part, too."""
+    """Yield a row for each part of a declared trigger, also for an installed part that is no longer declared."""
     state = UNALLOWED if is_unallowed else trigger_status(trigger, installed)[0]
     words = drift(trigger, installed) if state == OUTDATED else []
     by_name = {part.name: part for part in parts}
     for declared in trigger.triggers:
         part = by_name.pop(declared.name, None)
-        enabled = part.is_enabled if part else None
-        here = state if part or is_unallowed else UNINSTALLED
-        more = [*words, *_apart(part)] if part else []
-        yield Listed(trigger.table, trigger.uri, declared.fires, declared.condition, here, enabled, more)
-    for part in by_name.values():
         yield Listed(
-            _name_of_table(part, installed), trigger.uri, part.fires, "", state, part.is_enabled, words
+            table=trigger.table,
+            name=trigger.uri,
+            fires=declared.fires,
+            condition=declared.condition or None,
+            state=state if part or is_unallowed else UNINSTALLED,
+            enabled=part.is_enabled if part else None,
+            drift=_drift_text(part, words) if part else None,
         )
+    for part in by_name.values():
+        yield _listed_part(part, trigger.uri, None, state, "; ".join(words) or None, installed)
 
 
-def _list_installed(part: InstalledTrigger, state: str, installed: Installed) -> Listed:
-    name = part.mark.uri if part.mark else part.name
-    table = _name_of_table(part, installed)
-    # The condition of one of ours is what Postgres made of it: nothing to read.
-    condition = "" if part.mark else part.condition
-    return Listed(table, name, part.fires, condition, state, part.is_enabled, _apart(part))
-
-
-def _apart(part: InstalledTrigger) -> list[str]:
-    if not part.apart:
-        return []
-    return [f"{'disabled' if part.is_enabled else 'enabled'} on {', '.join(part.apart)}"]
-
-
-def _name_of_table(part: InstalledTrigger, installed: Installed) -> str:
+def _listed_part(
+    part: InstalledTrigger,
+    name: str,
+    condition: str | None,
+    state: str,
+    drift: str | None,
+    installed: Installed,
+) -> Listed:
     visible = installed.table(part.table)
     is_visible = visible is not None and visible.schema == part.schema
-    return part.table if is_visible else f"{part.schema}.{part.table}"
+    table = part.table if is_visible else f"{part.schema}.{part.table}"
+    return Listed(table, name, part.fires, condition, state, part.is_enabled, drift)
+
+
+def _drift_text(part: InstalledTrigger, words: Sequence[str]) -> str | None:
+    """Return what a trigger differs in, also between the partitions of its table."""
+    apart = (
+        [f"{'disabled' if part.is_enabled else 'enabled'} on {', '.join(part.apart)}"] if part.apart else []
+    )
+    return "; ".join([*words, *apart]) or None
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A stretch of lines in which a live object differs from what is declared; None: it is not there at all.
+    """A stretch of lines in which a live object differs from what is declared: a row of the difference frame.
 
-    line: the number of the first line in the live definition.
+    line: the number of the first line in the live definition. live, declared: None if the object is not there.
     """
 
     trigger: str
@@ -109,6 +117,7 @@ class Difference:
     line: int | None
     live: str | None
     declared: str | None
+    lines: Sequence[str] = ()
 
 
 def differences(
@@ -119,61 +128,50 @@ def differences(
 ) -> list[Difference]:
     """Return where triggers differ from what the catalog would hold if all were installed as declared.
 
-    prunable: triggers of ours that nothing declares.
+    prunable: triggers of pgmagic's that nothing declares.
     """
     found: list[Difference] = []
     for trigger in desired:
         before, after = parts_of(trigger, live), parts_of(trigger, declared)
         if not after:
-            # Its table is not there.
+            # The table does not exist.
             found += [
                 Difference(trigger.uri, "trigger", None, None, part.create) for part in trigger.triggers
             ]
-        of_texts = [
-            *_of_functions(trigger.uri, _functions(before), _functions(after)),
-            *_of_triggers(trigger.uri, before, after),
-        ]
-        # A mark is another one wherever a text is.
-        found += of_texts or _of_comments(trigger.uri, _functions(before), _functions(after))
+        functions, new_functions = _functions(before), _functions(after)
+        of_texts: list[Difference] = []
+        for key in dict.fromkeys([*functions, *new_functions]):
+            texts = [
+                part.definition if part else None for part in (functions.get(key), new_functions.get(key))
+            ]
+            of_texts += _stretches(trigger.uri, "function", *texts)
+        of_texts += _of_triggers(trigger.uri, before, after)
+        # The comments always differ if a definition differs.
+        found += of_texts or _of_comments(trigger.uri, functions, new_functions)
     for part in prunable:
-        found += _of_triggers(part.mark.uri if part.mark else part.name, [part], [])
+        found += _of_triggers(part.uri, [part], [])
     return found
 
 
-def _functions(parts: Sequence[InstalledTrigger]) -> dict[tuple[str, str], InstalledFunction]:
-    return {(part.function.schema, part.function.name): part.function for part in parts}
-
-
-def _of_functions(
-    uri: str,
-    live: dict[tuple[str, str], InstalledFunction],
-    declared: dict[tuple[str, str], InstalledFunction],
-) -> Iterator[Difference]:
-    for key in dict.fromkeys([*live, *declared]):
-        before, after = live.get(key), declared.get(key)
-        texts = [function.definition if function else None for function in (before, after)]
-        yield from _stretches(uri, "function", *texts)
+def _functions(parts: Sequence[InstalledTrigger]) -> dict[FunctionKey, InstalledFunction]:
+    return {part.function.key: part.function for part in parts}
 
 
 def _of_comments(
-    uri: str,
-    live: dict[tuple[str, str], InstalledFunction],
-    declared: dict[tuple[str, str], InstalledFunction],
+    uri: str, live: dict[FunctionKey, InstalledFunction], declared: dict[FunctionKey, InstalledFunction]
 ) -> Iterator[Difference]:
-    for key in [*live]:
-        before, after = live[key].comment, declared[key].comment
-        if before != after:
-            yield Difference(uri, "comment", None, before, after)
+    for key, function in live.items():
+        if function.comment != declared[key].comment:
+            yield Difference(uri, "comment", None, function.comment, declared[key].comment)
 
 
 def _of_triggers(
     uri: str, live: Sequence[InstalledTrigger], declared: Sequence[InstalledTrigger]
 ) -> Iterator[Difference]:
-    before = {(part.schema, part.table, part.name): part for part in live}
-    after = {(part.schema, part.table, part.name): part for part in declared}
-    for key in dict.fromkeys([*before, *after]):
-        old, new = before.get(key), after.get(key)
-        texts = [part.definition if part else None for part in (old, new)]
+    before = {part.place: part for part in live}
+    after = {part.place: part for part in declared}
+    for place in dict.fromkeys([*before, *after]):
+        texts = [part.definition if part else None for part in (before.get(place), after.get(place))]
         yield from _stretches(uri, "trigger", *texts)
 
 

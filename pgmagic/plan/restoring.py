@@ -1,4 +1,4 @@
-"""The way back to how triggers were."""
+"""The steps that give declared triggers back the state that they had before."""
 
 from __future__ import annotations
 
@@ -7,58 +7,50 @@ from collections.abc import Iterator, Sequence
 from pgmagic.compile import ddl
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.plan.drops import drop_steps, parts_of
-from pgmagic.plan.installed import Installed, InstalledFunction, InstalledTrigger
+from pgmagic.plan.installed import Installed, InstalledTrigger, TriggerPlace
 from pgmagic.plan.steps import Plan, Step
 
 
 def plan_restoring(desired: Sequence[DesiredTrigger], before: Installed, now: Installed) -> Plan:
-    """Return the steps that make declared triggers be again what they were: there or not, edited, disabled."""
-    was = {_place(part): part for trigger in desired for part in parts_of(trigger, before)}
-    present = {_place(part): part for trigger in desired for part in parts_of(trigger, now)}
+    """Return the steps that make declared triggers what they were before: absent or present, edited, disabled."""
+    was, present = _parts_by_place(desired, before), _parts_by_place(desired, now)
     surplus = [part for place, part in present.items() if place not in was]
-    functions = _functions(desired, before, list(was.values()))
-    return Plan(
-        [
-            *drop_steps(surplus, now, kept_functions={function.name for function in functions}),
-            *(step for function in functions for step in _function_steps(function, now)),
-            *(step for place, part in was.items() for step in _trigger_steps(part, present.get(place))),
-        ]
-    )
-
-
-def _place(part: InstalledTrigger) -> tuple[str, str, str]:
-    return part.schema, part.table, part.name
-
-
-def _functions(
-    desired: Sequence[DesiredTrigger], before: Installed, parts: Sequence[InstalledTrigger]
-) -> list[InstalledFunction]:
     uris = {trigger.uri for trigger in desired}
-    found = [part.function for part in parts]
-    found += [function for function in before.functions if function.mark and function.mark.uri in uris]
-    return list(dict.fromkeys(found))
+    functions = [part.function for part in was.values()]
+    functions += [function for function in before.functions if function.mark and function.mark.uri in uris]
+    steps = list(drop_steps(surplus, now, kept_functions={function.name for function in functions}))
+    for function in dict.fromkeys(functions):
+        live = now.function(function.name, function.schema)
+        if live is None or (live.stored, live.comment) != (function.stored, function.comment):
+            uri = function.mark.uri if function.mark else function.name
+            comment = ddl.comment_on_function(*function.key, function.comment)
+            steps.append(Step(uri, "function", "replace", (f"{function.definition};", comment)))
+    for place, part in was.items():
+        if sql := tuple(_restoring_sql(part, present.get(place))):
+            steps.append(
+                Step(part.uri, "trigger", "replace", sql, fires=part.fires, condition=part.condition)
+            )
+    return Plan(steps)
 
 
-def _function_steps(function: InstalledFunction, now: Installed) -> Iterator[Step]:
-    present = now.function(function.name, function.schema)
-    if present is not None and (present.stored, present.comment) == (function.stored, function.comment):
-        return
-    comment = ddl.comment_on_function(function.schema, function.name, function.comment)
-    uri = function.mark.uri if function.mark else function.name
-    yield Step(uri, "function", "replace", (f"{function.definition};", comment))
+def _parts_by_place(
+    desired: Sequence[DesiredTrigger], installed: Installed
+) -> dict[TriggerPlace, InstalledTrigger]:
+    return {part.place: part for trigger in desired for part in parts_of(trigger, installed)}
 
 
-def _trigger_steps(was: InstalledTrigger, present: InstalledTrigger | None) -> Iterator[Step]:
-    place = (was.schema, was.table, was.name)
-    sql: list[str] = []
+def _restoring_sql(was: InstalledTrigger, present: InstalledTrigger | None) -> Iterator[str]:
+    """Yield the statements that give a trigger back the state that it had."""
     if present is None or present.stored != was.stored:
-        # What is created anew fires in ordinary sessions.
-        sql += [ddl.drop_trigger(*place)] if present else []
-        sql += [f"{was.definition};", *ddl.keep_enabled(*place, was.enabled)]
-        sql += [ddl.comment_on_trigger(*place, was.comment)] if was.comment else []
-    else:
-        sql += [ddl.set_enabled(*place, was.enabled)] if present.enabled != was.enabled else []
-        sql += [ddl.comment_on_trigger(*place, was.comment)] if present.comment != was.comment else []
-    if sql:
-        uri = was.mark.uri if was.mark else was.name
-        yield Step(uri, "trigger", "replace", tuple(sql), fires=was.fires, condition=was.condition)
+        if present is not None:
+            yield ddl.drop_trigger(*was.place)
+        yield f"{was.definition};"
+        # A trigger that was just created is enabled and has no comment.
+        yield from ddl.keep_enabled(*was.place, was.enabled)
+        if was.comment:
+            yield ddl.comment_on_trigger(*was.place, was.comment)
+        return
+    if present.enabled != was.enabled:
+        yield ddl.set_enabled(*was.place, was.enabled)
+    if present.comment != was.comment:
+        yield ddl.comment_on_trigger(*was.place, was.comment)

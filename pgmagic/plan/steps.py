@@ -86,8 +86,41 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a step; elapsed_ms is the server's time for its statements, None where none ran."""
+    """What became of a step: a row of the installation frame.
+
+    elapsed_ms: the server's time for the step's statements; None if none ran.
+    """
 
     step: Step
     status: Status
     elapsed_ms: float | None = None
+
+    @property
+    def object(self) -> str:
+        """The URI of the trigger, or the label of the model."""
+        return self.step.object
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of object the step changes."""
+        return self.step.kind
+
+    @property
+    def action(self) -> Action:
+        """What the step does to the object."""
+        return self.step.action
+
+    @property
+    def fires(self) -> str | None:
+        """When the trigger fires; None for every other object."""
+        return self.step.fires or None
+
+    @property
+    def condition(self) -> str | None:
+        """The SQL of the trigger's condition; None if it always fires."""
+        return self.step.condition or None
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """The notes on the step, shown under its row."""
+        return self.step.notes
