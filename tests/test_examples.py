@@ -1,0 +1,257 @@
+"""The examples (`>>>`) in docstrings of public names run, each in a fresh notebook with `Post` and `post`.
+
+An example that begins with `class` or with a decorator is a `%%pgtrigger` cell: its models are installed. The other
+lines run as they stand. Besides `Post` and `post`, an example may use `models`, `connection`, `transaction`, `pgmagic`,
+`pgtrigger` and `pghistory`.
+"""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import io
+import pkgutil
+import re
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+
+import pandas as pd
+import pytest
+
+import pgmagic
+from pgmagic import pghistory, pgtrigger
+from pgmagic.pghistory import middleware as history_middleware
+from pgmagic.pghistory import models as history_models
+from pgmagic.pgtrigger import migrations as trigger_migrations
+from pgmagic.tables.frame import ResultFrame
+
+POST = """%%pgtrigger
+@pghistory.track()
+class Post(models.Model):
+    title = models.CharField(max_length=80)
+    status = models.CharField(max_length=9, default="draft")
+    likes = models.IntegerField(default=0)
+
+    class Meta:
+        triggers = [
+            pgtrigger.Protect(
+                name="keep_published", operation=pgtrigger.Delete, condition=pgtrigger.Q(old__status="published")
+            ),
+            pgtrigger.FSM(
+                name="forward_only",
+                field="status",
+                transitions=[("draft", "published"), ("published", "archived")],
+            ),
+        ]
+"""
+NAMES = """
+import pgmagic
+from django.db import connection, transaction
+from pgmagic import pghistory, pgtrigger
+post = Post.objects.create(title="Hello")
+"""
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+# Public names of modules that have no `__all__`, or also have other names.
+MODELS = ["Context", "Event", "Events", "MiddlewareEvents"]
+# What a kernel calls, not a user.
+HOOKS = {"pgmagic.load_ipython_extension", "pgmagic.unload_ipython_extension"}
+
+# Public functions and classes that have no example yet. This set only shrinks.
+NOT_YET: set[str] = {
+    "pghistory.AfterInsert",
+    "pghistory.AfterInsertOrUpdate",
+    "pghistory.AfterUpdate",
+    "pghistory.BeforeDelete",
+    "pghistory.BeforeUpdate",
+    "pghistory.BeforeUpdateOrDelete",
+    "pghistory.ContextForeignKey",
+    "pghistory.ContextJSONField",
+    "pghistory.ContextUUIDField",
+    "pghistory.DeleteEvent",
+    "pghistory.Field",
+    "pghistory.ForeignKey",
+    "pghistory.InsertEvent",
+    "pghistory.ManualEvent",
+    "pghistory.ObjForeignKey",
+    "pghistory.ProxyField",
+    "pghistory.RelatedField",
+    "pghistory.RowEvent",
+    "pghistory.Snapshot",
+    "pghistory.Tracker",
+    "pghistory.UpdateEvent",
+    "pghistory.backfill",
+    "pghistory.context",
+    "pghistory.create_event",
+    "pghistory.create_event_model",
+    "pghistory.create_partitions",
+    "pghistory.middleware.HistoryMiddleware",
+    "pghistory.models.Context",
+    "pghistory.models.Event",
+    "pghistory.models.Events",
+    "pghistory.models.MiddlewareEvents",
+    "pghistory.prune_events",
+    "pghistory.track",
+    "pgmagic.as_of",
+    "pgmagic.diff",
+    "pgmagic.history",
+    "pgmagic.timeline",
+    "pgmagic.undo_plan",
+    "pgmagic.verify",
+    "pgtrigger.AllChange",
+    "pgtrigger.AllDontChange",
+    "pgtrigger.AnyChange",
+    "pgtrigger.AnyDontChange",
+    "pgtrigger.Composer",
+    "pgtrigger.Condition",
+    "pgtrigger.F",
+    "pgtrigger.FSM",
+    "pgtrigger.Func",
+    "pgtrigger.IsDistinctFrom",
+    "pgtrigger.IsNotDistinctFrom",
+    "pgtrigger.Level",
+    "pgtrigger.Operation",
+    "pgtrigger.Operations",
+    "pgtrigger.Protect",
+    "pgtrigger.Q",
+    "pgtrigger.ReadOnly",
+    "pgtrigger.Referencing",
+    "pgtrigger.SoftDelete",
+    "pgtrigger.Timing",
+    "pgtrigger.Trigger",
+    "pgtrigger.UpdateOf",
+    "pgtrigger.UpdateSearchVector",
+    "pgtrigger.When",
+    "pgtrigger.constraints",
+    "pgtrigger.disable",
+    "pgtrigger.enable",
+    "pgtrigger.ignore",
+    "pgtrigger.install",
+    "pgtrigger.is_ignored",
+    "pgtrigger.migrations.AddTrigger",
+    "pgtrigger.migrations.RemoveTrigger",
+    "pgtrigger.prunable",
+    "pgtrigger.prune",
+    "pgtrigger.register",
+    "pgtrigger.registered",
+    "pgtrigger.schema",
+    "pgtrigger.uninstall",
+}
+
+for module in pkgutil.walk_packages(pgmagic.__path__, "pgmagic."):
+    if module.name.rpartition(".")[2].endswith(("frame", "frames", "accessor")):
+        importlib.import_module(module.name)
+
+
+def public_names() -> dict[str, object]:
+    """Return the public functions and classes by their names; an object with two names is listed once."""
+    places = {
+        "pgmagic": (pgmagic, pgmagic.__all__),
+        "pgtrigger": (pgtrigger, pgtrigger.__all__),
+        "pghistory": (pghistory, pghistory.__all__),
+        "pghistory.models": (history_models, MODELS),
+        "pghistory.middleware": (history_middleware, ["HistoryMiddleware"]),
+        "pgtrigger.migrations": (trigger_migrations, ["AddTrigger", "RemoveTrigger"]),
+    }
+    found: dict[int, tuple[str, object]] = {}
+    for place, (module, names) in places.items():
+        for name in names:
+            value = getattr(module, name)
+            if inspect.isclass(value) or inspect.isfunction(value):
+                found.setdefault(id(value), (f"{place}.{name}", value))
+    return dict(found.values())
+
+
+def public_methods(name: str, kind: type) -> Iterator[tuple[str, str | None]]:
+    """Yield the public methods of a class, also those of pgmagic's classes that it inherits from."""
+    for base in kind.__mro__:
+        if base.__module__.startswith("pgmagic."):
+            for attribute in sorted(vars(base)):
+                # The getter's docstring is a property's, and the function's a class method's.
+                docstring = getattr(inspect.getattr_static(base, attribute), "__doc__", None)
+                if not attribute.startswith("_") and isinstance(docstring, str):
+                    yield f"{name}.{attribute}", docstring
+
+
+PUBLIC = public_names()
+# What public functions return, and `history.pgh`.
+RETURNED = {kind.__name__: kind for kind in (*ResultFrame.__subclasses__(), pd.DataFrame.pgh)}
+
+
+def documented() -> dict[str, str]:
+    """Return every docstring with an example by the name of what it describes."""
+    found: dict[str, str] = {}
+    seen: set[str] = set()
+    for name, value in [*PUBLIC.items(), *RETURNED.items()]:
+        docstrings = [(name, value.__doc__)]
+        if isinstance(value, type):
+            docstrings += public_methods(name, value)
+        for owner, docstring in docstrings:
+            # What is inherited was found at the base, or is found once.
+            if docstring and ">>>" in docstring and docstring not in seen:
+                seen.add(docstring)
+                found[owner] = inspect.cleandoc(docstring)
+    return found
+
+
+EXAMPLES = documented()
+
+
+def cell(shell, source: str) -> None:
+    """Run a part of an example as a cell that declares and installs."""
+    with redirect_stdout(io.StringIO()):
+        shell.run(f"%%pgtrigger\n{source}")
+
+
+def run_example(shell, name: str, docstring: str) -> str:
+    """Return what doctest reports about an example; nothing if the example holds."""
+    shell.shell.user_ns["_declare"] = lambda source: cell(shell, source)
+    test = doctest.DocTestParser().get_doctest(docstring, shell.shell.user_ns, name, name, 0)
+    # Otherwise doctest works on a copy, and a cell would not see the names of the example.
+    test.globs = shell.shell.user_ns
+    for example in test.examples:
+        if re.match("class |@", example.source):
+            example.source = f"_declare({example.source!r})\n"
+    report: list[str] = []
+    doctest.DocTestRunner(optionflags=OPTIONS, verbose=False).run(test, out=report.append, clear_globs=False)
+    return "".join(report)
+
+
+@pytest.fixture
+def notebook(shell):
+    with redirect_stdout(io.StringIO()):
+        shell.run(POST)
+    shell.run(NAMES)
+    return shell
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_holds(notebook, name):
+    report = run_example(notebook, name, EXAMPLES[name])
+    assert not report, report
+
+
+def test_harness_finds_wrong_examples(notebook):
+    right = """
+    >>> Post.objects.count()
+    1
+    >>> @pghistory.track()
+    ... class Comment(models.Model):
+    ...     text = models.TextField()
+    >>> Comment.objects.create(text="a").text
+    'a'
+    >>> pgtrigger.Protect(name="keep")
+    Traceback (most recent call last):
+    ...
+    pgmagic.errors.DeclarationError: ...
+    """
+    assert run_example(notebook, "right", inspect.cleandoc(right)) == ""
+    assert "Expected" in run_example(notebook, "wrong", ">>> post.status\n'published'\n")
+
+
+def test_every_public_function_and_class_has_an_example():
+    lacking = {name for name, value in PUBLIC.items() if ">>>" not in (value.__doc__ or "")}
+    assert lacking - HOOKS - NOT_YET == set(), "add an example to the docstrings of these"
+    assert NOT_YET - lacking == set(), "these have an example now, or do not exist: take them out of NOT_YET"
