@@ -21,6 +21,7 @@ from django.db import ProgrammingError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
+from pgmagic.db.driver_private import replace_lock
 from pgmagic.db.runtime.session_settings import ServerSession
 from pgmagic.errors import CellError, DatabaseUnavailableError
 
@@ -155,11 +156,12 @@ class EmulatedAutocommit:
         }
         before = {name: vars(self.connection).get(name) for name in own}
         vars(self.connection).update(own)
-        lock = self.raw.lock = _Settling(self.raw.lock, self.settle)
+        lock = _Settling(self.raw.lock, self.settle)
+        replace_lock(self.raw, lock)
         try:
             yield
         finally:
-            self.raw.lock = lock.inner
+            replace_lock(self.raw, lock.inner)
             for name, value in before.items():
                 if value is None:
                     del vars(self.connection)[name]

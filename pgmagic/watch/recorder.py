@@ -12,6 +12,7 @@ import psycopg
 from django.db import Error as DatabaseFailure
 from psycopg.pq import TransactionStatus
 
+from pgmagic.db.driver_private import drop_last_results
 from pgmagic.errors import CellError, DatabaseUnavailableError, PgMagicError
 from pgmagic.watch.autocommit import LOST, RENEWAL, EmulatedAutocommit
 from pgmagic.watch.instruments import Instruments, Observed
@@ -89,7 +90,7 @@ class Recorder:
             else:
                 result = execute(statement + RENEWAL, params, many, context)
                 # Those of the renewal are nobody else's business.
-                del cursor._results[-2:]
+                drop_last_results(cursor, 2)
                 self.autocommit.is_new = True
             self._executed(text, facts, started, cursor, many)
             return result

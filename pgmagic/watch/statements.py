@@ -13,6 +13,8 @@ from typing import Any, Literal
 from psycopg import sql
 from psycopg.pq import ExecStatus
 
+from pgmagic.db.driver_private import all_results
+
 # Longer statements take their time anyhow, and are not remembered.
 LONGEST_REMEMBERED = 10_000
 
@@ -196,7 +198,7 @@ def answers(cursor: Any, many: bool) -> list[tuple[Kind, int | None, str, int | 
         return [("write", cursor.rowcount if cursor.rowcount >= 0 else None, "", None)]
     if many:
         return [_answer(result, cursor.rowcount)]
-    results = getattr(cursor, "_results", ())
+    results = all_results(cursor)
     if len(results) > 1:
         return [_answer(each, each.command_tuples) for each in results]
     return [] if result.status == ExecStatus.EMPTY_QUERY else [_answer(result, result.command_tuples)]

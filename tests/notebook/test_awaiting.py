@@ -52,6 +52,12 @@ def titles(cells: Any) -> list[str]:
     return list(cells.run("sorted(Post.objects.values_list('title', flat=True))"))
 
 
+def test_asyncio_has_the_private_functions_that_awaiting_needs() -> None:
+    needed = ("_get_running_loop", "_set_running_loop", "_enter_task", "_leave_task")
+    missing = [name for name in needed if not callable(getattr(asyncio, name, None))]
+    assert not missing, f"asyncio has no {', '.join(missing)} any more: mend pgmagic/notebook/awaiting.py"
+
+
 def test_steps_await_on_the_cells_own_connection(cells: Any, run: Any) -> None:
     frame = run(
         "%%pgoutcome -o out\n"
