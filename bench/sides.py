@@ -130,10 +130,10 @@ class Arena:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def side(self, name: str, **variables: str) -> Side:
+    def side(self, name: str, checkout: Path = HERE.parent, **variables: str) -> Side:
         """Start a side: `upstream` and `simple` have the upstream packages, every other name pgmagic's environment.
 
-        variables: more environment variables for it.
+        checkout: the checkout of pgmagic that it runs. variables: more environment variables for it.
         """
         is_other = name in ("upstream", "simple")
         python = upstream_python() if is_other else Path(sys.executable)
@@ -143,10 +143,12 @@ class Arena:
             **variables,
             "BENCH_SIDE": name,
             "BENCH_DATABASE": json.dumps(database),
-            "PYTHONPATH": os.pathsep.join([str(HERE)] if is_other else [str(HERE), str(HERE.parent)]),
+            "PYTHONPATH": os.pathsep.join(
+                [str(HERE)] if is_other else [str(checkout / "bench"), str(checkout)]
+            ),
         }
         process = subprocess.Popen(
-            [str(python), str(HERE / self.script)],
+            [str(python), str((HERE if is_other else checkout / "bench") / self.script)],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
