@@ -129,8 +129,6 @@ NOT_YET: set[str] = {
     "pgtrigger.ignore",
     "pgtrigger.install",
     "pgtrigger.is_ignored",
-    "pgtrigger.migrations.AddTrigger",
-    "pgtrigger.migrations.RemoveTrigger",
     "pgtrigger.prunable",
     "pgtrigger.prune",
     "pgtrigger.register",

@@ -1,13 +1,14 @@
-"""The triggers in the state of a project that migrations build up: an option of the models that they are on."""
+"""The triggers in the project state that migrations build up: an option of the models whose tables have them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from django.db.migrations.state import ModelState, ProjectState
+from django.db.migrations.state import ProjectState
 
+from pgmagic.declare.model_types import EventModel, Model
+from pgmagic.declare.trigger import Trigger as DeclaredTrigger
 from pgmagic.errors import DeclarationError
 from pgmagic.pgtrigger.compiler import Trigger
 
@@ -18,7 +19,7 @@ OPTION = "triggers"
 class Place:
     """Where a trigger is: on a model of the state, or on the table of one of its many-to-many fields.
 
-    Django makes the latter's model by itself, and the state knows nothing of it.
+    Django makes the model of a many-to-many field by itself; the state does not have it.
     """
 
     app_label: str
@@ -32,7 +33,7 @@ class Place:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What the state knows the model by."""
+        """The key of the model in the state."""
         return self.app_label, self.model_name
 
 
@@ -45,29 +46,39 @@ class Kept:
     many_to_many: str = ""
 
 
+def place_of(model: Model) -> Place:
+    """Return where the triggers of a model are in the state; those of an automatic model are with its field."""
+    owner: Model | None = model._meta.auto_created or None  # type: ignore[assignment]
+    if owner is None:
+        return Place(model._meta.app_label, str(model._meta.model_name))
+    [field] = [field for field in owner._meta.local_many_to_many if field.remote_field.through is model]
+    return Place(owner._meta.app_label, str(owner._meta.model_name), field.name.lower())
+
+
+def home(model: Model, trigger: DeclaredTrigger) -> str:
+    """Return the app whose migrations hold a trigger; an event model may be in another app than the tracked model."""
+    event_model: EventModel | None = getattr(trigger, "event_model", None)
+    return (event_model or model)._meta.app_label
+
+
 def find_place(state: ProjectState, app_label: str, model_name: str) -> Place:
-    """Return the place that a model's name stands for: `item`, `auth.user`, or `order_tags` of a many-to-many field.
+    """Return the place that a model's name means: `item`, `auth.user`, or `order_tags` of a many-to-many field.
 
     Raises:
-        DeclarationError: the state has no such model.
+        DeclarationError: if the state has no such model.
     """
     other, dot, name = model_name.lower().rpartition(".")
     app_label = other if dot else app_label
     if (app_label, name) in state.models:
         return Place(app_label, name)
     for (owner_app, owner_name), owner in state.models.items():
-        for field_name in owner.fields if owner_app == app_label else ():
-            if f"{owner_name}_{field_name}".lower() == name and _makes_a_model(owner, field_name):
+        for field_name, field in owner.fields.items() if owner_app == app_label else ():
+            if f"{owner_name}_{field_name}".lower() == name and field.many_to_many:
                 return Place(owner_app, owner_name, field_name.lower())
     raise DeclarationError(
-        f"A migration is about a trigger on {app_label}.{name}, but there is no such model at that point: is a "
-        f"dependency of the migration missing?"
+        f"A migration has a trigger on {app_label}.{name}, but there is no such model at that point: add the migration "
+        f"that creates the model to the dependencies."
     )
-
-
-def _makes_a_model(owner: ModelState, field_name: str) -> bool:
-    field: Any = owner.fields[field_name]
-    return bool(field.many_to_many)
 
 
 def triggers_at(state: ProjectState, place: Place) -> dict[str, Kept]:
@@ -85,12 +96,12 @@ def every_trigger(state: ProjectState) -> Iterator[tuple[Place, Kept]]:
 
 
 def put(state: ProjectState, place: Place, kept: Kept) -> None:
-    """Let a place have a trigger, in place of one of that name."""
+    """Add a trigger to a place, or replace the trigger of the same name."""
     _change(state, place, [*_others(state, place, kept.trigger.name), kept])
 
 
 def take(state: ProjectState, place: Place, name: str) -> None:
-    """Let a place have no trigger of that name."""
+    """Remove the trigger of that name from a place."""
     _change(state, place, _others(state, place, name))
 
 
@@ -111,7 +122,7 @@ def _change(state: ProjectState, place: Place, triggers: list[Kept]) -> None:
     # A new tuple: states that were cloned from this one share the former.
     state.models[place.key].options[OPTION] = tuple(triggers)
     if "apps" in vars(state):
-        # The schema editor reads them off the model where a table is created again. Rendering the model and all that
-        # is related to it anew, as Django does for an index, took most of the time of a migration with 200 triggers.
-        # States share the class, and its table comes back as the last of them has it: right before it was deleted.
+        # The schema editor reads the triggers from the model when it creates a deleted table again. Django would render
+        # the model and all related models anew, as it does for an index: that took most of the time of a migration with
+        # 200 triggers. States share the class, so it has the triggers of the last state before the table was deleted.
         vars(state.apps.get_model(*place.key)._meta)[OPTION] = state.models[place.key].options[OPTION]

@@ -11,7 +11,7 @@ from django.db.migrations.writer import OperationWriter
 from pgmagic import pgtrigger
 from pgmagic.errors import DeclarationError, InstallationError
 from pgmagic.pgtrigger.compiler import Trigger, TriggerSql
-from pgmagic.pgtrigger.migrations import AddTrigger, RemoveTrigger
+from pgmagic.pgtrigger.migrations import AddTrigger, AlterPartitioning, RemoveTrigger
 from tests.pgtrigger.migrating import LABEL, Migrating, create, item, upstreams
 
 
@@ -237,3 +237,19 @@ def test_table_with_children_has_the_triggers_that_suit_it(migrating):
     assert migrating.triggers("shop_item") == [("pgtrigger_x_row", "O")]
     migrating.backwards()
     assert migrating.triggers("shop_item") == migrating.functions() == []
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        AddTrigger("item", upstreams("stay")),
+        RemoveTrigger("item", "stay"),
+        AlterPartitioning("item", "month"),
+    ],
+    ids=lambda operation: type(operation).__name__,
+)
+def test_migration_files_name_the_public_modules(operation):
+    text, imports = OperationWriter(operation, indentation=0).serialize()
+    assert text.startswith(f"pgmagic.pgtrigger.migrations.{type(operation).__name__}(")
+    assert "import pgmagic.pgtrigger.migrations" in imports
+    assert ("pgmagic.pgtrigger.compiler.Trigger(" in text) == isinstance(operation, AddTrigger)

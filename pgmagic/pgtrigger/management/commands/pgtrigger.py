@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from contextlib import nullcontext
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connections
@@ -17,12 +17,12 @@ from pgmagic.declare.registry import registered
 from pgmagic.errors import PgMagicError
 from pgmagic.plan.installation_state import FOREIGN, PRUNE, UNALLOWED
 
-# Command: what is called, what is said of each trigger that it changed, its help.
+# Command: the function, the word that reports a change, the help.
 _CHANGES: dict[str, tuple[Callable[..., object], str, str]] = {
-    "install": (install, "Installing", "Install triggers."),
-    "uninstall": (uninstall, "Uninstalling", "Uninstall triggers."),
-    "enable": (enable, "Enabling", "Enable triggers."),
-    "disable": (disable, "Disabling", "Disable triggers."),
+    "install": (install, "Installing", "Install triggers, or what changed of them."),
+    "uninstall": (uninstall, "Uninstalling", "Drop triggers with their functions."),
+    "enable": (enable, "Enabling", "Let triggers fire again."),
+    "disable": (disable, "Disabling", "Keep triggers installed, but let them fire for nobody."),
 }
 _COLOURS: dict[str, str] = {
     "INSTALLED": "SUCCESS", "ENABLED": "SUCCESS", "UNINSTALLED": "ERROR", "DISABLED": "ERROR", "OUTDATED": "WARNING",
@@ -31,7 +31,11 @@ _COLOURS: dict[str, str] = {
 
 
 class Command(BaseCommand):
-    """Lists and changes the triggers of a project's databases."""
+    """Lists and changes the triggers of a project's databases.
+
+    Raises:
+        CommandError: if a URI or a database is unknown, or Postgres refuses; nothing is changed then.
+    """
 
     help = "List, install, uninstall, enable, disable and prune the triggers of a project."
     requires_system_checks: list[str] = []
@@ -40,18 +44,19 @@ class Command(BaseCommand):
         """Declare the subcommands."""
         subcommands = parser.add_subparsers(dest="subcommand", required=True, title="sub-commands")
         listing = subcommands.add_parser("ls", help="List triggers and their installation state.")
-        self._add_options(listing, "the triggers to list; all of the database unless given")
+        self._add_options(listing, "the triggers to list (default: all in the database)")
         for name, (_, _, text) in _CHANGES.items():
-            self._add_options(
-                subcommands.add_parser(name, help=text), "the triggers; all registered ones unless given"
-            )
+            changing = subcommands.add_parser(name, help=text)
+            self._add_options(changing, "the triggers to change (default: all that are registered)")
         pruning = subcommands.add_parser("prune", help="Drop triggers that the code no longer declares.")
         self._add_options(pruning, None)
 
     def _add_options(self, parser: CommandParser, uris: str | None) -> None:
         if uris is not None:
             parser.add_argument("uris", nargs="*", help=f"app_label.Model:trigger_name: {uris}")
-        parser.add_argument("-d", "--database", help="its alias; every Postgres of the project unless given")
+        parser.add_argument(
+            "-d", "--database", help="the alias of a database (default: every Postgres of the project)"
+        )
         parser.add_argument(
             "-s",
             "--schema",
@@ -60,43 +65,40 @@ class Command(BaseCommand):
             help="a schema to look for tables in; may be repeated",
         )
 
-    def handle(self, *_args: Any, **options: Any) -> None:
-        """Carry out a subcommand; a mistake is one line."""
+    def handle(self, *_args: object, **options: object) -> None:
+        """Run a subcommand; an error is shown in one line."""
+        given = Namespace(**options)
+        databases = [given.database] if given.database else None
         try:
-            with _along(options["schema"], options["database"]):
-                self._carry_out(options)
+            with schema(*given.schema, databases=databases) if given.schema else nullcontext():
+                if given.subcommand == "ls":
+                    self._list(given.uris, _aliases(given.database))
+                elif given.subcommand == "prune":
+                    found = prunable(given.database)
+                    prune(given.database)
+                    for table, name, _, alias in found:
+                        self._say(f"Pruning trigger {name} for table {table} on {alias} database.", given)
+                else:
+                    self._change(given)
         except (PgMagicError, DatabaseError, ConnectionDoesNotExist) as error:
             raise CommandError(str(error)) from error
 
-    def _carry_out(self, options: dict[str, Any]) -> None:
-        subcommand, database = options["subcommand"], options["database"]
-        if subcommand == "ls":
-            self._list(options["uris"], _aliases(database))
-        elif subcommand == "prune":
-            found = prunable(database)
-            prune(database)
-            for table, name, _, alias in found:
-                self._say(f"Pruning trigger {name} for table {table} on {alias} database.", options)
-        else:
-            self._change(subcommand, options["uris"], database, options)
-
-    def _change(
-        self, subcommand: str, uris: list[str], database: str | None, options: dict[str, Any]
-    ) -> None:
-        change, word, _ = _CHANGES[subcommand]
-        before = {alias: list_declared(*uris, database=alias) for alias in _aliases(database)}
-        change(*uris, database=database)
+    def _change(self, given: Namespace) -> None:
+        """Carry out `install` and its like, and report each trigger whose state changed."""
+        change, word, _ = _CHANGES[given.subcommand]
+        uris: list[str] = given.uris
+        before = {alias: list_declared(*uris, database=alias) for alias in _aliases(given.database)}
+        change(*uris, database=given.database)
         for alias, states in before.items():
             after = list_declared(*uris, database=alias)
             for model, trigger in registered(*uris):
-                uri, table = trigger.get_uri(model), model._meta.db_table
+                uri = trigger.get_uri(model)
                 if states[uri] != after[uri]:
-                    self._say(
-                        f"{word} {trigger.get_name()} trigger for {table} table on {alias} database.", options
-                    )
+                    what = f"{trigger.get_name()} trigger for {model._meta.db_table} table"
+                    self._say(f"{word} {what} on {alias} database.", given)
 
-    def _say(self, sentence: str, options: dict[str, Any]) -> None:
-        if options["verbosity"]:
+    def _say(self, sentence: str, given: Namespace) -> None:
+        if given.verbosity:
             self.stdout.write(f"pgtrigger: {sentence}")
 
     def _list(self, uris: list[str], aliases: list[str]) -> None:
@@ -104,7 +106,7 @@ class Command(BaseCommand):
             (*line, f" on {alias}" if len(aliases) > 1 else "")
             for alias in aliases
             for line in _lines(uris, alias)
-            # Of several databases, a trigger is listed on those that its model belongs to.
+            # With several databases, a trigger is listed on those that its model belongs to.
             if len(aliases) == 1 or line[0] != UNALLOWED
         ]
         widths = [max((len(line[column]) for line in lines), default=0) for column in (0, 1)]
@@ -118,7 +120,7 @@ class Command(BaseCommand):
 
 
 def _lines(uris: list[str], alias: str) -> Iterator[tuple[str, str, str]]:
-    """Yield state, switch and name: of the declared triggers, and behind them of what else the database has."""
+    """Yield state, switch and name of the declared triggers, then of the other triggers in the database."""
     for uri, (state, enabled) in list_declared(*uris, database=alias).items():
         yield state, _switch(enabled), uri
     for other in [] if uris else list_visible(alias):
@@ -134,7 +136,3 @@ def _aliases(database: str | None) -> list[str]:
     if database is not None:
         return [database]
     return [alias for alias in connections if connections[alias].vendor == "postgresql"]
-
-
-def _along(schemas: list[str], database: str | None) -> AbstractContextManager[Any]:
-    return schema(*schemas, databases=[database] if database else None) if schemas else nullcontext()
