@@ -29,7 +29,7 @@ __all__ = [
     "verify",
 ]
 
-# What needs a configured Django is imported when it is first asked for.
+# What needs a configured Django is imported when it is first used.
 _HOMES = {
     "as_of": "pgmagic.history.at_instants",
     "diff": "pgmagic.history.reading",
@@ -41,14 +41,25 @@ _HOMES = {
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
-    """Load pgmagic into a kernel: `%load_ext pgmagic`."""
+    """Load pgmagic into a kernel; IPython calls it for `%load_ext pgmagic`.
+
+    It configures Django where the kernel has none, chooses the notebook's schema and registers the magics. It does not
+    connect to the database yet.
+
+    Args:
+        shell: the kernel's shell.
+    """
     from pgmagic.notebook.extension import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """Undo what loading did: `%unload_ext pgmagic`."""
+    """Undo what loading did; IPython calls it for `%unload_ext pgmagic`.
+
+    Args:
+        shell: the kernel's shell.
+    """
     from pgmagic.notebook.extension import unload
 
     unload(shell)
@@ -71,7 +82,7 @@ class _Package(ModuleType):
             super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *__all__})
+        return sorted([*__all__, "pghistory", "pgtrigger"])
 
 
 sys.modules[__name__].__class__ = _Package

@@ -8,23 +8,14 @@ lines run as they stand. Besides `Post` and `post`, an example may use `models`,
 from __future__ import annotations
 
 import doctest
-import importlib
 import inspect
 import io
-import pkgutil
 import re
-from collections.abc import Iterator
 from contextlib import redirect_stdout
 
-import pandas as pd
 import pytest
 
-import pgmagic
-from pgmagic import pghistory, pgtrigger
-from pgmagic.pghistory import middleware as history_middleware
-from pgmagic.pghistory import models as history_models
-from pgmagic.pgtrigger import migrations as trigger_migrations
-from pgmagic.tables.frame import ResultFrame
+from tests.public_names import RETURNED, public_callables, public_methods
 
 POST = """%%pgtrigger
 @pghistory.track()
@@ -53,8 +44,6 @@ post = Post.objects.create(title="Hello")
 """
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
-# Public names of modules that have no `__all__`, or also have other names.
-MODELS = ["Context", "Event", "Events", "MiddlewareEvents"]
 # What a kernel calls, not a user.
 HOOKS = {"pgmagic.load_ipython_extension", "pgmagic.unload_ipython_extension"}
 
@@ -137,58 +126,19 @@ NOT_YET: set[str] = {
     "pgtrigger.uninstall",
 }
 
-for module in pkgutil.walk_packages(pgmagic.__path__, "pgmagic."):
-    if module.name.rpartition(".")[2].endswith(("frame", "frames", "accessor")):
-        importlib.import_module(module.name)
-
-
-def public_names() -> dict[str, object]:
-    """Return the public functions and classes by their names; an object with two names is listed once."""
-    places = {
-        "pgmagic": (pgmagic, pgmagic.__all__),
-        "pgtrigger": (pgtrigger, pgtrigger.__all__),
-        "pghistory": (pghistory, pghistory.__all__),
-        "pghistory.models": (history_models, MODELS),
-        "pghistory.middleware": (history_middleware, ["HistoryMiddleware"]),
-        "pgtrigger.migrations": (trigger_migrations, ["AddTrigger", "RemoveTrigger"]),
-    }
-    found: dict[int, tuple[str, object]] = {}
-    for place, (module, names) in places.items():
-        for name in names:
-            value = getattr(module, name)
-            if inspect.isclass(value) or inspect.isfunction(value):
-                found.setdefault(id(value), (f"{place}.{name}", value))
-    return dict(found.values())
-
-
-def public_methods(name: str, kind: type) -> Iterator[tuple[str, str | None]]:
-    """Yield the public methods of a class, also those of pgmagic's classes that it inherits from."""
-    for base in kind.__mro__:
-        if base.__module__.startswith("pgmagic."):
-            for attribute in sorted(vars(base)):
-                # The getter's docstring is a property's, and the function's a class method's.
-                docstring = getattr(inspect.getattr_static(base, attribute), "__doc__", None)
-                if not attribute.startswith("_") and isinstance(docstring, str):
-                    yield f"{name}.{attribute}", docstring
-
-
-PUBLIC = public_names()
-# What public functions return, and `history.pgh`.
-RETURNED = {kind.__name__: kind for kind in (*ResultFrame.__subclasses__(), pd.DataFrame.pgh)}
+PUBLIC = public_callables()
 
 
 def documented() -> dict[str, str]:
     """Return every docstring with an example by the name of what it describes."""
     found: dict[str, str] = {}
-    seen: set[str] = set()
     for name, value in [*PUBLIC.items(), *RETURNED.items()]:
-        docstrings = [(name, value.__doc__)]
+        docstrings = {name: value.__doc__}
         if isinstance(value, type):
-            docstrings += public_methods(name, value)
-        for owner, docstring in docstrings:
-            # What is inherited was found at the base, or is found once.
-            if docstring and ">>>" in docstring and docstring not in seen:
-                seen.add(docstring)
+            docstrings |= {f"{name}.{method}": member.__doc__ for method, member in public_methods(value)}
+        for owner, docstring in docstrings.items():
+            # A base that is not public is found under the first class that inherits from it.
+            if docstring and ">>>" in docstring and inspect.cleandoc(docstring) not in found.values():
                 found[owner] = inspect.cleandoc(docstring)
     return found
 

@@ -106,3 +106,8 @@ __all__ = [
     "prune_events",
     "track",
 ]
+
+
+def __dir__() -> list[str]:
+    """Return the vocabulary, for completion; the modules of this package stay importable."""
+    return __all__

@@ -112,3 +112,8 @@ __all__ = [
     "schema",
     "uninstall",
 ]
+
+
+def __dir__() -> list[str]:
+    """Return the vocabulary, for completion; the modules of this package stay importable."""
+    return __all__
