@@ -14,6 +14,7 @@ import pgmagic
 from pgmagic import pghistory, pgtrigger
 from pgmagic.pghistory import middleware as history_middleware
 from pgmagic.pghistory import models as history_models
+from pgmagic.pghistory.event_queries import EventsQuerySet
 from pgmagic.pgtrigger import migrations as trigger_migrations
 from pgmagic.tables.frame import ResultFrame
 
@@ -31,11 +32,15 @@ for found in pkgutil.walk_packages(pgmagic.__path__, "pgmagic."):
     if found.name.rpartition(".")[2].endswith(("frame", "frames", "accessor")):
         importlib.import_module(found.name)
 
-# What public functions and magics return, and `history.pgh`.
+# What public functions and magics return, `history.pgh`, and what `Events.objects` returns.
 _FRAMES = [kind for kind in ResultFrame.__subclasses__() if kind.__module__.startswith("pgmagic.")]
 RETURNED: dict[str, type] = {
     kind.__name__: kind
-    for kind in [*sorted([ResultFrame, *_FRAMES], key=lambda kind: kind.__name__), pd.DataFrame.pgh]
+    for kind in [
+        *sorted([ResultFrame, *_FRAMES], key=lambda kind: kind.__name__),
+        pd.DataFrame.pgh,
+        EventsQuerySet,
+    ]
 }
 
 

@@ -18,6 +18,6 @@ class PgHistoryConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Let `migrate` end with what migrations do not do."""
+        """Connect what `migrate` does at its end, and the check of it."""
         post_migrate.connect(after_migrate, sender=self, dispatch_uid="pgmagic.after_migrate")
         checks.register(check_context_function, "pghistory")

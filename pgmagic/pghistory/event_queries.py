@@ -1,61 +1,42 @@
-"""The query surface of `Events`: a query set whose table is the events of all event models in its scope."""
+"""The query set of `Events`: its table is a union of all event tables in its scope."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeGuard, cast
 
 from django.apps import apps
 from django.db import models, router
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.expressions import Col
 from django.db.models.sql import Query
+from django.db.models.sql.compiler import SQLCompiler
 from django.db.models.sql.datastructures import BaseTable
 
 from pgmagic.compile.sql import render, verbatim
-from pgmagic.declare.trackers import EventModel
+from pgmagic.declare.model_types import AnyField, EventModel, Model
 from pgmagic.errors import HistoryError
 from pgmagic.history.event_source import Scope, column_of_event, events_sql
 
+if TYPE_CHECKING:
+    from django.db.models.sql.compiler import _AsSqlType, _ParamsT
+
+    from pgmagic.pghistory.models import Events
+
 
 class _EventsTable(BaseTable):
-    """What stands in FROM instead of a table."""
+    """The events in the scope of the compiled query, as a derived table in FROM."""
 
-    def as_sql(self, compiler: Any, connection: Any) -> Any:
-        """Return the events in the scope of the compiled query, as a derived table."""
-        query = compiler.query
-        scope = replace(
-            query.scope, by_context=_mentions_context(query.where), latest=_number_of_latest(query)
-        )
+    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> _AsSqlType:
+        scope = cast("EventsQuery", compiler.query).scope_of_table()
         union = render(events_sql(registered_event_models(connection.alias), scope))
-        return f"({_escaped(union)}) {compiler.quote_name_unless_alias(self.table_alias)}", []
+        return f"({_escaped(union)}) {compiler.quote_name_unless_alias(str(self.table_alias))}", ()
 
 
 def _escaped(sql: str) -> str:
-    """Return SQL whose values are all literals for a driver that takes percent signs for its own."""
+    """Return SQL without parameters, its percent signs doubled for the driver."""
     return sql.replace("%", "%%")
-
-
-def _number_of_latest(query: Any) -> int | None:
-    """Return how many of the latest events by their times a query asks for, if it asks for nothing else."""
-    ordering = query.order_by[0] if query.order_by else None
-    is_by_time = ordering == ("-pgh_created_at" if query.standard_ordering else "pgh_created_at")
-    is_all = not (query.where or query.distinct or query.extra_order_by or query.combinator)
-    # Another table might leave events out, and another event would take its place.
-    is_alone = query.group_by is None and sum(map(bool, query.alias_refcount.values())) <= 1
-    return query.high_mark if is_by_time and is_all and is_alone else None
-
-
-def _mentions_context(node: Any) -> bool:
-    """Return whether a condition, or an expression in it, is about the context of an event."""
-    if getattr(getattr(node, "target", None), "name", None) == "pgh_context":
-        return True
-    if isinstance(node, Col):
-        return hasattr(node.target, "proxied_path")
-    parts = getattr(node, "children", None) or (
-        node.get_source_expressions() if hasattr(node, "get_source_expressions") else ()
-    )
-    return any(_mentions_context(part) for part in parts)
 
 
 class EventsQuery(Query):
@@ -64,19 +45,41 @@ class EventsQuery(Query):
     base_table_class = _EventsTable
     scope = Scope()
 
+    def scope_of_table(self) -> Scope:
+        """Return the scope, with what the filters and the order of the query allow to leave out."""
+        ordering = self.order_by[0] if self.order_by else None
+        is_by_time = ordering == ("-pgh_created_at" if self.standard_ordering else "pgh_created_at")
+        is_filtered = bool(self.where or self.distinct or self.extra_order_by or self.combinator)
+        # Another table might leave events out, and another event would take their place.
+        is_alone = self.group_by is None and sum(map(bool, self.alias_refcount.values())) <= 1
+        latest = self.high_mark if is_by_time and is_alone and not is_filtered else None
+        return replace(self.scope, by_context=_mentions_context(self.where), latest=latest)
+
+
+def _mentions_context(node: object) -> bool:
+    """Return whether a condition, or an expression in it, is about the context of an event."""
+    if getattr(getattr(node, "target", None), "name", None) == "pgh_context":
+        return True
+    if isinstance(node, Col):
+        return hasattr(node.target, "proxied_path")
+    parts: Iterable[object] = getattr(node, "children", None) or (
+        node.get_source_expressions() if hasattr(node, "get_source_expressions") else ()
+    )
+    return any(_mentions_context(part) for part in parts)
+
 
 class _LateCol(Col):
-    """A column that a slice of many events computes for the events in it, and not for all that it is a slice of.
+    """A column that a slice of events computes for its own events only, and not for all that it is a slice of.
 
-    Postgres sorts first and computes afterwards, but not what is below a UNION ALL.
+    Postgres sorts first and computes the selected columns afterwards, but not those below a UNION ALL.
     """
 
-    def select_format(self, compiler: Any, sql: Any, params: Any) -> Any:
-        """Return the column, looked up by the event's model and id where that spares work."""
+    def select_format(self, compiler: SQLCompiler, sql: str, params: _ParamsT) -> _AsSqlType:
+        """Return the column, looked up by the event's model and id where that saves work."""
         query = compiler.query
         if not (isinstance(query, EventsQuery) and query.is_sliced):
             return sql, params
-        # There, what is selected has to read as it does in ORDER BY or GROUP BY.
+        # There, a selected column has to be written as in ORDER BY or GROUP BY.
         if query.distinct or query.group_by is not None:
             return sql, params
         event_models = query.scope.chosen(registered_event_models(compiler.connection.alias))
@@ -84,62 +87,114 @@ class _LateCol(Col):
             return sql, params
         alias = compiler.quote_name_unless_alias(self.alias)
         model, pgh_id = verbatim(f"{alias}.pgh_model"), verbatim(f"{alias}.pgh_id")
-        column: Any = self.target
-        return _escaped(render(column_of_event(event_models, column.name, model, pgh_id))), []
+        column = str(self.target.name)
+        return _escaped(render(column_of_event(event_models, column, model, pgh_id))), ()
 
 
 class LateJSONField(models.JSONField):
     """A column of `Events` that takes work to compute."""
 
-    def get_col(self, alias: str, output_field: Any = None) -> Col:
+    def get_col(self, alias: str, output_field: AnyField | None = None) -> Col:
         """Return the column as an expression."""
         return _LateCol(alias, self, output_field or self)
 
-    def deconstruct(self) -> Any:
-        """Return how the field is made, as migrations write it."""
+    def deconstruct(self) -> tuple[str, str, Sequence[object], dict[str, object]]:
+        """Return how migrations write the field: as Django's JSONField."""
         name, _path, args, kwargs = super().deconstruct()
         return name, "django.db.models.JSONField", args, kwargs
 
 
-class EventsQuerySet(models.QuerySet[Any, Any]):
-    """Events of all event models, as rows of the same columns."""
+class EventsQuerySet(models.QuerySet["Events"]):
+    """Events of all event models, as rows with the same columns."""
 
     query: EventsQuery
 
     def __init__(
-        self, model: Any = None, query: Any = None, using: str | None = None, hints: Any = None
+        self,
+        model: Model | None = None,
+        query: Query | None = None,
+        using: str | None = None,
+        hints: Mapping[str, models.Model] | None = None,
     ) -> None:
-        super().__init__(model=model, query=query or EventsQuery(model), using=using, hints=hints)
+        # A manager passes the hints of its own making.
+        own_hints = cast("dict[str, models.Model] | None", hints)
+        super().__init__(model=model, query=query or EventsQuery(model), using=using, hints=own_hints)
 
-    def across(self, *event_models: EventModel | str) -> EventsQuerySet:
-        """Return only the events of event models, given as classes or as labels.
+    def across(self, *event_models: Model | str) -> EventsQuerySet:
+        """Return only the events of some event models.
+
+        Args:
+            event_models: classes such as `PostEvent`, or their labels.
 
         Raises:
-            HistoryError: something is no event model.
+            HistoryError: if a class is not an event model.
+
+        Example:
+            >>> from pgmagic.pghistory.models import Events
+            >>> Events.objects.across("notebook.PostEvent").count()
+            1
         """
-        labels = [_event_label(event_model) for event_model in event_models]
+        labels = []
+        for given in event_models:
+            model = apps.get_model(given) if isinstance(given, str) else given
+            if not is_event_model(model):
+                name = getattr(model, "__name__", repr(model))
+                raise HistoryError(f"across() takes event models such as PostEvent, but {name} was given.")
+            labels.append(model._meta.label)
         return self._scoped(self.query.scope.only(labels))
 
-    def tracks(self, *objects: Any) -> EventsQuerySet:
-        """Return only the events of objects; of none, no events. Each argument is an object or an iterable of them."""
+    def tracks(self, *objects: models.Model | Iterable[models.Model]) -> EventsQuerySet:
+        """Return only the events of some objects; no events if no objects are given.
+
+        Args:
+            objects: objects, or iterables of objects such as a query set.
+
+        Raises:
+            HistoryError: if something else than objects is given.
+
+        Example:
+            >>> from pgmagic.pghistory.models import Events
+            >>> [event.pgh_label for event in Events.objects.tracks(post)]
+            ['insert']
+        """
         return self._scoped(self.query.scope.of(_flat(objects)))
 
-    def references(self, *objects: Any) -> EventsQuerySet:
-        """Return only the events that have a foreign key, `pgh_obj` too, to one of the objects; of none, no events."""
+    def references(self, *objects: models.Model | Iterable[models.Model]) -> EventsQuerySet:
+        """Return only the events that have a foreign key to one of the objects; `pgh_obj` counts as one.
+
+        Args:
+            objects: objects, or iterables of objects; no events are found if none are given.
+
+        Raises:
+            HistoryError: if something else than objects is given.
+
+        Example:
+            >>> from pgmagic.pghistory.models import Events
+            >>> Events.objects.references(post).count()
+            1
+        """
         return self._scoped(self.query.scope.referring_to(_flat(objects)))
 
-    def target(self, *objects: Any) -> EventsQuerySet:
-        """Return only the events of objects: the older name of `tracks`."""
+    def target(self, *objects: models.Model | Iterable[models.Model]) -> EventsQuerySet:
+        """Return only the events of some objects: the older name of `tracks`."""
         return self.tracks(*objects)
 
-    def update(self, **kwargs: Any) -> NoReturn:
-        """Refuse: these are rows of many tables."""
+    def update(self, **kwargs: object) -> NoReturn:
+        """Refuse: these are rows of many tables.
+
+        Raises:
+            HistoryError: always.
+        """
         raise HistoryError(
             "Events are only read: change the rows of one event model, as in PostEvent.objects."
         )
 
     def delete(self) -> NoReturn:
-        """Refuse: these are rows of many tables."""
+        """Refuse: these are rows of many tables.
+
+        Raises:
+            HistoryError: always.
+        """
         raise HistoryError(
             "Events are only read: delete the rows of one event model, as in PostEvent.objects."
         )
@@ -150,12 +205,17 @@ class EventsQuerySet(models.QuerySet[Any, Any]):
         return narrowed
 
 
-class NoEventsManager(models.Manager[Any]):
-    """A manager without events: what relations and tools that walk over all models meet."""
+class NoEventsManager(models.Manager["Events"]):
+    """A manager without events, for relations and for tools that read all models."""
 
-    def get_queryset(self) -> models.QuerySet[Any]:
+    def get_queryset(self) -> models.QuerySet[Events]:
         """Return nothing."""
         return super().get_queryset().none()
+
+
+def is_event_model(model: Model) -> TypeGuard[EventModel]:
+    """Return whether a model holds the events of another."""
+    return hasattr(model, "pgh_tracked_model")
 
 
 def registered_event_models(alias: str | None = None) -> list[EventModel]:
@@ -163,26 +223,18 @@ def registered_event_models(alias: str | None = None) -> list[EventModel]:
     found = [
         model
         for model in apps.get_models()
-        if hasattr(model, "pgh_tracked_model")
+        if is_event_model(model)
         and not model._meta.proxy
         and (alias is None or router.allow_migrate_model(alias, model))
     ]
     return sorted(found, key=lambda model: model._meta.label)
 
 
-def _event_label(event_model: EventModel | str) -> str:
-    model: Any = apps.get_model(event_model) if isinstance(event_model, str) else event_model
-    if not hasattr(model, "pgh_tracked_model"):
-        name = getattr(model, "__name__", repr(model))
-        raise HistoryError(f"across() takes event models such as PostEvent, but {name} is none.")
-    return str(model._meta.label)
-
-
-def _flat(objects: Iterable[Any]) -> Iterator[models.Model]:
-    """Yield objects out of objects and iterables of them.
+def _flat(objects: Iterable[object]) -> Iterator[models.Model]:
+    """Yield objects out of objects and iterables of objects.
 
     Raises:
-        HistoryError: something is neither.
+        HistoryError: if something is neither.
     """
     for found in objects:
         if isinstance(found, models.Model):

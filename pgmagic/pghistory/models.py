@@ -1,26 +1,45 @@
-"""The models of history: contexts, the base of event models, and `Events`, one surface over all event tables."""
+"""The models of history: contexts, the base of event models, and `Events`, all event tables as one."""
 
 from __future__ import annotations
 
 import uuid
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
 from pgmagic.declare import event_setup
+from pgmagic.declare.model_types import EventModel, Model
 from pgmagic.declare.proxy_fields import ProxyField
 from pgmagic.declare.trackers import Tracker
 from pgmagic.declare.vocabulary import Level
 from pgmagic.history import recording
 from pgmagic.pghistory.event_queries import EventsQuerySet, LateJSONField, NoEventsManager
 
-Model = type[models.Model]
+if TYPE_CHECKING:
+    from pgmagic.declare.model_types import EventRow
 
 
 class Context(models.Model):
-    """What events have in common: who, why, from where. Written by triggers, when the first event needs it."""
+    """What the events of one `with pghistory.context(...)` block share: who, why, from where.
+
+    Triggers write the row when the first event needs it; a block without events leaves no row.
+
+    Attributes:
+        id: the primary key (UUID).
+        created_at, updated_at: when the row was written, and last changed (in UTC).
+        metadata: the keywords of the block (dict).
+
+    Example:
+        >>> from pgmagic.pghistory.models import Context
+        >>> with pghistory.context(reason="typo"):
+        ...     Post.objects.update(title="Hi")
+        1
+        >>> Context.objects.get().metadata
+        {'reason': 'typo'}
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -32,20 +51,34 @@ class Context(models.Model):
 
 
 class _CanRevert:
-    """Whether events can be reverted, asked of an event or of its model."""
+    """Whether events can be reverted; the attribute of an event and of its model."""
 
-    def __get__(self, instance: Any, owner: Any) -> bool:
+    def __get__(self, instance: Event | None, owner: EventModel) -> bool:
         return recording.can_revert(owner)
 
 
 class Event(models.Model):
-    """The base of event models. The events of one object happened in the order of `pgh_id`."""
+    """The base of event models such as `PostEvent`; the order of an object's events is that of `pgh_id`.
+
+    Attributes:
+        pgh_id: the primary key (int).
+        pgh_created_at: when the transaction of the change began (in UTC).
+        pgh_label: the label of the tracker, such as "insert".
+        pgh_obj, pgh_context: the object and the open context, unless the event model is declared without them.
+        pgh_tracked_model: the model whose events these are.
+        can_revert: whether the events hold every field, so that `revert` works.
+
+    Example:
+        >>> event = post.events.get()
+        >>> event.pgh_label, event.title
+        ('insert', 'Hello')
+    """
 
     pgh_id = models.BigAutoField(primary_key=True)
     pgh_created_at = models.DateTimeField(auto_now_add=True)
     pgh_label = models.TextField(help_text="The event label.")
 
-    # Supplied by `create_event_model`.
+    # Set by `create_event_model`.
     pgh_tracked_model: ClassVar[Model]
     pgh_trackers: ClassVar[tuple[Tracker, ...]]
     pgh_append_only: ClassVar[bool]
@@ -58,33 +91,56 @@ class Event(models.Model):
         abstract = True
 
     def revert(self, using: str | None = None) -> models.Model:
-        """Make the object's row what it was in this event, also if it is gone by now, and return the object.
+        """Write the recorded values into the object's row, and return the object; a deleted row is inserted again.
 
-        Every column gets the recorded value, also those that set themselves on a save. Of a model that inherits from
-        another by multi-table inheritance it is the row of its own table; the parent's is for the parent's events to
-        put back. In one transaction; triggers fire as for any change. using: the event's own database unless given.
+        Every column gets the recorded value, also those that set themselves on a save. With multi-table inheritance
+        only the model's own table is written; the events of the parent revert the parent's table. It is one
+        transaction, and triggers fire as for any change.
+
+        Args:
+            using: the alias of the database to write to; by default the one that the event was read from.
+
+        Returns:
+            The object, read from the database.
 
         Raises:
-            HistoryError: the event does not track every field, or what it refers to does not exist any more.
+            HistoryError: if the event does not hold every field, or a row that it refers to no longer exists.
+
+        Example:
+            >>> changed = Post.objects.update(title="Bye")
+            >>> post.events.earliest("pgh_id").revert().title
+            'Hello'
         """
-        return recording.revert(self, using)
+        return recording.revert(cast("EventRow", self), using)
 
     @classmethod
     def pghistory_setup(cls) -> None:
-        """Register the triggers of a finished event model."""
-        event_setup.set_up(cls)
+        """Register the triggers of a finished event model; pgmagic calls it, and a base model may extend it."""
+        event_setup.set_up(cast("EventModel", cls))
 
 
 class Events(models.Model):
-    """Every event of every event model. Read only; `objects` is the manager.
+    """Every event of every event model, read only; `objects` is the manager, with the methods of `EventsQuerySet`.
 
-    Of one event model the newest come first by `order_by("-pgh_id")`, which is the order of its changes and reads an
-    index; `-pgh_created_at` goes by the beginnings of transactions. A slice of that order is quick where nothing else
-    is asked; with filters, all events that these leave are sorted.
+    Order the events of one model by `-pgh_id` to get the newest first: that is the order of the changes, and it reads
+    an index. `-pgh_created_at` orders by the starts of transactions; a slice of it is fast without filters, and with
+    filters all events that are left are sorted.
 
-    pgh_slug: `app.PostEvent:1`. pgh_model, pgh_obj_model: labels of the event model and the tracked one. pgh_data: the
-    tracked fields. pgh_diff: `{field: [before, after]}` against the event before of the same object, event model and
-    side of the row, None on the first and where nothing differs. pgh_obj_id: the primary key as text.
+    Attributes:
+        pgh_slug: `app.PostEvent:1`, the primary key.
+        pgh_model, pgh_obj_model: the labels of the event model and of the tracked model.
+        pgh_id, pgh_created_at, pgh_label: as on the event; the time is that of the transaction's start (in UTC).
+        pgh_data: the tracked fields (dict).
+        pgh_diff: `{field: [before, after]}` against the previous event of the same object, event model and side of the
+            row; None on the first event, and where nothing changed.
+        pgh_context_id, pgh_context: the id and the metadata of the context; None without a context.
+        pgh_obj_id: the primary key of the object, as text.
+
+    Example:
+        >>> from pgmagic.pghistory.models import Events
+        >>> changed = Post.objects.update(likes=1)
+        >>> Events.objects.tracks(post).latest("pgh_id").pgh_diff
+        {'likes': [0, 1]}
     """
 
     pgh_slug = models.TextField(primary_key=True)
@@ -108,14 +164,36 @@ class Events(models.Model):
     def __str__(self) -> str:
         return f"{self.pgh_slug} {self.pgh_label}"
 
-    def refresh_from_db(self, using: Any = None, fields: Any = None, from_queryset: Any = None) -> None:
-        """Read the event again, or what of it was deferred."""
-        events = type(self).objects.all() if from_queryset is None else from_queryset
+    def refresh_from_db(
+        self,
+        using: str | None = None,
+        fields: Iterable[str] | None = None,
+        from_queryset: models.QuerySet[Self] | None = None,
+    ) -> None:
+        """Read the event again, or its deferred fields."""
+        events = (
+            from_queryset
+            if from_queryset is not None
+            else cast("models.QuerySet[Self]", type(self).objects.all())
+        )
         super().refresh_from_db(using=using, fields=fields, from_queryset=events)
 
 
 class MiddlewareEvents(Events):
-    """Events with what `HistoryMiddleware` attaches: the user and the URL; None where the context has none."""
+    """`Events` with two more fields out of the context, as `HistoryMiddleware` writes them.
+
+    Attributes:
+        user: the user, as a foreign key; None where the context has no user.
+        url: the path of the request; None where the context has no url.
+
+    Example:
+        >>> from pgmagic.pghistory.models import MiddlewareEvents
+        >>> with pghistory.context(user=1, url="/posts/"):
+        ...     Post.objects.update(likes=1)
+        1
+        >>> MiddlewareEvents.objects.filter(url="/posts/").values_list("user", "pgh_label").get()
+        (1, 'update')
+    """
 
     user = ProxyField(
         "pgh_context__user",

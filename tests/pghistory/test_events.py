@@ -218,7 +218,7 @@ def test_events_are_read_only() -> None:
 
 
 def test_across_takes_event_models_only(post: Any) -> None:
-    with pytest.raises(HistoryError, match="Author is none"):
+    with pytest.raises(HistoryError, match="Author was given"):
         Events.objects.across(post.Author)
     with pytest.raises(HistoryError, match="objects of models, but 5 was given"):
         Events.objects.tracks(5)

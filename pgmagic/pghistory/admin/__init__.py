@@ -1,4 +1,4 @@
-"""The Django app `pgmagic.pghistory.admin`: events in the admin, to be looked at and nothing else.
+"""The Django app `pgmagic.pghistory.admin`: events in the admin, for reading only.
 
 List it before `django.contrib.admin`, so that the pages of objects link to their events.
 """

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from django.apps import apps
 from django.contrib.admin import SimpleListFilter
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.http import HttpRequest
 
-from pgmagic.pghistory.event_queries import registered_event_models
+from pgmagic.declare.model_types import EventModel, Model
+from pgmagic.pghistory.event_queries import EventsQuerySet, is_event_model, registered_event_models
 
-Lookups = list[tuple[str, str]]
+if TYPE_CHECKING:
+    from django.contrib.admin import ModelAdmin
+
+    Page: TypeAlias = ModelAdmin[models.Model]
+
+Rows: TypeAlias = "models.QuerySet[models.Model]"
+Lookups: TypeAlias = list[tuple[str, str]]
 
 
 class LabelFilter(SimpleListFilter):
-    """By label. Those that trackers declare are offered: asking all events for theirs would read them all."""
+    """By label. The labels are those of the trackers, because to collect them from the events would read all events."""
 
     title = "label"
     parameter_name = "label"
 
-    def lookups(self, request: Any, model_admin: Any) -> Lookups:
-        """Return the labels of the event model, or of all of them."""
-        event_models = (
-            [model_admin.model] if hasattr(model_admin.model, "pgh_trackers") else registered_event_models()
-        )
+    def lookups(self, request: HttpRequest, model_admin: Page) -> Lookups:
+        """Return the labels of the event model, or of all event models."""
+        model = model_admin.model
+        event_models = [model] if is_event_model(model) else registered_event_models()
         labels = {str(tracker.label) for event_model in event_models for tracker in event_model.pgh_trackers}
         return [(label, label) for label in sorted(labels)]
 
-    def queryset(self, request: Any, queryset: Any) -> Any:
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         """Keep the events of the label."""
         return queryset if self.value() is None else queryset.filter(pgh_label=self.value())
 
@@ -39,32 +46,28 @@ class EventModelFilter(SimpleListFilter):
     title = "event model"
     parameter_name = "event_model"
 
-    def lookups(self, request: Any, model_admin: Any) -> Lookups:
+    def lookups(self, request: HttpRequest, model_admin: Page) -> Lookups:
         """Return the event models."""
         return [(found._meta.label_lower, found._meta.label) for found in registered_event_models()]
 
-    def queryset(self, request: Any, queryset: Any) -> Any:
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         """Keep the events of the event model."""
         if self.value() is None:
             return queryset
-        found = {model._meta.label_lower: model for model in registered_event_models()}
-        return queryset.across(found[self.value()]) if self.value() in found else queryset.none()
+        found = {model._meta.label_lower: model for model in registered_event_models()}.get(str(self.value()))
+        return queryset.none() if found is None else cast("Rows", _events(queryset).across(found))
 
 
 class _OnDemandFilter(SimpleListFilter):
-    """A filter that a link brings along; it is shown only while it is used."""
+    """A filter that a link sets; it is shown only while it is used."""
 
     def has_output(self) -> bool:
         return self.value() is not None
 
-    def lookups(self, request: Any, model_admin: Any) -> Lookups:
-        # At least one, or Django takes no notice of the parameter.
-        value = request.GET.get(self.parameter_name)
-        return self.choices_of(value)
-
-    def choices_of(self, value: str | None) -> Lookups:
-        """Return what can be chosen."""
-        return [(value or "", value or "")]
+    def lookups(self, request: HttpRequest, model_admin: Page) -> Lookups:
+        # At least one, or Django ignores the parameter.
+        value = request.GET.get(str(self.parameter_name)) or ""
+        return [(value, value)]
 
 
 class ObjectFilter(_OnDemandFilter):
@@ -73,58 +76,61 @@ class ObjectFilter(_OnDemandFilter):
     title = "object"
     parameter_name = "obj"
 
-    def queryset(self, request: Any, queryset: Any) -> Any:
-        """Keep the events of the object, or those that refer to it; of one that was never there, none."""
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
+        """Keep the events of the object, or those that refer to it; none if the text names no object."""
         if self.value() is None:
             return queryset
         found = object_of(str(self.value()))
         if found is None:
             return queryset.none()
-        if hasattr(queryset, "tracks"):
-            is_reference = request.GET.get(MethodFilter.parameter_name) == "references"
-            return queryset.references(found) if is_reference else queryset.tracks(found)
-        return _of_object(queryset, found)
+        if not isinstance(queryset, EventsQuerySet):
+            return _of_object(queryset, found)
+        is_reference = request.GET.get(MethodFilter.parameter_name) == "references"
+        return cast("Rows", queryset.references(found) if is_reference else queryset.tracks(found))
 
 
 class MethodFilter(_OnDemandFilter):
-    """Whether an object's events are meant, or those that refer to it."""
+    """Whether the filter by object shows the object's events (tracks), or those that refer to it (references)."""
 
     title = "method"
     parameter_name = "method"
 
     def has_output(self) -> bool:
-        """Be shown where an object was asked for."""
+        """Return whether the list is filtered by an object."""
         return ObjectFilter.parameter_name in self.request.GET
 
-    def choices_of(self, value: str | None) -> Lookups:
-        """Return both."""
+    def lookups(self, request: HttpRequest, model_admin: Page) -> Lookups:
+        """Return both methods."""
         return [("tracks", "tracks"), ("references", "references")]
 
-    def queryset(self, request: Any, queryset: Any) -> Any:
-        """Keep all: the filter by object asks for the method."""
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
+        """Keep all events: the filter by object reads the method."""
         return queryset
 
 
 def object_of(text: str) -> models.Model | None:
-    """Return an object, also one that is gone, by `app.Model:primary key`; None for a text that means none."""
+    """Return an object, also a deleted one, by `app.Model:primary key`; None if the text has another form."""
     label, _, key = text.partition(":")
     try:
-        model: Any = apps.get_model(label)
-        return model(pk=model._meta.pk.to_python(key))  # type: ignore[no-any-return]
+        model: Model = apps.get_model(label)
+        return model(pk=model._meta.pk.to_python(key))
     except (LookupError, ValueError, TypeError, ValidationError):
         return None
 
 
-def _of_object(queryset: Any, found: models.Model) -> Any:
-    """Return the events of an object out of those of one event model."""
-    event_model: Any = queryset.model
-    fields = {field.name for field in event_model._meta.fields}
-    tracked: Any = event_model.pgh_tracked_model._meta
+def _events(queryset: Rows) -> EventsQuerySet:
+    return cast("EventsQuerySet", queryset)
+
+
+def _of_object(queryset: Rows, found: models.Model) -> Rows:
+    """Return the events of an object, out of those of one event model."""
+    event_model = cast("EventModel", queryset.model)
+    names = {field.name for field in event_model._meta.fields}
+    tracked = event_model.pgh_tracked_model._meta
     if found._meta.concrete_model is not tracked.concrete_model:
         return queryset.none()
-    name = "pgh_obj_id" if "pgh_obj" in fields else tracked.pk.attname
-    return (
-        queryset.filter(**{name: found.pk})
-        if "pgh_obj" in fields or tracked.pk.name in fields
-        else queryset.none()
-    )
+    if "pgh_obj" in names:
+        return queryset.filter(pgh_obj_id=found.pk)
+    if tracked.pk.name in names:
+        return queryset.filter(**{tracked.pk.attname: found.pk})
+    return queryset.none()

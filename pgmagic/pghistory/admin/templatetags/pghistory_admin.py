@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from django import template
 from django.contrib import admin
+from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils.http import urlencode
 
+from pgmagic.declare.model_types import Model
 from pgmagic.pghistory.admin import config
 from pgmagic.pghistory.event_queries import registered_event_models
 
@@ -27,33 +27,33 @@ class Link:
 
 @register.simple_tag(takes_context=True)
 def pghistory_links(context: template.Context) -> list[Link]:
-    """Return the links that the user may follow from the page of an object."""
+    """Return the links that the user may follow from the page of an object.
+
+    There is a link for each event model of the object, and a link to all its events if it has an event model.
+    """
     request, found = context.get("request"), context.get("original")
     if request is None or found is None or not hasattr(found, "_meta"):
         return []
     concrete = found._meta.concrete_model
+    obj = {"obj": f"{concrete._meta.label}:{found.pk}"}
+    links = []
     tracking = [
         event_model
         for event_model in registered_event_models()
         if event_model.pgh_tracked_model._meta.concrete_model is concrete
     ]
-    return list(_links(request, found, tracking))
-
-
-def _links(request: Any, found: Any, tracking: list[Any]) -> Iterator[Link]:
-    """Yield a link for each event model of the object, and one for all events if there are any."""
-    obj = {"obj": f"{found._meta.concrete_model._meta.label}:{found.pk}"}
     for event_model in tracking:
         url = _list_url(request, event_model)
         if url:
-            yield Link(f"{url}?{urlencode(obj)}", str(event_model._meta.verbose_name_plural))
+            links.append(Link(f"{url}?{urlencode(obj)}", str(event_model._meta.verbose_name_plural)))
     url = _list_url(request, config.model()) if tracking else None
     if url:
-        yield Link(f"{url}?{urlencode({'method': 'tracks', **obj})}", "events")
+        links.append(Link(f"{url}?{urlencode({'method': 'tracks', **obj})}", "events"))
+    return links
 
 
-def _list_url(request: Any, model: Any) -> str | None:
-    """Return the address of a model's list, where the site has one and the user may see it."""
+def _list_url(request: HttpRequest, model: Model) -> str | None:
+    """Return the address of a model's list, if the site has a list and the user may see it."""
     page = admin.site._registry.get(model)
     if page is None or not page.has_view_permission(request):
         return None
