@@ -1,0 +1,84 @@
+"""`docs/reference.md` lists every public name with the first line of its docstring.
+
+`python -m tests.test_reference` writes the file anew.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+REFERENCE = Path(__file__).parent.parent / "docs" / "reference.md"
+
+INTRODUCTION = """# Reference
+
+Every public name, with the first line of its docstring. In a notebook, `?` after a name shows the whole docstring with
+arguments, returned columns and an example: `pgmagic.history?`. `pgtrigger` and `pghistory` are imported by
+`from pgmagic import pgtrigger, pghistory`; a name that is also in django-pgtrigger or django-pghistory means the same here.
+The magics have a table of their own in the README.
+"""
+HEADINGS = {
+    "pgmagic": "What happened, as DataFrames",
+    "pgtrigger": "Declare and control triggers",
+    "pgtrigger.migrations": "Operations of migrations",
+    "pghistory": "Record history",
+    "pghistory.middleware": "Middleware",
+    "pghistory.models": "Models",
+}
+# Constants have no docstring of their own.
+CONSTANTS = {
+    "__version__": "The version of pgmagic.",
+    "DEFAULT": "An argument of `Field` and its like: the value that Django or the tracked field has, whatever the settings say.",
+    "New": "The row after a change: `row=` of a tracker.",
+    "Old": "The row before a change: `row=` of a tracker.",
+}
+
+
+def meaning(name: str, value: object) -> str:
+    """Return the first line of a docstring, or what a constant is."""
+    if name in CONSTANTS:
+        return CONSTANTS[name]
+    if not (inspect.isclass(value) or inspect.isroutine(value)):
+        return f"`{value}`, a value of `{type(value).__name__}`."
+    first_line, _, _ = (inspect.getdoc(value) or "").partition("\n\n")
+    return " ".join(first_line.split()).replace("|", r"\|")
+
+
+def table(rows: Iterator[tuple[str, str]]) -> list[str]:
+    return ["", "| name | meaning |", "| --- | --- |", *(f"| `{name}` | {text} |" for name, text in rows)]
+
+
+def reference() -> str:
+    """Return the text of the file."""
+    from tests.public_names import PLACES, RETURNED
+
+    lines = [INTRODUCTION.rstrip("\n")]
+    for place, (module, names) in PLACES.items():
+        rows = ((name, meaning(name, getattr(module, name))) for name in sorted(names, key=str.lower))
+        lines += ["", f"## `{place}`: {HEADINGS[place]}", *table(rows)]
+    rows = ((name, meaning(name, kind)) for name, kind in RETURNED.items())
+    lines += ["", "## What functions and magics return", *table(rows)]
+    return "\n".join(lines) + "\n"
+
+
+def test_reference_agrees_with_the_code():
+    expected = reference()
+    assert REFERENCE.read_text() == expected, f"python -m tests.test_reference writes:\n{expected}"
+
+
+def test_every_public_name_has_a_meaning():
+    from tests.public_names import RETURNED, public_names
+
+    names = {**public_names(), **RETURNED}
+    assert [name for name, value in names.items() if not meaning(name.rpartition(".")[2], value)] == []
+
+
+if __name__ == "__main__":
+    import os
+
+    import django
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+    django.setup()
+    REFERENCE.write_text(reference())
