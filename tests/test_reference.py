@@ -15,8 +15,8 @@ INTRODUCTION = """# Reference
 
 Every public name, with the first line of its docstring. In a notebook, `?` after a name shows the whole docstring with
 arguments, returned columns and an example: `pgmagic.history?`. `pgtrigger` and `pghistory` are imported by
-`from pgmagic import pgtrigger, pghistory`; a name that is also in django-pgtrigger or django-pghistory means the same here.
-The magics have a table of their own in the README.
+`from pgmagic import pgtrigger, pghistory`; a name that is also in django-pgtrigger or django-pghistory means the same
+here. The magics have a table of their own in the README.
 """
 HEADINGS = {
     "pgmagic": "What happened, as DataFrames",
@@ -29,7 +29,7 @@ HEADINGS = {
 # Constants have no docstring of their own.
 CONSTANTS = {
     "__version__": "The version of pgmagic.",
-    "DEFAULT": "An argument of `Field` and its like: the value that Django or the tracked field has, whatever the settings say.",
+    "DEFAULT": "As an argument of `Field` and others: the value of the tracked field or of Django, not of the settings.",
     "New": "The row after a change: `row=` of a tracker.",
     "Old": "The row before a change: `row=` of a tracker.",
 }

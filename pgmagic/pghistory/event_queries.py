@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn, TypeGuard, cast
 
@@ -114,11 +114,9 @@ class EventsQuerySet(models.QuerySet["Events"]):
         model: Model | None = None,
         query: Query | None = None,
         using: str | None = None,
-        hints: Mapping[str, models.Model] | None = None,
+        hints: dict[str, models.Model] | None = None,
     ) -> None:
-        # A manager passes the hints of its own making.
-        own_hints = cast("dict[str, models.Model] | None", hints)
-        super().__init__(model=model, query=query or EventsQuery(model), using=using, hints=own_hints)
+        super().__init__(model=model, query=query or EventsQuery(model), using=using, hints=hints)
 
     def across(self, *event_models: Model | str) -> EventsQuerySet:
         """Return only the events of some event models.
@@ -180,21 +178,13 @@ class EventsQuerySet(models.QuerySet["Events"]):
         return self.tracks(*objects)
 
     def update(self, **kwargs: object) -> NoReturn:
-        """Refuse: these are rows of many tables.
-
-        Raises:
-            HistoryError: always.
-        """
+        """Raise HistoryError: these are rows of many tables."""
         raise HistoryError(
             "Events are only read: change the rows of one event model, as in PostEvent.objects."
         )
 
     def delete(self) -> NoReturn:
-        """Refuse: these are rows of many tables.
-
-        Raises:
-            HistoryError: always.
-        """
+        """Raise HistoryError: these are rows of many tables."""
         raise HistoryError(
             "Events are only read: delete the rows of one event model, as in PostEvent.objects."
         )

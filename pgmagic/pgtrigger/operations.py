@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.operations.base import Operation, OperationCategory
 from django.db.migrations.operations.models import DeleteModel, IndexOperation, ModelOperation
@@ -17,6 +19,8 @@ from pgmagic.errors import DeclarationError
 from pgmagic.pgtrigger.compiler import Trigger
 from pgmagic.pgtrigger.project_state import Kept, find_place, put, take, triggers_at
 
+Editor: TypeAlias = BaseDatabaseSchemaEditor
+
 # The module that migration files name for these classes: Django writes `__module__`. It is upstream's name.
 _WRITTEN_AS = "pgmagic.pgtrigger.migrations"
 
@@ -31,7 +35,7 @@ class TriggerOperationMixin:
         """The name of the trigger among those of its model."""
         raise NotImplementedError
 
-    def allow_migrate_model_trigger(self, schema_editor: BaseDatabaseSchemaEditor, model: Model) -> bool:
+    def allow_migrate_model_trigger(self, schema_editor: Editor, model: Model) -> bool:
         """Return whether a database has the table of a model, also of a proxy and of an unmanaged model."""
         connection = schema_editor.connection
         return connection.vendor == "postgresql" and lives_on(connection.alias, model)
@@ -43,11 +47,7 @@ class TriggerOperationMixin:
         return (own_app or app_label) == app_label and f"{own_name}_".startswith(f"{name.lower()}_")
 
     def database_forwards(
-        self,
-        app_label: str,
-        schema_editor: BaseDatabaseSchemaEditor,
-        from_state: ProjectState,
-        to_state: ProjectState,
+        self, app_label: str, schema_editor: Editor, from_state: ProjectState, to_state: ProjectState
     ) -> None:
         """Install the trigger as the new state has it, or drop it where the new state has no such trigger."""
         after = self._trigger_in(to_state, app_label)
@@ -62,15 +62,8 @@ class TriggerOperationMixin:
         elif before is not None:
             migrating.uninstall(schema_editor, model._meta.db_table, before)
 
-    def database_backwards(
-        self,
-        app_label: str,
-        schema_editor: BaseDatabaseSchemaEditor,
-        from_state: ProjectState,
-        to_state: ProjectState,
-    ) -> None:
-        """Do the same with the states exchanged, as Django passes them here."""
-        self.database_forwards(app_label, schema_editor, from_state, to_state)
+    # Django passes the states exchanged.
+    database_backwards = database_forwards
 
     def _trigger_in(self, state: ProjectState, app_label: str) -> DesiredTrigger | None:
         place = find_place(state, app_label, self.model_name)
@@ -226,11 +219,7 @@ class AlterPartitioning(ModelOperation):
         state.reload_model(app_label, self.name_lower, delay=True)
 
     def database_forwards(
-        self,
-        app_label: str,
-        schema_editor: BaseDatabaseSchemaEditor,
-        from_state: ProjectState,
-        to_state: ProjectState,
+        self, app_label: str, schema_editor: Editor, from_state: ProjectState, to_state: ProjectState
     ) -> None:
         """Make the table what the new state says."""
         model = to_state.apps.get_model(app_label, self.name)
@@ -239,15 +228,8 @@ class AlterPartitioning(ModelOperation):
         ):
             migrating.repartition(schema_editor, model)
 
-    def database_backwards(
-        self,
-        app_label: str,
-        schema_editor: BaseDatabaseSchemaEditor,
-        from_state: ProjectState,
-        to_state: ProjectState,
-    ) -> None:
-        """Make the table what the former state says."""
-        self.database_forwards(app_label, schema_editor, from_state, to_state)
+    # Django passes the states exchanged.
+    database_backwards = database_forwards
 
     def describe(self) -> str:
         """Return what the operation does, in a line."""

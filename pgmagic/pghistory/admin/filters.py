@@ -55,7 +55,8 @@ class EventModelFilter(SimpleListFilter):
         if self.value() is None:
             return queryset
         found = {model._meta.label_lower: model for model in registered_event_models()}.get(str(self.value()))
-        return queryset.none() if found is None else cast("Rows", _events(queryset).across(found))
+        events = cast("EventsQuerySet", queryset)
+        return cast("Rows", events.across(found) if found else events.none())
 
 
 class _OnDemandFilter(SimpleListFilter):
@@ -116,10 +117,6 @@ def object_of(text: str) -> models.Model | None:
         return model(pk=model._meta.pk.to_python(key))
     except (LookupError, ValueError, TypeError, ValidationError):
         return None
-
-
-def _events(queryset: Rows) -> EventsQuerySet:
-    return cast("EventsQuerySet", queryset)
 
 
 def _of_object(queryset: Rows, found: models.Model) -> Rows:
