@@ -29,7 +29,7 @@ HEADINGS = {
 # Constants have no docstring of their own.
 CONSTANTS = {
     "__version__": "The version of pgmagic.",
-    "DEFAULT": "As an argument of `Field` and others: the value of the tracked field or of Django, not of the settings.",
+    "DEFAULT": "As an argument of `Field` and others: the value of the tracked field or Django, not of the settings.",
     "New": "The row after a change: `row=` of a tracker.",
     "Old": "The row before a change: `row=` of a tracker.",
 }
