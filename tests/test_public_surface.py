@@ -1,6 +1,6 @@
 """The public surface: names and signatures, as `tests/public_surface.txt` has them.
 
-A change of the surface is a change of that file: `python -m tests.test_public_surface` writes it anew.
+A change of the surface is a change of that file: `python -m tests.test_public_surface` writes it again.
 """
 
 from __future__ import annotations

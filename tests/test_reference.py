@@ -1,6 +1,6 @@
 """`docs/reference.md` lists every public name with the first line of its docstring.
 
-`python -m tests.test_reference` writes the file anew.
+`python -m tests.test_reference` writes the file again.
 """
 
 from __future__ import annotations

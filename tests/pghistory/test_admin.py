@@ -135,7 +135,7 @@ def test_filters_narrow_the_lists():
     assert rows(POSTS + f"?obj=shop.Note:{note.pk}") == 0
     assert rows("/admin/shop/bareevent/?obj=shop.Bare:%s" % bare.pk) == 1
 
-def test_pages_show_an_event_whatever_became_of_its_object():
+def test_pages_show_events_of_deleted_objects():
     events = PostEvent.objects.order_by("pgh_id")
     for event in events:
         text = page(f"{POSTS}{event.pk}/change/") + page(f"{ALL}shop.PostEvent_3A{event.pk}/change/")
@@ -184,7 +184,7 @@ def test_page_of_an_object_links_to_its_events():
     assert "obj=" not in page("/admin/auth/user/%s/change/" % root.pk)
     page("/admin/shop/post/add/")
 
-def test_settings_choose():
+def test_settings_configure_the_list():
     with override_settings(PGHISTORY_ADMIN_ALL_EVENTS=False):
         assert rows(ALL) == 0
         assert rows(ALL + "?label=update") == 1
@@ -202,7 +202,7 @@ def test_settings_name_another_page():
         assert config.admin_class() is Mine
     assert config.admin_class() is EventsAdmin
 
-def test_millions_are_not_counted():
+def test_count_stops_at_the_limit():
     from pgmagic.pghistory.admin import counting
     counting.LIMIT = 2
     try:
@@ -214,7 +214,7 @@ def test_millions_are_not_counted():
     finally:
         counting.LIMIT = 10_000
 
-def test_middleware_tells_who_changed_what_in_the_admin():
+def test_middleware_records_who_changed_an_object_in_the_admin():
     author = Author.objects.create(name="B")
     client.force_login(root)
     client.post("/admin/shop/post/add/", {"title": "by hand", "author": author.pk})

@@ -1,4 +1,4 @@
-"""Which events a statement leaves behind, where a join of the rows before and after on their key would get it wrong."""
+"""Which events a statement records, where joining the rows before and after by their key would be wrong."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tracked(history: History, *trackers: Any, **kwargs: Any) -> Any:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_rows_that_swap_their_keys_are_recorded_as_what_they_became(history: History, level: Any) -> None:
+def test_rows_that_swap_their_keys_are_recorded_with_their_new_keys(history: History, level: Any) -> None:
     found = tracked(
         history, pghistory.UpdateEvent(), pghistory.UpdateEvent("was", row=pghistory.Old), level=level
     )
@@ -60,8 +60,8 @@ def test_a_change_of_keys_alone_is_a_change(history: History, level: Any) -> Non
     ["", ", ADD PRIMARY KEY (id) DEFERRABLE INITIALLY DEFERRED"],
     ids=["no key", "a key that is checked at COMMIT"],
 )
-def test_rows_of_one_key_are_recorded_each_by_itself(history: History, level: Any, key: str) -> None:
-    """Both sides of the update list the same keys in the same order, and yet they do not tell the rows apart."""
+def test_rows_with_the_same_key_are_recorded_separately(history: History, level: Any, key: str) -> None:
+    """Both sides of the update list the same keys in the same order, but the keys do not identify the rows."""
     found = tracked(history, pghistory.UpdateEvent(), level=level)
     history.run(f"ALTER TABLE hist_thing DROP CONSTRAINT hist_thing_pkey{key}")
     with transaction.atomic():
@@ -75,7 +75,7 @@ def test_rows_of_one_key_are_recorded_each_by_itself(history: History, level: An
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_rows_that_stay_what_they_were_leave_no_event_among_many(history: History, level: Any) -> None:
+def test_unchanged_rows_of_a_bulk_update_leave_no_event(history: History, level: Any) -> None:
     found = tracked(history, pghistory.UpdateEvent(), level=level)
     history.run(
         "INSERT INTO hist_thing (id, n, note) SELECT i, i, 'a' FROM generate_series(1, 40) AS i",
@@ -121,9 +121,9 @@ def test_a_row_that_two_cascades_change_has_two_events(history: History, level: 
 
 
 @pytest.mark.slow
-def test_a_large_update_behind_a_small_one_is_not_quadratic(history: History) -> None:
+def test_large_update_after_a_small_one_is_not_quadratic(history: History) -> None:
     found = tracked(history, pghistory.UpdateEvent())
-    # DDL of other sessions can have the plan made anew, for many rows, and on Postgres 15 as one that sorts by key.
+    # After DDL of other sessions Postgres may plan again, for many rows; on Postgres 15 that plan sorts by key.
     history.run("SET enable_mergejoin = off")
     history.run("INSERT INTO hist_thing (id, n, note) SELECT i, i, '' FROM generate_series(1, 30000) AS i")
     # PL/pgSQL keeps the plan of the first execution, which knows of two rows.
@@ -149,7 +149,7 @@ def test_a_large_update_behind_a_small_one_is_not_quadratic(history: History) ->
         pghistory.DeleteEvent("gone", condition=pghistory.Condition("OLD.n > 0 OR OLD.n < -5")),
     ],
 )
-def test_truncate_leaves_a_delete_event_of_each_row(history: History, level: Any, tracker: Any) -> None:
+def test_truncate_records_a_delete_event_for_each_row(history: History, level: Any, tracker: Any) -> None:
     found = tracked(history, tracker, level=level)
     with pghistory.context(user=5) as opened:
         found.Thing.objects.bulk_create([found.Thing(n=1), found.Thing(n=2)])
@@ -172,7 +172,7 @@ def test_truncate_is_not_recorded_where_deletes_are_not(history: History) -> Non
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_upserts_and_merges_are_split_into_what_they_did(history: History, level: Any) -> None:
+def test_upserts_and_merges_are_recorded_by_their_effect_on_each_row(history: History, level: Any) -> None:
     found = tracked(history, level=level)
     history.run(
         "INSERT INTO hist_thing (id, n, note) VALUES (1, 1, ''), (2, 2, ''), (3, 3, '')",
@@ -394,7 +394,7 @@ def install(declared: list[Any], history: History) -> None:
 
 
 def install_triggers() -> None:
-    """Install, or install anew, every trigger of these tests."""
+    """Install every trigger of these tests, or install it again."""
     for owner, trigger in pgtrigger.registered():
         if owner._meta.app_label == "hist":
             trigger.install(owner)
@@ -448,11 +448,11 @@ PARTITIONED = (
 
 
 def test_a_row_that_moves_to_another_partition_is_a_delete_and_an_insert(history: History) -> None:
-    """What Postgres fires for rows says no more.
+    """The row triggers that Postgres fires do not show that a row moved.
 
-    After a move it fires the DELETE triggers of one partition and the INSERT triggers of the other, and nothing else;
-    which of them belong to an UPDATE only a statement trigger of the table itself is told, and that one knows nothing
-    of statements straight on a partition, which may be parts of the same query.
+    Postgres fires the DELETE triggers of one partition and the INSERT triggers of the other, and nothing else. Only a
+    statement trigger of the table itself sees which of these belong to an UPDATE, and it does not see statements
+    straight on a partition, which may be parts of the same query.
     """
     history.run(*PARTITIONED)
     thing = external(history)
@@ -468,13 +468,13 @@ def test_a_row_that_moves_to_another_partition_is_a_delete_and_an_insert(history
         "INSERT INTO hist_thing_low SELECT id, 2, note FROM gone"
     )
     assert history.events(event, "pgh_obj", "n")[4:] == [("delete", 2, 200), ("insert", 2, 2)]
-    # The object goes on: what it was and what it is are told one behind the other.
+    # It is the same object: the row before and the row after are events, one after the other.
     frame = pgmagic.history(event)
     assert list(frame[frame["pgh_obj_id"] == 1]["n"]) == [1, 1, 101]
 
 
 @pytest.mark.parametrize("trackers", [EVERYTHING, (pghistory.InsertEvent(), pghistory.UpdateEvent())])
-def test_a_row_that_moved_is_not_undone_as_if_it_had_been_made(history: History, trackers: Any) -> None:
+def test_undo_of_a_row_that_moved(history: History, trackers: Any) -> None:
     history.run(*PARTITIONED)
     thing = external(history, *trackers)
     history.run("INSERT INTO hist_thing (id, n, note) VALUES (1, 1, 'a')")

@@ -131,7 +131,7 @@ def test_scopes_narrow_and_combine(post: Any) -> None:
 
 
 @pytest.mark.parametrize("scope", ["tracks", "references", "target", "across"])
-def test_nothing_asked_for_is_nothing_found(post: Any, scope: str) -> None:
+def test_empty_scopes_find_no_events(post: Any, scope: str) -> None:
     post.Post.objects.create(title="a")
     assert not getattr(Events.objects, scope)().exists()
     if scope != "across":
@@ -161,7 +161,7 @@ def test_query_set_methods_work(post: Any) -> None:
     assert not Events.no_objects.exists()
 
 
-def test_events_of_several_models_are_one_surface(history: History) -> None:
+def test_events_of_several_models_are_queried_together(history: History) -> None:
     def declare() -> dict[str, Any]:
         things = [
             pghistory.track(pghistory.InsertEvent())(model("Number", value=models.IntegerField())),
@@ -273,7 +273,7 @@ def many(history: History) -> Any:
     return found
 
 
-def test_the_latest_events_of_all_models_are_read_off_their_primary_keys(many: Any) -> None:
+def test_latest_events_of_all_models_read_the_primary_keys(many: Any) -> None:
     many.Other.objects.create(n=1)
     events = Events.objects.order_by("-pgh_id")[:50]
     assert "Index Scan Backward using hist_postevent_pkey" in plan_of(events)
@@ -321,9 +321,7 @@ def test_an_index_on_the_time_is_used_by_the_latest_events(many: Any, history: H
     assert "Seq Scan on hist_postevent" not in plan
 
 
-def test_the_latest_events_by_their_times_are_found_by_the_index_of_the_times(
-    many: Any, history: History
-) -> None:
+def test_latest_events_by_time_read_the_index_of_the_times(many: Any, history: History) -> None:
     """Also where the times are in another order than the events, as those of long transactions are."""
     many.Other.objects.bulk_create([many.Other(n=n) for n in range(3)])
     history.run(
@@ -371,7 +369,7 @@ def test_a_filter_on_the_context_begins_with_the_contexts(many: Any) -> None:
 @pytest.mark.parametrize(
     "id_sql", ["lpad(to_hex(n / 10), 32, '0')", "md5((n / 10)::text)"], ids=["ordered", "random"]
 )
-def test_the_events_of_a_context_are_found_without_a_look_at_all(history: History, id_sql: str) -> None:
+def test_events_of_a_context_are_found_without_reading_all(history: History, id_sql: str) -> None:
     post = history.declare(lambda: pghistory.track()(model("Post", title=models.TextField())))
     history.run(
         "INSERT INTO hist_postevent (pgh_created_at, pgh_label, pgh_obj_id, pgh_context_id, id, title) "
@@ -398,7 +396,7 @@ def test_a_filter_on_labels_and_times_reaches_each_table(many: Any) -> None:
     assert plan.count("pgh_label") == 2
 
 
-def test_proxied_names_change_nothing_else(history: History) -> None:
+def test_proxy_fields_leave_other_fields_alone(history: History) -> None:
     """A proxied field called like a part of other names, and keys inside keys."""
 
     class Meta:

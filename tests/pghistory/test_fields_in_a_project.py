@@ -49,7 +49,7 @@ print(Item.authors.through.pgh_event_model.objects.count(), list(pgmagic.verify(
 SEALED = "the hash covers fields that are no more, so nothing can be said"
 
 
-def test_a_history_goes_along_with_the_fields_of_its_model(project: Project) -> None:  # noqa: F811
+def test_event_model_follows_the_fields_of_its_model(project: Project) -> None:  # noqa: F811
     project.models(FIRST)
     said = project.python(MIGRATE + USE.format(field="cost"))
     assert said.splitlines()[-2:] == ["[('insert', 6, 0), ('update', 8, 0)]", "1 []"]
@@ -57,7 +57,7 @@ def test_a_history_goes_along_with_the_fields_of_its_model(project: Project) -> 
     project.models(RENAMED)
     said = project.python(MIGRATE + USE.format(field="charge"), answer="y\ny\n")
     assert said.endswith("[('insert', 6, 0), ('update', 8, 0)]\n2 []\n")
-    # What was recorded of a field goes with it, and so does the proof of what it was.
+    # The recorded values of a field are removed with it, and so is their proof.
     project.models(DROPPED)
     said = project.python(MIGRATE + USE.format(field="more"))
     assert said.splitlines()[-2:] == [

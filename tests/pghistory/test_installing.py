@@ -1,4 +1,4 @@
-"""What `migrate` leaves behind for contexts, with and without migrations of the app."""
+"""What `migrate` installs for contexts, with and without migrations of the app."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ WITHOUT = {"MIGRATION_MODULES": {"pghistory": None, "shop": None}}
     ],
     ids=["on", "off", "no migrations", "no migrations, on", "no migrations, off"],
 )
-def test_the_function_is_there_as_the_setting_says(project: Project, settings: Any, said: list[str]) -> None:  # noqa: F811
+def test_setting_says_whether_to_install(project: Project, settings: Any, said: list[str]) -> None:  # noqa: F811
     project.settings(**settings)
     project.models(MODELS)
     if "MIGRATION_MODULES" not in settings:
@@ -58,8 +58,8 @@ def test_the_function_is_there_as_the_setting_says(project: Project, settings: A
 
 
 @pytest.mark.slow
-def test_what_is_not_there_is_not_served(project: Project, connection: Any) -> None:  # noqa: F811
-    """Of a database that was taken back to nothing, nothing is left."""
+def test_reversed_migrations_leave_no_function(project: Project, connection: Any) -> None:  # noqa: F811
+    """`migrate pghistory zero` drops the function again."""
     project.settings(**{SETTING: True})
     project.run("migrate", "-v0", "pghistory")
     project.run("migrate", "-v0", "pghistory", "zero")
@@ -87,6 +87,6 @@ class Nothing:
         ({"MIGRATION_MODULES": Nothing(), SETTING: False}, ["pghistory.W001"]),
     ],
 )
-def test_a_check_warns_where_nothing_would_install_it(settings: Any, ids: list[str]) -> None:
+def test_check_warns_if_nothing_installs_the_function(settings: Any, ids: list[str]) -> None:
     with override_settings(**settings):
         assert [warning.id for warning in check_context_function()] == ids

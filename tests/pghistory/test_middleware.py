@@ -77,14 +77,14 @@ def test_async_stream_is_sent_in_the_context_of_its_request():
     assert len({key for key, _ in found}) == 1
 
 
-def test_stream_of_another_method_is_left_alone():
+def test_stream_of_another_method_is_sent_as_it_is():
     response = HistoryMiddleware(lambda _request: StreamingHttpResponse(str(metadata()) for _ in "x"))(
         asked("options")
     )
     assert b"".join(response) == b"None"
 
 
-def test_file_is_left_to_the_server():
+def test_file_response_is_sent_as_it_is():
     response = HistoryMiddleware(lambda _request: FileResponse(io.BytesIO(b"file")))(asked("get"))
     assert response.file_to_stream is not None
     assert b"".join(response) == b"file"

@@ -40,7 +40,7 @@ TRACKING = (
 )
 ROW_EVENT = "label=None, *, condition=UNSET, operation=None, row=None, trigger_name=None, level=None"
 CHANGE = "*, exclude=None, exclude_auto=None"
-# The signatures of django-pghistory 3.9, as `inspect.signature` tells them; `*` and `**` have names of their own.
+# The signatures of django-pghistory 3.9, as `inspect.signature` shows them; the names after `*` and `**` do not count.
 # Arguments beyond them may follow, by keyword.
 SIGNATURES = {
     "AllChange": CHANGE, "AllDontChange": CHANGE, "AnyChange": CHANGE, "AnyDontChange": CHANGE,
@@ -92,8 +92,8 @@ def written(function: Any) -> str:
         if parameter.kind is not parameter.VAR_POSITIONAL:
             default = parameter.default
             words = {UNSET: "UNSET", DEFAULT: "DEFAULT"}
-            told = words.get(default, repr(default)) if default is not parameter.empty else None
-            parts.append(parameter.name if told is None else f"{parameter.name}={told}")
+            shown = words.get(default, repr(default)) if default is not parameter.empty else None
+            parts.append(parameter.name if shown is None else f"{parameter.name}={shown}")
     return ", ".join(parts)
 
 

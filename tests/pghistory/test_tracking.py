@@ -67,7 +67,7 @@ DELETED = [2, 20, 21]
     ],
     ids=repr,
 )
-def test_tracker_records_what_it_names(history: History, tracker: Any, expected: list[Any]) -> None:
+def test_tracker_records_its_operations(history: History, tracker: Any, expected: list[Any]) -> None:
     found = changes(history, tracker)
     do_everything(found.Thing, history)
     labels = dict(expected)
@@ -108,7 +108,7 @@ def test_events_of_copy_are_recorded(history: History) -> None:
     assert history.events(found.Event, "n", "note") == [("insert", 7, "copied")]
 
 
-def test_change_of_the_primary_key_names_the_row_as_the_event_holds_it(history: History) -> None:
+def test_event_of_a_changed_primary_key_refers_to_the_recorded_key(history: History) -> None:
     found = changes(history, pghistory.UpdateEvent("old", row=pghistory.Old), pghistory.UpdateEvent("new"))
     thing = found.Thing.objects.create()
     found.Thing.objects.update(id=thing.pk + 100)
@@ -141,7 +141,7 @@ HOSTILE_LABELS = [
 ]  # fmt: skip
 
 
-def test_labels_may_hold_anything_and_never_collide(history: History) -> None:
+def test_labels_may_hold_any_text_and_never_collide(history: History) -> None:
     trackers = [pghistory.InsertEvent(label) for label in [*HOSTILE_LABELS, "x" * 301]]
     found = changes(history, *trackers)
     found.Thing.objects.create(n=3)
@@ -159,7 +159,7 @@ def test_hostile_values_are_recorded_as_they_are(history: History, post: Any) ->
     assert history.events(post.Event, "title", "data") == [("insert", v, {v: v}) for v in values]
 
 
-def test_append_only_events_can_neither_change_nor_go(history: History) -> None:
+def test_append_only_events_cannot_be_changed_or_deleted(history: History) -> None:
     found = changes(history, append_only=True)
     found.Thing.objects.create(n=1)
     message = "pgtrigger: Cannot update or delete rows from hist_thingevent table"
@@ -314,7 +314,7 @@ def test_proxies_of_other_apps_models_can_be_tracked(history: History) -> None:
     ContentType.objects.clear_cache()
 
 
-def test_declaring_a_model_again_leads_everything_to_the_new_class(history: History) -> None:
+def test_declaring_a_model_again_replaces_the_class_everywhere(history: History) -> None:
     former = changes(history)
     thing = former.Thing.objects.create(n=1)
     from tests.history_support import declaring

@@ -26,7 +26,7 @@ def forgotten():
 
 
 def declare(name: str = "Item", *triggers: Any, **attributes: Any) -> Any:
-    """A model with triggers; each test declares a project anew."""
+    """A model with triggers; each test declares a new project."""
     meta = {"app_label": LABEL, "triggers": list(triggers), **attributes.pop("meta", {})}
     bases = attributes.pop("bases", (models.Model,))
     return type(name, bases, {"__module__": __name__, "Meta": type("Meta", (), meta), **attributes})
@@ -48,7 +48,7 @@ class Yes(MigrationQuestioner):
 
 
 def detect(before: ProjectState, *present: Any) -> tuple[list[str], ProjectState]:
-    """The operations from a state to the models that are there, and the state behind them."""
+    """Return the operations from a state to the present models, and the state after them."""
     after = ProjectState()
     for model in present:
         after.add_model(ModelState.from_model(model))
@@ -122,7 +122,7 @@ def test_removed_trigger_is_removed_before_its_column():
     ],
     ids=["model", "field", "type", "table"],
 )
-def test_trigger_makes_way_and_comes_back(name, fields, meta, expected):
+def test_trigger_is_removed_before_and_added_after_a_change_of_its_table(name, fields, meta, expected):
     _, state = detect(
         ProjectState(), declare("Item", stay(condition=pgtrigger.Q(old__note="x")), note=models.TextField())
     )
@@ -136,7 +136,7 @@ def test_trigger_makes_way_and_comes_back(name, fields, meta, expected):
     assert detect(state, after)[0] == []
 
 
-def test_deleted_model_lets_go_of_its_triggers_first():
+def test_triggers_of_a_deleted_model_are_removed_first():
     _, state = detect(ProjectState(), declare("Item", stay()))
     model_registry.forget_label(LABEL)
     assert detect(state)[0] == ["Remove trigger stay from model item", "Delete model Item"]
@@ -188,7 +188,7 @@ def tracked(**given):
     return item, item.pgh_event_model
 
 
-def test_partitions_are_an_option_of_the_model_and_a_change_of_it_is_found():
+def test_change_of_the_option_for_partitions_is_found():
     operations, state = detect(ProjectState(), *tracked(partition_by="month"))
     assert operations == ["Create model Item", "Create model ItemEvent"]
     assert state.models[LABEL, "itemevent"].options["pgh_partition_by"] == "month"

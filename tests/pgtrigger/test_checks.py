@@ -17,7 +17,7 @@ def on_user():
     trigger.unregister(User)
 
 
-def test_trigger_on_an_installed_packages_model_is_warned_of(on_user):
+def test_check_warns_of_a_trigger_on_the_model_of_an_installed_package(on_user):
     [warning] = check_owners()
     assert warning.id == "pgtrigger.W001"
     assert "auth.User:stay belongs to the installed package auth" in warning.msg
@@ -25,22 +25,22 @@ def test_trigger_on_an_installed_packages_model_is_warned_of(on_user):
 
 
 @pytest.mark.parametrize("named", [{"MIGRATION_MODULES": {"auth": "mine"}}, {"PGTRIGGER_MIGRATIONS": False}])
-def test_nothing_is_said_where_nothing_is_written_there(on_user, named):
+def test_no_warning_where_migrations_are_written_elsewhere(on_user, named):
     with override_settings(**named):
         assert check_owners() == []
 
 
-def test_nothing_is_said_of_a_projects_own_apps():
+def test_no_warning_for_apps_of_the_project():
     assert check_owners() == []
 
 
 @pytest.mark.parametrize(("schema", "ids"), [(None, []), ("my Schema", ["pgtrigger.I001"])])
-def test_setting_that_makes_no_difference_is_told(schema, ids):
+def test_check_reports_a_setting_without_effect(schema, ids):
     with override_settings(PGTRIGGER_SCHEMA=schema):
         assert [message.id for message in check_settings()] == ids
     assert check_settings() == []
 
 
-def test_checks_are_asked_by_manage_py():
+def test_manage_py_check_runs_the_checks():
     with override_settings(PGTRIGGER_SCHEMA="my Schema"):
         assert "pgtrigger.I001" in {message.id for message in run_checks(tags=["pgtrigger"])}

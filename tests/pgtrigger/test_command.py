@@ -31,7 +31,7 @@ def test_list_of_nothing_is_empty(schema, connection):
     assert said("ls") == []
 
 
-def test_list_says_state_switch_and_uri(live, item):
+def test_list_shows_state_switch_and_uri(live, item):
     assert said("ls") == ["INSTALLED ENABLED live.Item:stay", "INSTALLED ENABLED live.Item:ro"]
     pgtrigger.disable("live.Item:stay")
     pgtrigger.uninstall("live.Item:ro")
@@ -39,7 +39,7 @@ def test_list_says_state_switch_and_uri(live, item):
     assert said("ls", "live.Item:ro") == ["UNINSTALLED N/A live.Item:ro"]
 
 
-def test_list_shows_what_is_not_declared(live, item):
+def test_list_shows_triggers_that_are_not_declared(live, item):
     live.sql(
         "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; "
         "CREATE TRIGGER pgtrigger_theirs_12345 BEFORE UPDATE ON live_item FOR EACH ROW EXECUTE FUNCTION f()"
@@ -55,7 +55,7 @@ def test_list_shows_what_is_not_declared(live, item):
     assert said("ls")[1:] == ["FOREIGN   ENABLED live_item:pgtrigger_theirs_12345"]
 
 
-def test_changes_are_said_where_something_changed(live, item):
+def test_changes_of_state_are_reported(live, item):
     on = "trigger for live_item table on default database."
     assert said("install") == []
     assert said("uninstall", "live.Item:ro") == [f"pgtrigger: Uninstalling ro {on}"]
@@ -66,7 +66,7 @@ def test_changes_are_said_where_something_changed(live, item):
     assert said("ls") == ["INSTALLED ENABLED live.Item:stay", "INSTALLED ENABLED live.Item:ro"]
 
 
-def test_schema_says_where_to_look(live, item):
+def test_schema_option_names_where_tables_are(live, item):
     live.sql(f'CREATE SCHEMA "{live.schema} 2"')
     try:
         assert said("ls", "--schema", f"{live.schema} 2") == [
@@ -85,7 +85,7 @@ def test_schema_says_where_to_look(live, item):
         (["ls", "--database", "nowhere"], "'nowhere' doesn't exist"),
     ],
 )
-def test_mistake_is_one_line(live, item, arguments, sentence):
+def test_error_is_one_line(live, item, arguments, sentence):
     with pytest.raises(CommandError, match=sentence) as caught:
         said(*arguments)
     assert "\n" not in str(caught.value)

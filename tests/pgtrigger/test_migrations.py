@@ -25,7 +25,7 @@ def refusal(migrating: Migrating, statement: str) -> str:
     return str(caught.value).splitlines()[0]
 
 
-def test_added_trigger_works_until_it_is_taken_back(migrating):
+def test_added_trigger_works_until_the_migration_is_reversed(migrating):
     migrating.forwards(item(), protect())
     migrating.sql("INSERT INTO shop_item (name, price) VALUES ('a', 1)")
     assert refusal(migrating, "DELETE FROM shop_item") == "pgtrigger: Cannot delete rows from shop_item table"
@@ -36,7 +36,7 @@ def test_added_trigger_works_until_it_is_taken_back(migrating):
     assert migrating.triggers("shop_item") == migrating.functions() == []
 
 
-def test_removed_trigger_comes_back_as_it_was(migrating):
+def test_reversed_removal_restores_the_trigger(migrating):
     migrating.forwards(item(), protect(), RemoveTrigger("item", "stay"))
     assert migrating.triggers("shop_item") == migrating.functions() == []
     migrating.backwards()
@@ -44,7 +44,7 @@ def test_removed_trigger_comes_back_as_it_was(migrating):
     assert refusal(migrating, "DELETE FROM shop_item").endswith("Cannot delete rows from shop_item table")
 
 
-def test_added_again_replaces_and_keeps_it_disabled(migrating):
+def test_adding_a_disabled_trigger_again_keeps_it_disabled(migrating):
     migrating.forwards(item(), protect())
     [(name, _)] = migrating.triggers("shop_item")
     migrating.sql(f'ALTER TABLE shop_item DISABLE TRIGGER "{name}"')
@@ -59,7 +59,7 @@ def test_added_again_replaces_and_keeps_it_disabled(migrating):
     assert "delete" in refusal(migrating, "DELETE FROM shop_item")
 
 
-def test_several_triggers_of_one_declaration_come_and_go_together(migrating):
+def test_all_triggers_of_a_declaration_are_added_and_removed_together(migrating):
     migrating.forwards(item(), protect(operation=pgtrigger.Delete | pgtrigger.Truncate))
     assert len(migrating.triggers("shop_item")) == 2
     migrating.forwards(protect())
@@ -93,7 +93,7 @@ def test_several_triggers_of_one_declaration_come_and_go_together(migrating):
     ],
     ids=["row", "condition", "columns", "transition table", "deferred"],
 )  # fmt: skip
-def test_trigger_that_upstream_wrote_works(migrating, pieces, statement):
+def test_trigger_of_an_upstream_migration_works(migrating, pieces, statement):
     migrating.forwards(item(), AddTrigger("item", upstreams("stay", **pieces)))
     migrating.sql("INSERT INTO shop_item VALUES (1, 'a', 1)")
     assert refusal(migrating, statement).startswith("no")
@@ -107,7 +107,7 @@ def test_trigger_that_upstream_wrote_works(migrating, pieces, statement):
     assert [name for name, _ in migrating.triggers("shop_item")] == ["pgtrigger_stay_12345"]
 
 
-def test_trigger_that_calls_a_function_of_postgres(migrating):
+def test_trigger_may_call_a_function_of_postgres(migrating):
     migrating.forwards(
         item(),
         AddTrigger(
@@ -144,12 +144,12 @@ def test_trigger_on_the_model_of_another_app(migrating):
     assert migrating.triggers("shop_item") == []
 
 
-def test_model_that_is_not_there_is_named(migrating):
+def test_unknown_model_is_named(migrating):
     with pytest.raises(DeclarationError, match=r"a trigger on shop\.item, but there is no such model"):
         migrating.forwards(protect())
 
 
-def test_what_postgres_refuses_is_said_with_the_trigger(migrating):
+def test_error_of_postgres_names_the_trigger(migrating):
     migrating.forwards(item())
     broken = pgtrigger.Trigger(
         name="broken", when=pgtrigger.Before, operation=pgtrigger.Insert, func="RETURN NEW"
@@ -172,7 +172,7 @@ def test_sql_of_a_migration_can_be_run_by_hand(migrating):
     assert '"shop.Item:stay"' in comment
 
 
-def test_deleted_model_takes_functions_and_comes_back_with_its_triggers(migrating):
+def test_deleting_a_model_drops_its_functions_and_reversing_restores_its_triggers(migrating):
     migrating.forwards(item(), protect(), ops.DeleteModel("Item"))
     assert migrating.functions() == []
     migrating.backwards()
@@ -184,7 +184,7 @@ def test_deleted_model_takes_functions_and_comes_back_with_its_triggers(migratin
     "operation",
     [AddTrigger("item", upstreams("x", func="RETURN NULL; -- it's 100% ok")), RemoveTrigger("item", "x")],
 )
-def test_operation_is_written_as_it_is(operation):
+def test_written_operation_equals_the_original(operation):
     text, imports = OperationWriter(operation, indentation=0).serialize()
     namespace: dict[str, Any] = {}
     exec("\n".join(imports) + f"\nfound = {text.rstrip(',')}", namespace)  # noqa: S102 - what a migration file is
@@ -193,7 +193,7 @@ def test_operation_is_written_as_it_is(operation):
     assert operation.migration_name_fragment in {"item_x", "remove_item_x"}
 
 
-def test_declared_trigger_is_kept_in_the_state_as_sql(migrating):
+def test_state_holds_a_declared_trigger_as_sql(migrating):
     migrating.forwards(item(), protect())
     [kept] = migrating.state.models["shop", "item"].options["triggers"]
     text, _ = OperationWriter(AddTrigger("item", kept.trigger), indentation=0).serialize()
@@ -205,7 +205,7 @@ def optimized(*operations: Any) -> list[str]:
     return [type(operation).__name__ for operation in MigrationOptimizer().optimize(list(operations), LABEL)]
 
 
-def test_squashing_leaves_out_what_is_gone():
+def test_squashing_drops_operations_without_effect():
     add, remove = AddTrigger("item", upstreams("x", func="A")), RemoveTrigger("item", "x")
     assert optimized(item(), add, remove) == ["CreateModel"]
     assert optimized(add, AddTrigger("item", upstreams("x", func="B"))) == ["AddTrigger"]
@@ -215,7 +215,7 @@ def test_squashing_leaves_out_what_is_gone():
     assert optimized(create("Other"), add, field) == ["AddTrigger", "CreateModel"]
 
 
-def test_table_with_children_has_the_triggers_that_suit_it(migrating):
+def test_table_with_children_gets_row_level_triggers(migrating):
     function = "CREATE OR REPLACE FUNCTION pgtrigger_x() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
 
     def written(level: str, by_row: TriggerSql | None = None) -> TriggerSql:

@@ -47,9 +47,7 @@ def parts(connection: Any) -> list[str]:
         return [name for (name,) in cursor.fetchall()]
 
 
-def test_a_table_is_made_in_partitions_and_led_out_of_them_and_into_them(
-    project: Project, connection: Any
-) -> None:
+def test_table_is_partitioned_then_not_then_partitioned_again(project: Project, connection: Any) -> None:
     project.models(PARTITIONED)
     said = project.python(MIGRATE + USE)
     assert said.splitlines()[-2:] == ["[0, 7]", REJECTED]
@@ -104,7 +102,7 @@ def test_a_table_is_made_in_partitions_and_led_out_of_them_and_into_them(
         assert cursor.fetchall() == []
 
 
-def test_a_renamed_model_takes_its_partitions_along(project: Project, connection: Any) -> None:
+def test_renamed_model_keeps_its_partitions(project: Project, connection: Any) -> None:
     """Their names stay, and do not stand in the way of a new model that is called so."""
     project.models(PARTITIONED)
     project.python(MIGRATE + USE)
@@ -125,7 +123,7 @@ def test_a_renamed_model_takes_its_partitions_along(project: Project, connection
     assert said.splitlines() == ["2 2", "3 1"]
 
 
-def test_without_migrations_tables_are_in_partitions_too(project: Project, connection: Any) -> None:
+def test_tables_without_migrations_are_partitioned_too(project: Project, connection: Any) -> None:
     """As in tests that go without: `MIGRATION_MODULES = {"shop": None}`."""
     project.settings(MIGRATION_MODULES={"shop": None}, PGTRIGGER_SCHEMA_EDITOR=False)
     project.models(PARTITIONED)

@@ -72,7 +72,7 @@ def judged(table: str, price: int) -> list[str]:
     ]
 
 
-def test_a_project_lives(project: Project, connection: Any) -> None:
+def test_life_of_a_project(project: Project, connection: Any) -> None:
     project.models(FIRST)
     said = project.python(MIGRATE + USE.format(name="Item", price=3))
     assert "Create trigger no_delete on model item" in said
@@ -161,7 +161,7 @@ class Legacy(models.Model):
 """
 
 
-def test_triggers_on_what_belongs_to_others(project: Project, connection: Any) -> None:
+def test_triggers_on_models_of_other_packages(project: Project, connection: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE legacy (id bigint PRIMARY KEY)")
     project.models(PROXIES)
@@ -254,7 +254,7 @@ def test_code_and_migrations_written_with_upstream_work(project: Project) -> Non
     assert project.run("pgtrigger", "--no-color", "ls").split() == ["INSTALLED", "ENABLED", "shop.Item:stay"]
 
 
-def test_triggers_live_where_their_models_live(tmp_path: Any, schema: str, connection: Any) -> None:
+def test_triggers_are_on_the_databases_of_their_models(tmp_path: Any, schema: str, connection: Any) -> None:
     other = f"{schema}_2"
     with connection.cursor() as cursor:
         cursor.execute(f'CREATE SCHEMA "{other}"')

@@ -106,7 +106,7 @@ def test_signature_is_upstreams(name):
 
 
 @pytest.mark.parametrize("name", WORDS)
-def test_word_is_of_its_kind(name):
+def test_value_has_its_type(name):
     assert isinstance(getattr(pgtrigger, name), WORDS[name])
 
 

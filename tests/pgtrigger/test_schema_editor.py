@@ -62,7 +62,7 @@ def test_mixed_case_table_keeps_its_trigger_and_a_foreign_comment(migrating):
     assert (installed(migrating, table).name, installed(migrating, table).comment) == (name, "somebody's own")
 
 
-def test_edited_trigger_is_not_made_good_by_an_alteration(migrating):
+def test_alteration_keeps_a_trigger_edited(migrating):
     migrating.forwards(item(), read_only())
     [(name, definition)] = migrating.sql(
         "SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'shop_item'::regclass"
@@ -79,7 +79,7 @@ def test_edited_trigger_is_not_made_good_by_an_alteration(migrating):
     assert (installed(migrating).name, installed(migrating).comment) == (name, comment)
 
 
-def test_retyped_key_takes_the_triggers_of_other_tables_along(migrating):
+def test_retyped_key_keeps_triggers_of_other_tables(migrating):
     migrating.forwards(
         create("Item"),
         create("Order", item=models.ForeignKey("shop.item", models.CASCADE)),
@@ -116,7 +116,7 @@ def test_trigger_that_does_not_fit_stops_the_migration(migrating):
     assert installed(migrating) == before
 
 
-def test_triggers_of_others_are_left_to_postgres(migrating):
+def test_triggers_of_others_are_not_moved(migrating):
     migrating.forwards(item())
     migrating.sql(
         "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; "
@@ -127,7 +127,7 @@ def test_triggers_of_others_are_left_to_postgres(migrating):
     assert installed(migrating).name == "theirs"
 
 
-def test_setting_leaves_it_to_django(migrating):
+def test_setting_turns_the_schema_editor_off(migrating):
     migrating.forwards(item(), read_only())
     with (
         override_settings(PGTRIGGER_SCHEMA_EDITOR=False),
