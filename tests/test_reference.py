@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
+
+import pgmagic
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference.md"
 
@@ -16,7 +19,7 @@ INTRODUCTION = """# Reference
 Every public name, with the first line of its docstring. In a notebook, `?` after a name shows the whole docstring with
 arguments, returned columns and an example: `pgmagic.history?`. `pgtrigger` and `pghistory` are imported by
 `from pgmagic import pgtrigger, pghistory`; a name that is also in django-pgtrigger or django-pghistory means the same
-here. The magics have a table of their own in the README.
+here. The magics have a table of their own in the README; the settings of a project are in [settings.md](settings.md).
 """
 HEADINGS = {
     "pgmagic": "What happened, as DataFrames",
@@ -72,6 +75,17 @@ def test_every_public_name_has_a_meaning():
 
     names = {**public_names(), **RETURNED}
     assert [name for name, value in names.items() if not meaning(name.rpartition(".")[2], value)] == []
+
+
+def test_settings_are_those_that_the_code_reads():
+    """The tables of `docs/settings.md` name every setting and environment variable."""
+    package = Path(pgmagic.__file__).parent
+    source = "".join(path.read_text() for path in package.rglob("*.py"))
+    read = set(re.findall(r'"(PG(?:TRIGGER|HISTORY|MAGIC)_[A-Z_]+)"', source))
+    listed = re.findall(r"^\| `(PG\w+)`", REFERENCE.with_name("settings.md").read_text(), re.MULTILINE)
+    assert len(listed) == len({*listed}), "listed twice"
+    # Set by pgmagic itself, for the kernels that it starts.
+    assert {*listed} == read - {"PGMAGIC_NOTEBOOK"}
 
 
 if __name__ == "__main__":
