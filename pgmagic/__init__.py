@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from pgmagic import pghistory as pghistory
+    from pgmagic import pgtrigger as pgtrigger
     from pgmagic.history.at_instants import as_of, timeline
     from pgmagic.history.reading import diff, history
     from pgmagic.history.undo.planning_undo import undo_plan
@@ -38,6 +40,7 @@ _HOMES = {
     "undo_plan": "pgmagic.history.undo.planning_undo",
     "verify": "pgmagic.history.verify",
 }
+_VOCABULARIES = ("pghistory", "pgtrigger")
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
@@ -72,6 +75,8 @@ class _Package(ModuleType):
     """
 
     def __getattr__(self, name: str) -> object:
+        if name in _VOCABULARIES:
+            return import_module(f"pgmagic.{name}")
         if name not in _HOMES:
             raise AttributeError(f"module 'pgmagic' has no attribute {name!r}")
         return getattr(import_module(_HOMES[name]), name)
@@ -82,7 +87,7 @@ class _Package(ModuleType):
             super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
-        return sorted([*__all__, "pghistory", "pgtrigger"])
+        return sorted([*__all__, *_VOCABULARIES])
 
 
 sys.modules[__name__].__class__ = _Package

@@ -64,6 +64,7 @@ WITH_ANY: set[str] = {
 REVEALED = {
     "pgmagic.history(Post)": "pgmagic.history.event_frame.HistoryFrame",
     "pgmagic.diff(Post)": "pgmagic.history.diff.DiffFrame",
+    "pgmagic.pgtrigger.Row": "pgmagic.declare.vocabulary.Level",
     "pgmagic.undo_plan('x')": "pgmagic.history.undo.undo_frame.UndoFrame",
     "pgtrigger.ignore()": "pgmagic.db.runtime.ignore.",
     "pgtrigger.Protect(name='a', operation=pgtrigger.Delete)": "pgmagic.declare.ready_made.Protect",
@@ -170,6 +171,9 @@ def test_package_offers_its_functions_and_the_two_vocabularies():
     import pgmagic
 
     assert dir(pgmagic) == sorted([*pgmagic.__all__, "pghistory", "pgtrigger"])
+    program = "import pgmagic; print(pgmagic.pgtrigger.Row, hasattr(pgmagic, 'pgtriger'))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["ROW", "False"], done.stderr
 
 
 @pytest.mark.slow
