@@ -15,7 +15,6 @@ from pgmagic.compile import triggers
 from pgmagic.compile.declarations import compile_declaration
 from pgmagic.compile.target import Target
 
-
 TARGET = Target()
 
 
