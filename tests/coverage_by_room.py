@@ -1,7 +1,7 @@
 """Coverage of the suite by room: `python -m tests.coverage_by_room FOLDER`, after a run that wrote its data there.
 
-A run is measured when COVERAGE_PROCESS_START names `pyproject.toml` and COVERAGE_FILE a file in the folder: coverage then
-starts in every Python process of the run, kernels and workers included. Processes that a test kills write nothing.
+A run is measured when COVERAGE_PROCESS_START names `pyproject.toml` and COVERAGE_FILE a file in the folder: coverage
+then starts in every Python process of the run, kernels and workers included. Processes that a test kills write nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How far a value travels: the files of the package that it passes through, and how often it changes rooms.
 
 A value with a mark in it is put into the database, and every call of a function of the package is watched. A file lies
-on the way if one of its functions is given the mark, in whatever it is wrapped, or returns it. A change of room is a pair
-of files in two rooms, of which the one hands the mark to the other: as an argument, or as what it returns.
+on the way if one of its functions is given the mark, in whatever it is wrapped, or returns it. A change of room is a
+pair of files in two rooms, of which the one hands the mark to the other: as an argument, or as what it returns.
 """
 
 from __future__ import annotations
