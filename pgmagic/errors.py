@@ -43,6 +43,10 @@ class DeclarationError(PgMagicError, ValueError):
     """A model, trigger or tracker contradicts itself."""
 
 
+class ArgumentError(DeclarationError, TypeError):
+    """A declaration is given an argument that it does not have, or by position one that it takes by name."""
+
+
 class UnknownFieldError(DeclarationError, FieldDoesNotExist):
     """A declaration names a field that its model does not have."""
 

@@ -22,9 +22,9 @@ from pgmagic.declare.composer import Composer
 from pgmagic.declare.event_chain import HashChain
 from pgmagic.declare.event_trigger import EventTrigger
 from pgmagic.declare.fsm import FSM
-from pgmagic.declare.ready_made import Protect, ReadyMade
+from pgmagic.declare.ready_made import Protect
 from pgmagic.declare.templates import Func, table_kwargs
-from pgmagic.declare.trigger import Trigger
+from pgmagic.declare.trigger import ReadyMade, Trigger
 from pgmagic.declare.vocabulary import Before, Delete, Operation, Statement, Truncate
 
 Model = type[models.Model]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+
+from django.db import models
 
 from pgmagic.declare import doors
+from pgmagic.declare.conditions import Condition
+from pgmagic.declare.model_types import Model
+from pgmagic.declare.signatures import arguments_checked
 from pgmagic.declare.templates import Func
-from pgmagic.declare.trigger import Model, Trigger
+from pgmagic.declare.trigger import Trigger
 from pgmagic.declare.vocabulary import (
     After,
     Delete,
@@ -16,8 +20,10 @@ from pgmagic.declare.vocabulary import (
     Operation,
     Referencing,
     Statement,
+    Timing,
     Truncate,
     UpdateOf,
+    When,
 )
 from pgmagic.errors import DeclarationError
 
@@ -27,37 +33,71 @@ NEW_VALUES = "new_values"
 
 
 class Composer(Trigger):
-    """A trigger with a body for each level: `func={Row: …, Statement: …}`; one body alone serves both.
+    """A trigger with a body for each level: `func={Row: …, Statement: …}`; a single body serves both.
 
-    At statement level, after the operation, the transition tables are called `old_values` and `new_values`, and a
-    `Func` may name the rows for which the condition holds: `FROM {cond_old_values}`, `FROM {cond_new_values}`, and
-    `FROM {cond_joined_values}`, in which each row before the statement stands beside what became of it, also where
-    the statement changed its key.
+    After a statement, the transition tables are called `old_values` and `new_values`, and a `Func` may name the rows
+    for which the condition holds: `FROM {cond_old_values}`, `FROM {cond_new_values}`, and `FROM {cond_joined_values}`,
+    which has each row before the statement beside the same row after it, also where the statement changed its key.
+
+    Args:
+        func: the PL/pgSQL between BEGIN and END, or a dictionary of it by level.
+        name, level, when, operation, condition, declare, timing: see `Trigger`.
+        referencing: not supported; the transition tables are there by themselves.
 
     Raises:
-        DeclarationError: there is no body for the level, or `referencing` is given, which is composed here.
+        DeclarationError: `referencing` is given. When compiled: there is no body for the level.
+
+    Example:
+        >>> count = pgtrigger.Composer(
+        ...     name="count", when=pgtrigger.After, operation=pgtrigger.Update, level=pgtrigger.Statement,
+        ...     condition=pgtrigger.Q(new__likes__gt=9), func=pgtrigger.Func(
+        ...         "IF (SELECT count(*) FROM {cond_new_values}) > 1 THEN RAISE 'too many'; END IF; RETURN NULL;"))
+        >>> with count.install(Post):
+        ...     Post.objects.update(likes=10)
+        1
     """
 
     func: Func | str | Mapping[Level, Func | str] | None = None  # type: ignore[assignment]
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    @arguments_checked
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        level: Level | None = None,
+        when: When | None = None,
+        operation: Operation | None = None,
+        condition: Condition | models.Q | None = None,
+        referencing: Referencing | None = None,
+        func: Func | str | Mapping[Level, Func | str] | None = None,
+        declare: list[tuple[str, str]] | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        if func is not None:
+            self.func = func
+        super().__init__(
+            name=name, level=level, when=when, operation=operation, condition=condition, referencing=referencing,
+            declare=declare, timing=timing,
+        )  # fmt: skip
         self.compose()
 
     def compose(self) -> None:
-        """Name the transition tables that the level and the operations call for."""
+        """Name the transition tables that the level and the operations need."""
         if self.level == Statement and self.when == After:
             self.referencing = transition_tables(self.operations)
 
     def _validate_referencing(self) -> None:
-        if self.referencing is not None:
-            raise DeclarationError(
-                f'Composer triggers do not support referencing declarations: at statement level "{OLD_VALUES}" and '
-                f'"{NEW_VALUES}" are there by themselves (trigger "{self.name}").'
-            )
+        raise DeclarationError(
+            f'Composer triggers do not support referencing declarations: at statement level "{OLD_VALUES}" and '
+            f'"{NEW_VALUES}" are there by themselves (trigger "{self.name}").'
+        )
 
     def get_func(self, model: Model) -> Func | str:
-        """Return the body for the trigger's level."""
+        """Return the body for the trigger's level.
+
+        Raises:
+            DeclarationError: there is no body for it.
+        """
         if not isinstance(self.func, Mapping):
             return super().get_func(model)
         if self.level not in self.func:
@@ -68,7 +108,7 @@ class Composer(Trigger):
             )
         return self.func[self.level]
 
-    def get_func_template_kwargs(self, model: Model) -> dict[str, Any]:
+    def get_func_template_kwargs(self, model: Model) -> dict[str, object]:
         """Return what the text of a `Func` may name in braces, the rows of the condition included."""
         return super().get_func_template_kwargs(model) | doors.compiler().transition_kwargs(self, model)
 
@@ -78,10 +118,8 @@ def transition_tables(operations: tuple[Operation, ...]) -> Referencing | None:
 
     It has none for TRUNCATE, and none for an UPDATE OF columns.
     """
-    if any(isinstance(operation, UpdateOf) for operation in operations):
-        return None
     rows = [operation for operation in operations if operation != Truncate]
-    if not rows:
+    if not rows or any(isinstance(operation, UpdateOf) for operation in rows):
         return None
     return Referencing(
         old=OLD_VALUES if any(operation != Insert for operation in rows) else None,

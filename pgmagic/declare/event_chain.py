@@ -8,7 +8,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from pgmagic.declare.event_fields import AnyField
-from pgmagic.declare.ready_made import ReadyMade
+from pgmagic.declare.trigger import ReadyMade
 from pgmagic.declare.vocabulary import Before, Insert
 
 Model = type[models.Model]

@@ -27,11 +27,17 @@ class Unset(Enum):
 
     token = 0
 
+    def __repr__(self) -> str:
+        return "UNSET"
+
 
 class Default(Enum):
     """The type of `DEFAULT`: what is configured further down does not hold; Django's or the field's own value does."""
 
     token = 0
+
+    def __repr__(self) -> str:
+        return "DEFAULT"
 
 
 UNSET: Final = Unset.token

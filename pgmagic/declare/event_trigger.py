@@ -8,7 +8,7 @@ from django.db import models
 
 from pgmagic.declare.composer import NEW_VALUES, OLD_VALUES
 from pgmagic.declare.conditions import Combined, Condition, Not, Q, _Change
-from pgmagic.declare.ready_made import ReadyMade
+from pgmagic.declare.trigger import ReadyMade
 from pgmagic.declare.vocabulary import After, Delete, Level, Operation, Referencing, Row, Statement, UpdateOf
 from pgmagic.errors import DeclarationError
 

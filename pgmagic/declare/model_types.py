@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 from django.db import models
 
@@ -38,3 +38,8 @@ EventModel: TypeAlias = "type[EventRow]"
 
 AnyField: TypeAlias = "models.Field[Any, Any]"
 """A field of a model, whatever its values are."""
+
+
+def is_event_model(model: object) -> TypeGuard[EventModel]:
+    """Return whether a model is an event model."""
+    return hasattr(model, "pgh_tracked_model")

@@ -11,11 +11,11 @@ from pgmagic.errors import DeclarationError
 # The longest name that Postgres keeps (NAMEDATALEN - 1).
 # Source: https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS
 MAX_NAME_BYTES = 63
-# What an event table's model is called by in its options to be in partitions: "month".
+# The option of an event model that says how its table is partitioned: "month".
 PARTITION_OPTION = "pgh_partition_by"
 _PREFIX = "pgtrigger_"
 _DIGEST_LENGTH = 8
-# A few bytes stay free, so that a probe can be given a name that sorts right behind a trigger's.
+# A few bytes stay free, so that a probe can be given a name that sorts right after a trigger's.
 _SPARE = 4
 
 
@@ -38,7 +38,7 @@ def split_uri(uri: str) -> tuple[str, str]:
     return label, name
 
 
-# Asked several times for each trigger.
+# Called several times for each trigger.
 @lru_cache(maxsize=4096)
 def postgres_name(trigger_name: str, uri: str) -> str:
     """Return the name, at most 63 bytes, of a trigger and its function in Postgres.
@@ -66,7 +66,7 @@ def validate_name(name: object, what: str) -> None:
     """Check that a name can be stored in Postgres at all.
 
     Raises:
-        DeclarationError: it is no text, empty, or holds what Postgres cannot store: NUL, or half of a surrogate pair.
+        DeclarationError: it is not a text, is empty, or holds NUL or half of a surrogate pair: Postgres cannot store these.
     """
     if not isinstance(name, str) or not name:
         raise DeclarationError(f'{what} must have "name" attribute: a text that is not empty, got {name!r}.')
@@ -77,7 +77,7 @@ def validate_name(name: object, what: str) -> None:
 
 
 def is_storable(name: str) -> bool:
-    """Return whether a text has no half of a surrogate pair in it, which UTF-8 does not have."""
+    """Return whether UTF-8 can hold a text: there is no half of a surrogate pair in it."""
     try:
         name.encode()
     except UnicodeEncodeError:

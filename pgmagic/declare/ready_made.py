@@ -1,48 +1,81 @@
-"""Ready-made triggers: what each of them is asked for; their bodies are rendered by `compile/bodies.py`."""
+"""Ready-made triggers: what users declare; their bodies are rendered by `compile/bodies.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
 
 from django.db import models
 
-from pgmagic.declare import doors
 from pgmagic.declare.composer import Composer, transition_tables
 from pgmagic.declare.conditions import AnyChange, Condition
-from pgmagic.declare.templates import Func
-from pgmagic.declare.trigger import Model, Trigger
-from pgmagic.declare.vocabulary import After, Before, Delete, Insert, Statement, Truncate, Update, UpdateOf
+from pgmagic.declare.event_fields import UNSET
+from pgmagic.declare.model_types import AnyField, Model
+from pgmagic.declare.signatures import arguments_checked
+from pgmagic.declare.trigger import ReadyMade
+from pgmagic.declare.vocabulary import (
+    After,
+    Before,
+    Delete,
+    Insert,
+    Level,
+    Operation,
+    Statement,
+    Timing,
+    Truncate,
+    Update,
+    UpdateOf,
+    When,
+)
 from pgmagic.errors import DeclarationError
 
 
-class ReadyMade(Trigger):
-    """A trigger whose body the compiler writes."""
-
-    def get_func(self, model: Model) -> Func | str:
-        """Return the body, as written by the compiler."""
-        return doors.compiler().body(self, model)
-
-
 class Protect(ReadyMade, Composer):
-    """Rejects the operation, where it touches a row for which the condition holds.
+    """Rejects an operation on rows for which the condition holds.
 
-    At row level it rejects before anything is written. At statement level it judges each statement once, behind it,
-    by its transition tables; a statement that touches no such row passes. TRUNCATE is rejected if the table holds
-    such a row.
+    At row level it rejects before anything is written. At statement level it judges each statement once, after it, by
+    its transition tables; a statement that touches no such row passes. TRUNCATE is rejected if the table holds such a
+    row. Postgres fires the statement-level triggers of a partitioned table only for statements on that very table, not
+    for those on a partition: use row level there.
 
-    Postgres fires the statement-level triggers of a partitioned table only for statements on that very table, not
-    for those straight on a partition: use row level there.
+    Args:
+        name: unique among the triggers of a model.
+        operation: what is rejected, as in `pgtrigger.Update | pgtrigger.Delete`.
+        condition: the rows that are protected; all, unless given.
+        level: `Row` (the default) or `Statement`.
+        when, declare, timing: see `Trigger`.
 
     Raises:
-        DeclarationError: a condition is to be judged at statement level for an UPDATE OF columns, for which Postgres
-            has no transition tables.
+        DeclarationError: the arguments contradict each other, or one does not exist.
+
+    Example:
+        >>> keep = pgtrigger.Protect(name="keep", operation=pgtrigger.Delete)
+        >>> with keep.install(Post):
+        ...     post.delete()
+        Traceback (most recent call last):
+        ...
+        pgmagic.errors.TriggerError: pgtrigger: Cannot delete rows from notebook_post table...
     """
 
     when = Before
 
+    @arguments_checked
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        operation: Operation | None = None,
+        condition: Condition | models.Q | None = None,
+        level: Level | None = None,
+        when: When | None = None,
+        declare: list[tuple[str, str]] | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        super().__init__(
+            name=name, operation=operation, condition=condition, level=level, when=when, declare=declare, timing=timing
+        )  # fmt: skip
+
     def compose(self) -> None:
-        """Judge statements behind them, where Postgres has transition tables for the operations."""
+        """Judge statements after they ran, where Postgres has transition tables for the operations."""
         if self.level != Statement:
             return
         self.referencing = transition_tables(self.operations)
@@ -56,14 +89,45 @@ class Protect(ReadyMade, Composer):
 
 
 class ReadOnly(Protect):
-    """Rejects changes to the fields: those named, all but the excluded ones, or all."""
+    """Rejects changes to fields: those named, all but the excluded ones, or all.
+
+    Args:
+        name: unique among the triggers of a model.
+        fields: the names of the fields that may not change.
+        exclude: the names of the fields that may change.
+        condition: the rows that are protected; all, unless given.
+        level: `Row` (the default) or `Statement`.
+        operation, when, declare, timing: see `Trigger`.
+
+    Raises:
+        DeclarationError: both fields and exclude are given, or an argument does not exist.
+
+    Example:
+        >>> fixed = pgtrigger.ReadOnly(name="fixed", fields=["title"])
+        >>> with fixed.install(Post):
+        ...     Post.objects.update(title="Other")
+        Traceback (most recent call last):
+        ...
+        pgmagic.errors.TriggerError: pgtrigger: Cannot update rows from notebook_post table...
+    """
 
     operation = Update
     fields: Sequence[str] | None = None
     exclude: Sequence[str] | None = None
 
+    @arguments_checked
     def __init__(
-        self, *, fields: Sequence[str] | None = None, exclude: Sequence[str] | None = None, **kwargs: Any
+        self,
+        *,
+        name: str | None = None,
+        fields: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+        condition: Condition | models.Q | None = None,
+        level: Level | None = None,
+        operation: Operation | None = None,
+        when: When | None = None,
+        declare: list[tuple[str, str]] | None = None,
+        timing: Timing | None = None,
     ) -> None:
         self.fields = fields or self.fields
         self.exclude = exclude or self.exclude
@@ -72,13 +136,15 @@ class ReadOnly(Protect):
                 raise DeclarationError(f"ReadOnly takes {argument}= as a list of names, got {value!r}.")
         if self.fields and self.exclude:
             raise DeclarationError('Must provide only one of "fields" or "exclude" to ReadOnly trigger.')
-        super().__init__(**kwargs)
+        super().__init__(
+            name=name, operation=operation, condition=condition, level=level, when=when, declare=declare, timing=timing
+        )  # fmt: skip
 
-    def protected_fields(self, model: Model) -> list[models.Field[Any, Any]]:
+    def protected_fields(self, model: Model) -> list[AnyField]:
         """Return the concrete fields that may not change.
 
         Raises:
-            DeclarationError: none is left.
+            DeclarationError: no field is left.
         """
         fields = self._changes().compared_fields(model)
         if not fields:
@@ -98,25 +164,41 @@ class ReadOnly(Protect):
 
 
 class SoftDelete(ReadyMade):
-    """Turns a delete into an update of a field."""
+    """Turns a delete into an update of a field.
+
+    Args:
+        name: unique among the triggers of a model.
+        condition: the rows for which it does; the others are deleted.
+        field: the name of the field that is updated.
+        value: what the field is set to: a value, or an expression on the row; False, unless given.
+
+    Raises:
+        DeclarationError: there is no field, or an argument does not exist.
+
+    Example:
+        >>> soft = pgtrigger.SoftDelete(name="soft", field="status", value="deleted")
+        >>> with soft.install(Post):
+        ...     _ = post.delete()
+        >>> Post.objects.get().status
+        'deleted'
+    """
 
     when = Before
     operation = Delete
     field: str | None = None
-    value: Any = False
+    value: object = False
 
-    _UNSET: Final = object()
-
+    @arguments_checked
     def __init__(
         self,
         *,
         name: str | None = None,
         condition: Condition | models.Q | None = None,
         field: str | None = None,
-        value: Any = _UNSET,
+        value: object = UNSET,
     ) -> None:
         self.field = field or self.field
-        if value is not SoftDelete._UNSET:
+        if value is not UNSET:
             self.value = value
         if not self.field:
             raise DeclarationError('Must provide "field" for soft delete.')
@@ -124,12 +206,25 @@ class SoftDelete(ReadyMade):
 
 
 class UpdateSearchVector(ReadyMade):
-    """Keeps a field of type tsvector in step with the text of other fields, in their order.
+    """Keeps a field of type tsvector in step with the text of other fields.
 
-    The fields may be of any type; NULL adds nothing. The vector is computed at each insert, and at each update that
-    names one of the fields.
+    The vector is computed at each insert, and at each update that names one of the fields.
+
+    Args:
+        name: unique among the triggers of a model.
+        vector_field: the name of the `SearchVectorField`.
+        document_fields: the names of the fields whose text goes in, in this order; of any type, and NULL adds nothing.
+        config_name: the text search configuration; "pg_catalog.english", unless given.
+
+    Raises:
+        DeclarationError: a field is missing, or an argument does not exist.
 
     Source: https://www.postgresql.org/docs/current/textsearch-controls.html#TEXTSEARCH-PARSING-DOCUMENTS
+
+    Example:
+        >>> search = pgtrigger.UpdateSearchVector(name="search", vector_field="words", document_fields=["title"])
+        >>> search.operations
+        (pgtrigger.Insert, pgtrigger.UpdateOf('title'))
     """
 
     when = Before
@@ -137,6 +232,7 @@ class UpdateSearchVector(ReadyMade):
     document_fields: Sequence[str] | None = None
     config_name: str = "pg_catalog.english"
 
+    @arguments_checked
     def __init__(
         self,
         *,
@@ -157,6 +253,3 @@ class UpdateSearchVector(ReadyMade):
                 f"UpdateSearchVector takes document_fields= as a list of names, got {self.document_fields!r}."
             )
         super().__init__(name=name, operation=Insert | UpdateOf(*self.document_fields))
-
-
-__all__ = ["Protect", "ReadOnly", "SoftDelete", "UpdateSearchVector"]

@@ -12,11 +12,11 @@ from django.db.models.signals import class_prepared
 
 from pgmagic.declare import registry
 from pgmagic.declare.event_fields import setting
+from pgmagic.declare.model_types import Model
 from pgmagic.declare.names import PARTITION_OPTION
 from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import DeclarationError
 
-Model = type[models.Model]
 M = TypeVar("M", bound=models.Model)
 
 # The module that Django gives to the models which it makes from migrations.
@@ -24,36 +24,51 @@ _MIGRATION_STATE = "__fake__"
 
 
 def register(*triggers: Trigger) -> Callable[[type[M]], type[M]]:
-    """Return a class decorator that registers triggers for a model."""
+    """Return a class decorator that registers triggers for a model.
+
+    Args:
+        triggers: what the model is to have, beside `Meta.triggers`.
+
+    Returns:
+        A decorator that returns the model itself.
+
+    Raises:
+        DeclarationError: when applied: something is not a trigger, or the model has another one of that name.
+
+    Example:
+        >>> @pgtrigger.register(pgtrigger.Protect(name="keep", operation=pgtrigger.Delete))
+        ... class Note(models.Model):
+        ...     text = models.TextField()
+        >>> pgtrigger.registered("notebook.Note:keep")
+        [(<class '__main__.Note'>, <Protect: keep>)]
+    """
 
     def decorate(model: type[M]) -> type[M]:
-        _check(triggers, f"pgtrigger.register on {getattr(model, '__name__', repr(model))}")
-        for trigger in triggers:
-            registry.add(model, trigger)
+        _register(model, triggers, f"pgtrigger.register on {getattr(model, '__name__', repr(model))}")
         return model
 
     return decorate
 
 
-def _check(triggers: object, where: str) -> None:
+def _register(model: Model, triggers: object, where: str) -> None:
     if not isinstance(triggers, list | tuple):
         raise DeclarationError(f"{where} is a list of triggers, but {triggers!r} was given.")
     for trigger in triggers:
         if not isinstance(trigger, Trigger):
             raise DeclarationError(f"{where} holds triggers, but {trigger!r} was given.")
+    for trigger in triggers:
+        registry.add(model, trigger)
 
 
 def _register_meta(sender: Model, **_kwargs: object) -> None:
     triggers = getattr(sender._meta, "triggers", None)
     if triggers is None or sender.__module__ == _MIGRATION_STATE:
         return
-    # Declarations are nothing that Django could write into a migration.
+    # Django cannot write declarations into a migration.
     sender._meta.original_attrs.pop("triggers", None)
     if not setting("PGTRIGGER_MODEL_META", True):
         raise TypeError("'class Meta' got invalid attribute(s): triggers")
-    _check(triggers, f"Meta.triggers of {sender.__name__}")
-    for trigger in triggers:
-        registry.add(sender, trigger)
+    _register(sender, triggers, f"Meta.triggers of {sender.__name__}")
 
 
 def allow_meta_triggers() -> None:

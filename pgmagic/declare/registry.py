@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING
 from django.db import models
 
 from pgmagic.declare import names
+from pgmagic.declare.model_types import Model
 from pgmagic.errors import DeclarationError, UnknownTriggerError
 
 if TYPE_CHECKING:
     from pgmagic.declare.trigger import Trigger
 
-Model = type[models.Model]
-
 _registry: dict[str, tuple[Model, Trigger]] = {}
 # URIs of triggers that were declared together with their models: these go when the model is declared without them.
 _declared_with_model: set[str] = set()
-# While a cell runs: what was registered before it, and that the cell has not declared again.
+# While a cell runs: what was registered before, and the cell has not declared again.
 _before_block: dict[str, tuple[Model, Trigger]] = {}
 
 
@@ -27,7 +26,7 @@ def add(model: Model, trigger: Trigger) -> None:
     """Register a trigger for a model; one of the same name on a former class of the model is replaced.
 
     Raises:
-        DeclarationError: the model already has another trigger of that name, or it is none, or one without a table.
+        DeclarationError: the model already has another trigger of that name, is not a model, or has no table.
     """
     check_model(model)
     uri = trigger.get_uri(model)
@@ -41,10 +40,10 @@ def add(model: Model, trigger: Trigger) -> None:
 
 
 def check_model(model: object) -> None:
-    """Refuse what is no model, or has no table.
+    """Check that something is a model with a table.
 
     Raises:
-        DeclarationError: it is such.
+        DeclarationError: it is not.
     """
     if not (isinstance(model, type) and issubclass(model, models.Model)):
         raise DeclarationError(f"A trigger is registered for a model, but {model!r} was given.")
@@ -56,7 +55,7 @@ def check_model(model: object) -> None:
 
 
 def remove(model: Model, trigger: Trigger) -> None:
-    """Take a trigger off a model.
+    """Remove a trigger from a model.
 
     Raises:
         UnknownTriggerError: it is not registered.
@@ -67,8 +66,8 @@ def remove(model: Model, trigger: Trigger) -> None:
     _forget(uri)
 
 
-class Former(AbstractContextManager[None]):
-    """What was registered under some URIs; leaving its `with` block registers that again."""
+class remember(AbstractContextManager[None]):  # noqa: N801 - called as a function
+    """What is registered under URIs now; leaving the `with` block registers that again."""
 
     def __init__(self, uris: Iterable[str]) -> None:
         self._entries = {uri: (_registry.get(uri), uri in _declared_with_model) for uri in uris}
@@ -84,11 +83,6 @@ class Former(AbstractContextManager[None]):
                 _registry[uri] = entry
             if with_model:
                 _declared_with_model.add(uri)
-
-
-def remember(uris: Iterable[str]) -> Former:
-    """Return what is registered under URIs, as a context manager that puts it back."""
-    return Former(uris)
 
 
 def declare_with_model(trigger: Trigger, model: Model) -> None:
@@ -108,7 +102,7 @@ def move(trigger: Trigger, former: Model, new: Model) -> None:
 
 
 def remove_model(model: Model) -> None:
-    """Take every trigger off a model."""
+    """Remove every trigger from a model."""
     for uri in [uri for uri, (registered_model, _) in _registry.items() if registered_model is model]:
         _forget(uri)
 
@@ -125,11 +119,23 @@ def find(uri: str) -> tuple[Model, Trigger] | None:
 
 
 def registered(*uris: str) -> list[tuple[Model, Trigger]]:
-    """Return the model and trigger of each URI, in the order asked for; without a URI, of all.
+    """Return the model and the trigger of each URI.
+
+    Args:
+        uris: such as "app_label.ModelName:trigger_name"; without a URI, all triggers.
+
+    Returns:
+        Pairs, in the order of the URIs; of all triggers, in the order in which they were registered.
 
     Raises:
         DeclarationError: a text is not a URI.
         UnknownTriggerError: nothing is registered under it.
+
+    Example:
+        >>> [trigger.name for model, trigger in pgtrigger.registered() if model is Post]
+        ['keep_published', 'forward_only', 'insert_insert', 'update_update']
+        >>> pgtrigger.registered("notebook.Post:forward_only")
+        [(<class '__main__.Post'>, <FSM: forward_only>)]
     """
     for uri in uris:
         names.split_uri(uri)
@@ -145,7 +151,7 @@ def _unknown(uri: str) -> str:
 
 @contextmanager
 def block() -> Iterator[None]:
-    """Let the block register anew what is registered, once; if it raises, KeyboardInterrupt too, all is as before."""
+    """Let the block register again, once, what is registered; if it raises, also KeyboardInterrupt, undo that."""
     before, declared_before = dict(_registry), set(_declared_with_model)
     _before_block.update(before)
     try:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 from pgmagic.declare.model_types import Model
 from pgmagic.errors import DeclarationError
@@ -20,7 +18,17 @@ class Func:
 
     Braces that hold none of these names are PL/pgSQL's own (`'{}'::jsonb`) and need no doubling. A text that is a
     whole template in `str.format`'s sense, doubled braces and all, keeps that meaning, so that a body written for
-    the upstream package reads the same here.
+    the upstream package means the same here.
+
+    Args:
+        func: the PL/pgSQL between BEGIN and END.
+
+    Example:
+        >>> trim = pgtrigger.Trigger(
+        ...     name="trim", when=pgtrigger.Before, operation=pgtrigger.Insert,
+        ...     func=pgtrigger.Func("NEW.{columns.title} := trim(NEW.{columns.title}); RETURN NEW;"))
+        >>> trim.render_func(Post)
+        'NEW.title := trim(NEW.title); RETURN NEW;'
     """
 
     def __init__(self, func: str) -> None:
@@ -29,28 +37,25 @@ class Func:
     def __repr__(self) -> str:
         return f"pgtrigger.Func({self.func!r})"
 
-    def render(self, **kwargs: Any) -> str:
-        """Return the text with the names in `kwargs` filled in."""
-        if _is_format_template(self.func, kwargs):
-            return "".join(
-                literal + (_value(name, kwargs) if name else "")
-                for literal, name, _spec, _conversion in string.Formatter().parse(self.func)
-            )
+    def render(self, **kwargs: object) -> str:
+        """Return the text with the names in `kwargs` filled in.
+
+        Raises:
+            DeclarationError: the text names an attribute that does not exist.
+        """
+        try:
+            parts = list(string.Formatter().parse(self.func))
+        except ValueError:
+            parts = []
+        if parts and all(name is None or name.partition(".")[0] in kwargs for _, name, _, _ in parts):
+            return "".join(text + (_value(name, kwargs) if name else "") for text, name, _, _ in parts)
         return _PLACEHOLDER.sub(
             lambda match: _value(match[1], kwargs) if match[1].partition(".")[0] in kwargs else match[0],
             self.func,
         )
 
 
-def _is_format_template(text: str, kwargs: Mapping[str, Any]) -> bool:
-    try:
-        names = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
-    except ValueError:
-        return False
-    return all(name.partition(".")[0] in kwargs for name in names)
-
-
-def _value(path: str, kwargs: Mapping[str, Any]) -> str:
+def _value(path: str, kwargs: dict[str, object]) -> str:
     root, *attributes = path.split(".")
     value = kwargs[root]
     for attribute in attributes:
@@ -63,7 +68,7 @@ def _value(path: str, kwargs: Mapping[str, Any]) -> str:
     return str(value)
 
 
-def table_kwargs(model: Model) -> dict[str, Any]:
+def table_kwargs(model: Model) -> dict[str, object]:
     """Return what the text of every function may name: `meta`, `fields` and `columns`."""
     fields = {field.name: field for field in model._meta.fields}
     columns = {name: field.column for name, field in fields.items()}

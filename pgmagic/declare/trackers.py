@@ -1,7 +1,7 @@
-"""Trackers: which changes of a model become events, and the trigger that each of them stands for.
+"""Trackers: which changes of a model become events, and the triggers that record them.
 
-A tracker's label is what its events are called. `row` says which side of a change an event holds: `Old` the row as
-it was before, `New` as it is after.
+A tracker's label is the name of its events. `row` says which side of a change an event holds: `Old` the row as it was
+before, `New` as it is after.
 """
 
 from __future__ import annotations
@@ -9,29 +9,39 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 
 from django.db import models
 
 from pgmagic.declare.conditions import AnyChange, Condition, table_fields
-from pgmagic.declare.event_fields import UNSET, AnyField, Unset, setting
+from pgmagic.declare.event_fields import UNSET, Unset, setting
 from pgmagic.declare.event_trigger import EventTrigger, New, Old, Side, check_level, recording_level
+from pgmagic.declare.model_types import AnyField, EventModel, Model
+from pgmagic.declare.signatures import arguments_checked
 from pgmagic.declare.vocabulary import Delete, Insert, Level, Operation, Update, UpdateOf
 from pgmagic.errors import DeclarationError
 
-Model = type[models.Model]
-EventModel = type[Any]
+# The attribute of a tracked model that holds its event models by label.
+EVENT_MODELS: Final = "pgh_event_models"
 
 
 class Tracker:
     """What a model is tracked by. A subclass may set `label` and override `setup`.
 
+    Args:
+        label: the name of the events; unless given, the class's own.
+
     Raises:
-        DeclarationError: it has no label.
+        DeclarationError: there is no label, or an argument does not exist.
+
+    Example:
+        >>> pghistory.Tracker("note")
+        <Tracker: note>
     """
 
     label: str | None = None
 
+    @arguments_checked
     def __init__(self, label: str | None = None) -> None:
         self.label = label or self.label
         if not isinstance(self.label, str) or not self.label or "\x00" in self.label:
@@ -54,23 +64,48 @@ class Tracker:
     def pghistory_setup(self, event_model: EventModel) -> None:
         """Make the event model known to the tracked model under this label, then set up."""
         tracked = event_model.pgh_tracked_model
-        tracked.pgh_event_models = {**vars(tracked).get("pgh_event_models", {}), str(self.label): event_model}
+        setattr(tracked, EVENT_MODELS, {**event_models_of(tracked), str(self.label): event_model})
         self.setup(event_model)
 
 
 class ManualEvent(Tracker):
-    """Events that only `create_event` records."""
+    """Events that only `create_event` records.
+
+    Example:
+        >>> @pghistory.track(pghistory.ManualEvent("read"))
+        ... class Note(models.Model):
+        ...     text = models.TextField()
+        >>> note = Note.objects.create(text="a")
+        >>> pghistory.create_event(note, label="read").pgh_label
+        'read'
+    """
 
 
 class RowEvent(Tracker):
-    """Records an event for each changed row. Every argument may also be a class attribute.
+    """Records an event for each changed row. Each argument may also be a class attribute.
 
-    label: what the events are called. condition: only changes for which it is true; without one, an update is
-    recorded only if a tracked field really changed; `None` records every one. operation: which changes. row: `Old`
-    or `New`. trigger_name: derived from label and operation unless given. level: see `track`.
+    Args:
+        label: the name of the events.
+        condition: only changes for which it is true are recorded. Without a condition, an update is recorded only if
+            a tracked field really changed; None records every update.
+        operation: which changes, as in `pghistory.Insert | pghistory.Update`.
+        row: `Old` or `New`: the row before or after the change.
+        trigger_name: derived from label and operation, unless given.
+        level: see `track`.
 
     Raises:
-        DeclarationError: the arguments contradict each other.
+        DeclarationError: the arguments contradict each other, or one does not exist.
+
+    Example:
+        >>> @pghistory.track(pghistory.RowEvent(
+        ...     "published", operation=pghistory.Update, row=pghistory.New, condition=pghistory.Q(new__public=True)))
+        ... class Note(models.Model):
+        ...     public = models.BooleanField(default=False)
+        >>> note = Note.objects.create()
+        >>> Note.objects.update(public=True)
+        1
+        >>> [event.pgh_label for event in note.events.all()]
+        ['published']
     """
 
     operation: Operation | None = None
@@ -79,6 +114,7 @@ class RowEvent(Tracker):
     trigger_name: str | None = None
     level: Level | None = None
 
+    @arguments_checked
     def __init__(
         self,
         label: str | None = None,
@@ -95,9 +131,6 @@ class RowEvent(Tracker):
         self.row = row or self.row
         self.trigger_name = trigger_name or self.trigger_name
         self.level = level or self.level
-        self._validate()
-
-    def _validate(self) -> None:
         if not isinstance(self.operation, Operation):
             raise DeclarationError(
                 f"{self!r} needs an operation, as in operation=pghistory.Update; got {self.operation!r}."
@@ -129,17 +162,9 @@ class RowEvent(Tracker):
 
     def add_event_trigger(self, event_model: EventModel) -> None:
         """Register the trigger on the tracked model."""
-        condition = self._condition(event_model)
-        self._register(event_model, self.operation or Insert, condition)
-
-    def _condition(self, event_model: EventModel) -> Condition | models.Q | None:
-        if not isinstance(self.condition, Unset):
-            return self.condition
-        return real_change(event_model) if is_update(self.operation) else None
-
-    def _register(
-        self, event_model: EventModel, operation: Operation, condition: Condition | models.Q | None
-    ) -> None:
+        operation, condition = self.operation or Insert, self.condition
+        if isinstance(condition, Unset):
+            condition = real_change(event_model) if is_update(operation) else None
         trigger = EventTrigger(
             event_model=event_model,
             label=str(self.label),
@@ -153,7 +178,12 @@ class RowEvent(Tracker):
 
 
 class InsertEvent(RowEvent):
-    """Records each new row."""
+    """Records each new row.
+
+    Example:
+        >>> [event.pgh_label for event in post.events.all()]
+        ['insert']
+    """
 
     label = "insert"
     operation = Insert
@@ -161,7 +191,15 @@ class InsertEvent(RowEvent):
 
 
 class UpdateEvent(RowEvent):
-    """Records each row that an update really changed, as it is after; `row=Old` as it was before."""
+    """Records each row that an update really changed, as it is after; `row=Old` as it was before.
+
+    Example:
+        >>> post.title = "Other"
+        >>> post.save()
+        >>> post.save()  # changes nothing
+        >>> [(event.pgh_label, event.title) for event in post.events.order_by("pgh_id")]
+        [('insert', 'Hello'), ('update', 'Other')]
+    """
 
     label = "update"
     operation = Update
@@ -169,7 +207,16 @@ class UpdateEvent(RowEvent):
 
 
 class DeleteEvent(RowEvent):
-    """Records each deleted row as it was."""
+    """Records each deleted row as it was.
+
+    Example:
+        >>> @pghistory.track(pghistory.DeleteEvent())
+        ... class Note(models.Model):
+        ...     text = models.TextField()
+        >>> _ = Note.objects.create(text="a").delete()
+        >>> [event.text for event in Note.pgh_event_model.objects.all()]
+        ['a']
+    """
 
     label = "delete"
     operation = Delete
@@ -181,7 +228,12 @@ class DeleteEvent(RowEvent):
 
 
 class AfterInsert(RowEvent):
-    """Records each new row."""
+    """Records each new row.
+
+    Example:
+        >>> pghistory.AfterInsert("made").operation
+        pgtrigger.Insert
+    """
 
     operation = Insert
     row = New
@@ -189,7 +241,12 @@ class AfterInsert(RowEvent):
 
 
 class AfterUpdate(RowEvent):
-    """Records each updated row as it is after the update."""
+    """Records each updated row as it is after the update.
+
+    Example:
+        >>> pghistory.AfterUpdate("changed").row
+        'NEW'
+    """
 
     operation = Update
     row = New
@@ -197,7 +254,12 @@ class AfterUpdate(RowEvent):
 
 
 class AfterInsertOrUpdate(RowEvent):
-    """Records each new row, and each updated row as it is after the update."""
+    """Records each new row, and each updated row as it is after the update.
+
+    Example:
+        >>> pghistory.AfterInsertOrUpdate("kept").operation
+        pgtrigger.Insert | pgtrigger.Update
+    """
 
     operation = Insert | Update
     row = New
@@ -205,7 +267,12 @@ class AfterInsertOrUpdate(RowEvent):
 
 
 class BeforeUpdate(RowEvent):
-    """Records each updated row as it was before the update."""
+    """Records each updated row as it was before the update.
+
+    Example:
+        >>> pghistory.BeforeUpdate("was").row
+        'OLD'
+    """
 
     operation = Update
     row = Old
@@ -213,7 +280,12 @@ class BeforeUpdate(RowEvent):
 
 
 class BeforeDelete(RowEvent):
-    """Records each deleted row as it was."""
+    """Records each deleted row as it was.
+
+    Example:
+        >>> pghistory.BeforeDelete("gone").operation
+        pgtrigger.Delete
+    """
 
     operation = Delete
     row = Old
@@ -221,7 +293,12 @@ class BeforeDelete(RowEvent):
 
 
 class BeforeUpdateOrDelete(RowEvent):
-    """Records each updated or deleted row as it was."""
+    """Records each updated or deleted row as it was.
+
+    Example:
+        >>> pghistory.BeforeUpdateOrDelete("was").operation
+        pgtrigger.Update | pgtrigger.Delete
+    """
 
     operation = Update | Delete
     row = Old
@@ -232,6 +309,16 @@ class Snapshot(RowEvent):
     """Records each new row, and each row that an update really changed, as it is after.
 
     So the latest event of an object is what its row is now.
+
+    Example:
+        >>> @pghistory.track(pghistory.Snapshot())
+        ... class Note(models.Model):
+        ...     text = models.TextField()
+        >>> note = Note.objects.create(text="a")
+        >>> note.text = "b"
+        >>> note.save()
+        >>> [event.text for event in note.events.order_by("pgh_id")]
+        ['a', 'b']
     """
 
     label = "snapshot"
@@ -243,25 +330,27 @@ class Snapshot(RowEvent):
         if not isinstance(self.condition, Unset):
             super().add_event_trigger(event_model)
             return
-        # One name of its own for each of them, also where the user chose it.
+        # Each has a name of its own, also where the user chose the name.
         for operation, condition in ((Insert, None), (Update, real_change(event_model))):
             part = RowEvent(
                 self.label,
                 operation=operation,
                 row=New,
                 condition=condition,
-                trigger_name=self._part_name(operation),
+                trigger_name=f"{self.trigger_name}_{str(operation).lower()}" if self.trigger_name else None,
                 level=self.level,
             )
             part.add_event_trigger(event_model)
-
-    def _part_name(self, operation: Operation) -> str | None:
-        return f"{self.trigger_name}_{str(operation).lower()}" if self.trigger_name else None
 
 
 OLDER: Final[tuple[type[Tracker], ...]] = (
     Snapshot, AfterInsert, AfterUpdate, AfterInsertOrUpdate, BeforeUpdate, BeforeDelete, BeforeUpdateOrDelete,
 )  # fmt: skip
+
+
+def event_models_of(tracked: Model) -> dict[str, EventModel]:
+    """Return the event models of a tracked model itself, not of its parents, by label."""
+    return dict(vars(tracked).get(EVENT_MODELS, {}))
 
 
 def is_update(operation: Operation | None) -> bool:
@@ -270,7 +359,7 @@ def is_update(operation: Operation | None) -> bool:
 
 
 def real_change(event_model: EventModel) -> Condition:
-    """Return a condition that is true where a tracked field changed; where none is tracked, where any field did."""
+    """Return a condition that is true where a tracked field changed; where no field is tracked, where any field did."""
     return AnyChange(*(tracked.name for _, tracked in tracked_fields(event_model)))
 
 
@@ -283,14 +372,16 @@ def tracked_fields(event_model: EventModel) -> Iterator[tuple[AnyField, AnyField
 
 
 def check_labels(tracked: Model, event_label: str, trackers: Iterable[Tracker]) -> None:
-    """Check that no label of a tracked model stands for two trackers. event_label: the event model's, as in `app.Name`.
+    """Check that no two trackers of a tracked model have the same label.
+
+    event_label: of the event model, as in `app.Name`.
 
     Raises:
-        DeclarationError: one does, or something is no tracker.
+        DeclarationError: two trackers have, or something is not a tracker.
     """
-    taken = {
+    taken: dict[str, str | None] = {
         label: other._meta.object_name
-        for label, other in vars(tracked).get("pgh_event_models", {}).items()
+        for label, other in event_models_of(tracked).items()
         if other._meta.label != event_label
     }
     for tracker in trackers:
@@ -316,7 +407,7 @@ def trigger_name(label: str, operation: Operation) -> str:
     words = [str(Update) if isinstance(single, UpdateOf) else str(single) for single in operation]
     name = f"{label}_{'_or_'.join(words).lower()}"
     if re.search(r"_or(-[0-9a-f]{8})?\Z", label):
-        # "a_insert_or" on update would be called what "a" on insert or update is.
+        # "a_insert_or" on update would have the name of "a" on insert or update.
         digest = hashlib.sha256(label.encode()).hexdigest()[:8]
         return f"{label}-{digest}_{'_or_'.join(words).lower()}"
     return name

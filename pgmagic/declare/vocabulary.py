@@ -12,7 +12,7 @@ from pgmagic.errors import DeclarationError
 
 
 class _Word:
-    """One keyword out of a closed list; equal words are equal and hash alike, `str()` is the SQL keyword."""
+    """One keyword out of a closed list. `str()` is the SQL keyword."""
 
     values: ClassVar[tuple[str, ...]] = ()
 
@@ -37,25 +37,47 @@ class _Word:
 
 
 class When(_Word):
-    """When a trigger fires, relative to the operation."""
+    """When a trigger fires, relative to the operation: `Before`, `After` or `InsteadOf`.
+
+    Example:
+        >>> pgtrigger.When("BEFORE") == pgtrigger.Before
+        True
+    """
 
     values = ("BEFORE", "AFTER", "INSTEAD OF")
 
 
 class Level(_Word):
-    """Whether a trigger fires once for each row or once for each statement."""
+    """Whether a trigger fires once for each row or once for each statement: `Row` or `Statement`.
+
+    Example:
+        >>> pgtrigger.Level("ROW") == pgtrigger.Row
+        True
+    """
 
     values = ("ROW", "STATEMENT")
 
 
 class Timing(_Word):
-    """When a constraint trigger fires: at the end of the statement, or of the transaction."""
+    """When a constraint trigger fires: at the end of the statement, or of the transaction.
+
+    `Immediate` or `Deferred`; `pgtrigger.constraints` changes it for a transaction.
+
+    Example:
+        >>> pgtrigger.Timing("DEFERRED") == pgtrigger.Deferred
+        True
+    """
 
     values = ("IMMEDIATE", "DEFERRED")
 
 
 class Operation(_Word):
-    """An operation that fires a trigger; operations are combined with `|`."""
+    """An operation that fires a trigger: `Insert`, `Update`, `Delete` or `Truncate`, combined by `|`.
+
+    Example:
+        >>> pgtrigger.Update | pgtrigger.Delete
+        pgtrigger.Update | pgtrigger.Delete
+    """
 
     values = ("UPDATE", "DELETE", "TRUNCATE", "INSERT")
 
@@ -70,7 +92,20 @@ class Operation(_Word):
 
 
 class UpdateOf(Operation):
-    """An UPDATE that names at least one of the given model fields in its SET list."""
+    """An UPDATE that names at least one of the given fields in its SET list.
+
+    Args:
+        columns: the names of model fields.
+
+    Raises:
+        DeclarationError: no field is given.
+
+    Example:
+        >>> titles = pgtrigger.Protect(name="titles", operation=pgtrigger.UpdateOf("title"))
+        >>> with titles.install(Post):
+        ...     Post.objects.update(likes=1)
+        1
+    """
 
     def __init__(self, *columns: str) -> None:
         if not columns:
@@ -89,7 +124,15 @@ class UpdateOf(Operation):
 
 
 class Operations(Operation):
-    """Several operations, in the order in which they were combined, each once."""
+    """Several operations, in the order in which they were combined, each once.
+
+    Args:
+        operations: what `|` combines.
+
+    Example:
+        >>> pgtrigger.Operations(pgtrigger.Insert, pgtrigger.Update) == pgtrigger.Update | pgtrigger.Insert
+        True
+    """
 
     def __init__(self, *operations: Operation) -> None:
         self.operations = tuple(dict.fromkeys(single for operation in operations for single in operation))
@@ -115,7 +158,24 @@ Update, Delete, Truncate, Insert = (Operation(name) for name in Operation.values
 
 
 class Referencing:
-    """The names under which a statement-level trigger sees the rows before and after the statement."""
+    """The names under which a statement-level trigger sees the rows before and after the statement.
+
+    Args:
+        old: the name of the table of rows before the statement.
+        new: the name of the table of rows after it.
+
+    Raises:
+        DeclarationError: no name is given, or the same name twice.
+
+    Source: https://www.postgresql.org/docs/current/sql-createtrigger.html (REFERENCING)
+
+    Example:
+        >>> pgtrigger.Trigger(
+        ...     name="few", when=pgtrigger.After, operation=pgtrigger.Insert, level=pgtrigger.Statement,
+        ...     referencing=pgtrigger.Referencing(new="added"),
+        ...     func="IF (SELECT count(*) FROM added) > 9 THEN RAISE 'too many'; END IF; RETURN NULL;")
+        <Trigger: few>
+    """
 
     def __init__(self, *, old: str | None = None, new: str | None = None) -> None:
         if not old and not new:
