@@ -172,4 +172,4 @@ class _Insert:
 
     def _context_columns(self) -> set[str]:
         fields = self.trigger.event_model._meta.local_concrete_fields
-        return {field.column for field in fields if field.name in CONTEXT_FIELDS}
+        return {str(field.column) for field in fields if field.name in CONTEXT_FIELDS}

@@ -22,8 +22,8 @@ from pgmagic.compile.predicate import column_of, value_in
 from pgmagic.compile.qualified import DIFFERS, EQUALS, JOINED
 from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, literal, render, verbatim
 from pgmagic.compile.target import Target
-from pgmagic.declare.event_fields import AnyField
 from pgmagic.declare.event_trigger import EventTrigger
+from pgmagic.declare.model_types import AnyField
 from pgmagic.declare.trackers import tracked_fields
 from pgmagic.errors import DeclarationError
 
@@ -55,12 +55,13 @@ def event_columns(trigger: EventTrigger, schema: str | None) -> dict[str, Fragme
     }
     columns: dict[str, Fragment] = {}
     for field in event_model._meta.local_concrete_fields:
-        if field.name == "pgh_obj":
-            columns[field.column] = column_of(trigger.row, field.target_field)
+        column = str(field.column)
+        if field.name == "pgh_obj" and isinstance(field, models.ForeignKey):
+            columns[column] = column_of(trigger.row, field.target_field)
         elif field.name in own:
-            columns[field.column] = own[field.name]
-        elif field.column in mirrored:
-            columns[field.column] = mirrored[field.column]
+            columns[column] = own[field.name]
+        elif column in mirrored:
+            columns[column] = mirrored[column]
         else:
             check_optional(field, event_model)
     return columns

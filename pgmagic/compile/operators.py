@@ -12,7 +12,7 @@ from pgmagic.compile.offline import offline_connection
 from pgmagic.compile.predicate import TYPES_WITHOUT_EQUALITY, column_of, condition_sql, renders_itself
 from pgmagic.compile.qualified import EQUALS
 from pgmagic.compile.sql import Fragment, compose, join, verbatim
-from pgmagic.declare.conditions import Combined, Condition, Not, _Change
+from pgmagic.declare.conditions import Change, Combined, Condition, Not
 from pgmagic.declare.event_trigger import EventTrigger
 from pgmagic.declare.trackers import tracked_fields
 from pgmagic.declare.trigger import Trigger
@@ -79,12 +79,12 @@ def _qualified(condition: Condition | models.Q, model: Model) -> Fragment | None
     if isinstance(condition, Not):
         negated = _qualified(condition.condition, model)
         return None if negated is None else compose("NOT ", negated)
-    if not isinstance(condition, _Change):
+    if not isinstance(condition, Change):
         return None
     return _change(condition, model)
 
 
-def _change(condition: _Change, model: Model) -> Fragment | None:
+def _change(condition: Change, model: Model) -> Fragment | None:
     fields = condition.compared_fields(model)
     if not all(has_built_in_equality(field) and not is_computed_when_read(field) for field in fields):
         return None

@@ -23,12 +23,12 @@ from pgmagic.compile.offline import offline_connection
 from pgmagic.compile.row_query import RowQuery
 from pgmagic.compile.sql import Fragment, compose, identifier, join, merge, verbatim
 from pgmagic.declare.conditions import (
+    Change,
     Combined,
     Condition,
     Connector,
     Not,
     Q,
-    _Change,
 )
 from pgmagic.errors import ConditionError, PgMagicError
 
@@ -102,7 +102,7 @@ def _(condition: Not, model: Model) -> Fragment:
 
 
 @_render.register
-def _(condition: _Change, model: Model) -> Fragment:
+def _(condition: Change, model: Model) -> Fragment:
     comparisons = [_changed(field, condition.changed) for field in condition.compared_fields(model)]
     if not comparisons:
         # No field is left to compare: none of no fields changed, and all of no fields did.

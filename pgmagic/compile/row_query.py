@@ -19,6 +19,7 @@ from pgmagic.declare.conditions import (
     IsNotDistinctFrom,
     composite_key,
     concrete_field,
+    concrete_fields,
 )
 from pgmagic.errors import ConditionError
 
@@ -82,7 +83,8 @@ class RowQuery(Query):
         self.named.add(row)
         key = composite_key(self.row_model)
         if key is not None and path[0] in ("pk", key.name):
-            columns = RowColumns(row.upper(), key.fields, key.fields, key)
+            parts = concrete_fields(self.row_model, ["pk"])
+            columns = RowColumns(row.upper(), parts, parts, key)
             if path[1:2] in (["df"], ["ndf"]):
                 raise ConditionError(_not_as_one(columns))
             return columns, path[1:]

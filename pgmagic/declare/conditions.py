@@ -6,22 +6,38 @@ A condition is data: it is rendered for given row aliases by `compile/predicate.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, cast, overload
 
 from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.fields import Field
 from django.db.models.fields.composite import CompositePrimaryKey
 from django.db.models.fields.related import ForeignObject
 from django.db.models.lookups import BuiltinLookup, FieldGetDbPrepValueMixin
 
 from pgmagic.declare import doors
+from pgmagic.declare.model_types import AnyField, Model
 from pgmagic.errors import DeclarationError, UnknownFieldError
 
 Connector = Literal["AND", "OR"]
 
 
 class Condition:
-    """A condition in raw SQL on OLD and NEW; conditions of all kinds combine with `&`, `|` and `~`."""
+    r"""A condition in raw SQL on OLD and NEW. Conditions of all kinds combine with `&`, `|`, `^` and `~`.
+
+    A subclass may override `resolve`.
+
+    Args:
+        sql: what stands in the WHEN clause.
+
+    Raises:
+        DeclarationError: there is no SQL.
+
+    Example:
+        >>> more = pgtrigger.Condition("NEW.likes > OLD.likes")
+        >>> (more & pgtrigger.Q(old__status="draft")).resolve(Post)
+        '((NEW.likes > OLD.likes) AND (OLD."status" = \'draft\'))'
+    """
 
     sql: str | None = None
 
@@ -33,26 +49,31 @@ class Condition:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.sql!r})"
 
-    def resolve(self, model: type[models.Model]) -> str:
-        """Return the condition as SQL on OLD and NEW of `model`'s table."""
+    def resolve(self, model: Model) -> str:
+        """Return the condition as SQL on OLD and NEW of `model`'s table.
+
+        Raises:
+            UnknownFieldError: it names a field that the model does not have.
+            ConditionError: it needs a join, or Django does not know the lookup.
+        """
         return doors.compiler().condition(self, model)
 
-    def __and__(self, other: Any) -> Condition:
+    def __and__(self, other: Condition | models.Q) -> Condition:
         return _combine("AND", self, other)
 
-    def __or__(self, other: Any) -> Condition:
+    def __or__(self, other: Condition | models.Q) -> Condition:
         return _combine("OR", self, other)
 
-    def __rand__(self, other: Any) -> Condition:
+    def __rand__(self, other: Condition | models.Q) -> Condition:
         return _combine("AND", other, self)
 
-    def __ror__(self, other: Any) -> Condition:
+    def __ror__(self, other: Condition | models.Q) -> Condition:
         return _combine("OR", other, self)
 
-    def __xor__(self, other: Any) -> Condition:
+    def __xor__(self, other: Condition | models.Q) -> Condition:
         return _combine("OR", self & ~other, ~self & other)
 
-    def __rxor__(self, other: Any) -> Condition:
+    def __rxor__(self, other: Condition | models.Q) -> Condition:
         return _combine("OR", other & ~self, ~other & self)
 
     def __invert__(self) -> Condition:
@@ -81,76 +102,83 @@ class Not(Condition):
 
 
 class Q(models.Q, Condition):
-    """Django's Q over `old__field` and `new__field`."""
+    r"""Django's Q over `old__field` and `new__field`, with Django's lookups and those of NULL, `df` and `ndf`.
+
+    Example:
+        >>> pgtrigger.Q(old__likes__lt=pgtrigger.F("new__likes"), new__status__in=["draft"]).resolve(Post)
+        '(OLD."likes" < (NEW."likes") AND NEW."status" IN (\'draft\'))'
+    """
 
     def __init__(
-        self, *args: Any, _connector: str | None = None, _negated: bool = False, **kwargs: Any
+        self, *args: object, _connector: str | None = None, _negated: bool = False, **kwargs: object
     ) -> None:
         models.Q.__init__(
             self,
-            *(_kept(arg) for arg in args),
+            *((arg[0], _kept(arg[1])) if isinstance(arg, tuple) and len(arg) == 2 else arg for arg in args),
             _connector=_connector,
             _negated=_negated,
-            **{name: _kept_value(value) for name, value in kwargs.items()},
+            **{name: _kept(value) for name, value in kwargs.items()},
         )
 
-    def __and__(self, other: Any) -> Any:
+    @overload  # type: ignore[override]
+    def __and__(self, other: models.Q) -> Q: ...
+    @overload
+    def __and__(self, other: Condition) -> Condition: ...
+    def __and__(self, other: Condition | models.Q) -> Condition | models.Q:
         return super().__and__(other) if isinstance(other, models.Q) else _combine("AND", self, other)
 
-    def __or__(self, other: Any) -> Any:
+    @overload  # type: ignore[override]
+    def __or__(self, other: models.Q) -> Q: ...
+    @overload
+    def __or__(self, other: Condition) -> Condition: ...
+    def __or__(self, other: Condition | models.Q) -> Condition | models.Q:
         return super().__or__(other) if isinstance(other, models.Q) else _combine("OR", self, other)
 
-    def __rand__(self, other: Any) -> Condition:
-        return _combine("AND", other, self)
-
-    def __ror__(self, other: Any) -> Condition:
-        return _combine("OR", other, self)
-
-    def __xor__(self, other: Any) -> Any:
+    @overload  # type: ignore[override]
+    def __xor__(self, other: models.Q) -> Q: ...
+    @overload
+    def __xor__(self, other: Condition) -> Condition: ...
+    def __xor__(self, other: Condition | models.Q) -> Condition | models.Q:
         return super().__xor__(other) if isinstance(other, models.Q) else Condition.__xor__(self, other)
 
-    def __invert__(self) -> Any:
-        return models.Q.__invert__(self)
+    def __invert__(self) -> Q:
+        return cast("Q", models.Q.__invert__(self))
 
 
 class F(models.F):
-    """Django's F over `old__field` and `new__field`."""
+    """Django's F over `old__field` and `new__field`.
+
+    Example:
+        >>> pgtrigger.Q(new__likes__gt=pgtrigger.F("old__likes") + 1).resolve(Post)
+        '(NEW."likes" > ((OLD."likes" + 1)))'
+    """
 
 
-def _kept(child: Any) -> Any:
-    return (child[0], _kept_value(child[1])) if isinstance(child, tuple) and len(child) == 2 else child
-
-
-def _kept_value(value: Any) -> Any:
+def _kept(value: object) -> object:
     """Return the value, or a list of what can be iterated over only once: a condition is rendered several times."""
     return list(value) if isinstance(value, Iterator) else value
 
 
-def _combine(connector: Connector, left: Any, right: Any) -> Condition:
-    for side in (left, right):
-        if not isinstance(side, Condition | models.Q):
+def _combine(connector: Connector, *sides: object) -> Condition:
+    """Return conditions joined; a long chain of AND, or of OR, does not become a deep one."""
+    operands: list[Condition] = []
+    for side in sides:
+        if type(side) is Combined and side.connector == connector:
+            operands += side.conditions
+        elif isinstance(side, Condition):
+            operands.append(side)
+        elif isinstance(side, models.Q):
+            converted = Q(_connector=side.connector, _negated=side.negated)
+            converted.children = list(side.children)
+            operands.append(converted)
+        else:
             raise TypeError(
                 f"A condition combines with Q, Condition and the change conditions, not with {side!r}."
             )
-    return Combined(connector, *_operands(connector, left), *_operands(connector, right))
+    return Combined(connector, *operands)
 
 
-def _operands(connector: Connector, side: Condition | models.Q) -> tuple[Condition, ...]:
-    """Return what a side of AND or OR is made of, so that a long chain does not become a deep one."""
-    if type(side) is Combined and side.connector == connector:
-        return side.conditions
-    return (_as_condition(side),)
-
-
-def _as_condition(condition: Condition | models.Q) -> Condition:
-    if isinstance(condition, Condition):
-        return condition
-    converted = Q(_connector=condition.connector, _negated=condition.negated)
-    converted.children = list(condition.children)
-    return converted
-
-
-class _Change(Condition):
+class Change(Condition):
     """A comparison, field by field, of the row before with the row after."""
 
     connector: ClassVar[Connector]
@@ -168,84 +196,108 @@ class _Change(Condition):
         self.exclude = list(exclude or ())
         self.exclude_auto = bool(exclude_auto)
 
-    def compared_fields(self, model: type[models.Model]) -> list[Field[Any, Any]]:
+    def compared_fields(self, model: Model) -> list[AnyField]:
         """Return the concrete fields that are compared, in the model's order.
 
         Without names these are all but the excluded and the generated ones: a BEFORE trigger cannot see the latter.
+
+        Raises:
+            UnknownFieldError: a name does not belong to a field with a column.
         """
         named = concrete_fields(model, self.fields)
-        excluded = set(concrete_fields(model, self.exclude))
+        left_out = set(concrete_fields(model, self.exclude))
+        for field in table_fields(model):
+            is_auto = getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False)
+            if (self.exclude_auto and is_auto) or (field.generated and not named):
+                left_out.add(field)
         return [
-            field
-            for field in table_fields(model)
-            if (field in named if named else not field.generated)
-            and field not in excluded
-            and not self._is_auto(field)
+            field for field in table_fields(model) if field not in left_out and (not named or field in named)
         ]
-
-    def _is_auto(self, field: Field[Any, Any]) -> bool:
-        return self.exclude_auto and (
-            getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False)
-        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.fields))})"
 
 
-class AnyChange(_Change):
-    """True if at least one of the fields changed."""
+class AnyChange(Change):
+    """True if at least one of the fields changed.
+
+    Args:
+        fields: names of fields; without a name, all but the excluded and the generated ones.
+        exclude: names of fields that are not compared.
+        exclude_auto: whether to leave out fields with `auto_now` or `auto_now_add`.
+
+    Example:
+        >>> pgtrigger.AnyChange("title", "likes").resolve(Post)
+        '(OLD."title" IS DISTINCT FROM (NEW."title") OR OLD."likes" IS DISTINCT FROM (NEW."likes"))'
+    """
 
     connector, changed = "OR", True
 
 
-class AnyDontChange(_Change):
-    """True if at least one of the fields did not change."""
+class AnyDontChange(Change):
+    """True if at least one of the fields did not change. The arguments are those of `AnyChange`.
+
+    Example:
+        >>> pgtrigger.AnyDontChange("title").resolve(Post)
+        '(OLD."title" IS NOT DISTINCT FROM (NEW."title"))'
+    """
 
     connector, changed = "OR", False
 
 
-class AllChange(_Change):
-    """True if every one of the fields changed."""
+class AllChange(Change):
+    """True if every one of the fields changed. The arguments are those of `AnyChange`.
+
+    Example:
+        >>> pgtrigger.AllChange("title", "likes").resolve(Post)
+        '(OLD."title" IS DISTINCT FROM (NEW."title") AND OLD."likes" IS DISTINCT FROM (NEW."likes"))'
+    """
 
     connector, changed = "AND", True
 
 
-class AllDontChange(_Change):
-    """True if none of the fields changed."""
+class AllDontChange(Change):
+    """True if none of the fields changed. The arguments are those of `AnyChange`.
+
+    Example:
+        >>> pgtrigger.AllDontChange("title").resolve(Post)
+        '(OLD."title" IS NOT DISTINCT FROM (NEW."title"))'
+    """
 
     connector, changed = "AND", False
 
 
-def table_fields(model: type[models.Model]) -> list[Field[Any, Any]]:
-    """Return the fields with a column in the model's own table: not those that live in a parent's table."""
+def table_fields(model: Model) -> list[AnyField]:
+    """Return the fields with a column in the model's own table, without those in a parent's table."""
     concrete_model = model._meta.concrete_model or model
     return list(concrete_model._meta.local_concrete_fields)
 
 
-def concrete_fields(model: type[models.Model], names: Iterable[str]) -> list[Field[Any, Any]]:
+def concrete_fields(model: Model, names: Iterable[str]) -> list[AnyField]:
     """Return the fields of the model's table called `names` (`pk` and a foreign key's `_id` name included).
+
+    The name of a composite key stands for several fields.
 
     Raises:
         UnknownFieldError: the table has no such field.
     """
-    return [field for name in names for field in _fields_named(model, name)]
-
-
-def _fields_named(model: type[models.Model], name: str) -> list[Field[Any, Any]]:
-    """Return the fields that a name stands for: several for the name of a composite key."""
     composite = composite_key(model)
-    if composite is not None and name in ("pk", composite.name):
-        return list(composite.fields)
-    return [concrete_field(model, name)]
+    fields: list[AnyField] = []
+    for name in names:
+        if composite is not None and name in ("pk", composite.name):
+            fields += (part for part in composite.fields if isinstance(part, Field))
+        else:
+            fields.append(concrete_field(model, name))
+    return fields
 
 
-def composite_key(model: type[models.Model]) -> Any | None:
+def composite_key(model: Model) -> CompositePrimaryKey | None:
     """Return the model's key if it is made of several fields, else None."""
-    key: Any = model._meta.pk
+    key: object = model._meta.pk
     return key if isinstance(key, CompositePrimaryKey) else None
 
 
-def concrete_field(model: type[models.Model], name: str) -> Field[Any, Any]:
+def concrete_field(model: Model, name: str) -> AnyField:
     """Return the field of the model's table called `name`; see `concrete_fields`."""
     fields = table_fields(model)
     for field in fields:
@@ -259,13 +311,13 @@ def concrete_field(model: type[models.Model], name: str) -> Field[Any, Any]:
     raise UnknownFieldError(f"{model._meta.object_name} has no field named '{name}'; its fields are {known}.")
 
 
-def _without_column(model: type[models.Model], field: Any) -> str:
+def _without_column(model: Model, field: AnyField) -> str:
+    name = model._meta.object_name
     if field.concrete and not field.many_to_many:
         return (
-            f"The field '{field.name}' of {model._meta.object_name} lives in the table of "
-            f"{field.model._meta.object_name}: declare the trigger there."
+            f"The field '{field.name}' of {name} lives in the table of {field.model._meta.object_name}: declare the "
+            f"trigger there."
         )
-    name = model._meta.object_name
     beside = f" Its rows are those of {name}.{field.name}.through." if field.many_to_many else ""
     return f"'{field.name}' has no column in the table of {name}, so a trigger cannot see it.{beside}"
 
@@ -279,20 +331,25 @@ class _Distinctness(FieldGetDbPrepValueMixin, BuiltinLookup):
     can_use_none_as_rhs = True
     operator: ClassVar[str]
 
-    def get_prep_lookup(self) -> Any:
+    def get_prep_lookup(self) -> object:
         if isinstance(self.rhs, models.Model):
             target = getattr(self.lhs.output_field, "target_field", None)
             return getattr(self.rhs, target.attname) if target else self.rhs.pk
         return None if self.rhs is None else super().get_prep_lookup()
 
-    def get_rhs_op(self, connection: Any, rhs: str) -> str:
+    def get_rhs_op(self, connection: BaseDatabaseWrapper, rhs: str) -> str:
         return f"{self.operator} {rhs}"
 
 
 @ForeignObject.register_lookup
 @Field.register_lookup
 class IsDistinctFrom(_Distinctness):
-    """The lookup `df`: IS DISTINCT FROM."""
+    """The lookup `df`: IS DISTINCT FROM.
+
+    Example:
+        >>> pgtrigger.Q(old__title__df=pgtrigger.F("new__title")).resolve(Post)
+        '(OLD."title" IS DISTINCT FROM (NEW."title"))'
+    """
 
     lookup_name = "df"
     operator = "IS DISTINCT FROM"
@@ -301,7 +358,12 @@ class IsDistinctFrom(_Distinctness):
 @ForeignObject.register_lookup
 @Field.register_lookup
 class IsNotDistinctFrom(_Distinctness):
-    """The lookup `ndf`: IS NOT DISTINCT FROM."""
+    """The lookup `ndf`: IS NOT DISTINCT FROM.
+
+    Example:
+        >>> pgtrigger.Q(old__title__ndf=None).resolve(Post)
+        '(OLD."title" IS NOT DISTINCT FROM NULL)'
+    """
 
     lookup_name = "ndf"
     operator = "IS NOT DISTINCT FROM"

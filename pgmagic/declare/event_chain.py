@@ -1,18 +1,15 @@
-"""Tamper evidence: events that carry a hash over what they say, and over the event before of the same object."""
+"""Tamper evidence: events with a hash over themselves and over the event before of the same object."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-from pgmagic.declare.event_fields import AnyField
+from pgmagic.declare.model_types import AnyField
 from pgmagic.declare.trigger import ReadyMade
 from pgmagic.declare.vocabulary import Before, Insert
-
-Model = type[models.Model]
-EventModel = type[Any]
 
 HASH: Final = "pgh_hash"
 PREVIOUS_HASH: Final = "pgh_previous_hash"
@@ -22,9 +19,9 @@ CHAIN_TRIGGER: Final = "hash_chain"
 
 
 def chain_fields() -> dict[str, AnyField]:
-    """Return the fields that an event of a chain has: its hash, that of the event before, and what they cover.
+    """Return the fields of an event in a chain: its hash, the hash of the event before, and the fields that it covers.
 
-    Empty in events from before the chain; the fields are named, so that the chain survives others that come later.
+    They are empty in events from before the chain. The covered fields are named, so that fields may be added later.
     """
     return {
         HASH: models.BinaryField(null=True, editable=False),
@@ -39,5 +36,5 @@ class HashChain(ReadyMade):
     when = Before
     operation = Insert
     name = CHAIN_TRIGGER
-    # An event that nothing seals would break the chain of its object.
+    # An event without a hash would break the chain of its object.
     ignorable: ClassVar[bool] = False

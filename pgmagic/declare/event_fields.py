@@ -8,18 +8,20 @@ field written out in an event model. Settings are read when a model is tracked, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from typing import Any, ClassVar, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias, TypedDict, Unpack
 
 from django.conf import settings
 from django.db import models
 from django.db.models.fields import AutoFieldMixin
 from django.utils.module_loading import import_string
 
+from pgmagic.declare.model_types import AnyField
 from pgmagic.errors import DeclarationError
 
-AnyField: TypeAlias = "models.Field[Any, Any]"
+# Keyword arguments of a field of Django's.
+Kwargs: TypeAlias = dict[str, Any]
 
 
 class Unset(Enum):
@@ -43,14 +45,59 @@ class Default(Enum):
 UNSET: Final = Unset.token
 DEFAULT: Final = Default.token
 
+Toggle: TypeAlias = bool | Unset | Default
+Name: TypeAlias = str | Unset | Default
+OnDelete: TypeAlias = Callable[..., None] | Unset | Default
 
-def setting(name: str, default: Any = None) -> Any:
+
+class CommonOptions(TypedDict, total=False):
+    """The options of every field but `null`."""
+
+    primary_key: Toggle
+    unique: Toggle
+    blank: Toggle
+    db_index: Toggle
+    editable: Toggle
+    unique_for_date: Toggle | None
+    unique_for_month: Toggle | None
+    unique_for_year: Toggle | None
+
+
+class FieldOptions(CommonOptions, total=False):
+    """The options of `Field`."""
+
+    null: Toggle
+
+
+class RelatedOptions(FieldOptions, total=False):
+    """The options of `RelatedField`."""
+
+    related_name: Name
+    related_query_name: Name
+
+
+class ObjOptions(FieldOptions, total=False):
+    """The options of `ForeignKey` but the names of the reverse side."""
+
+    on_delete: OnDelete
+    db_constraint: Toggle
+
+
+class ContextOptions(CommonOptions, total=False):
+    """The options of `ForeignKey` but `null` and `related_query_name`."""
+
+    related_name: Name
+    on_delete: OnDelete
+    db_constraint: Toggle
+
+
+def setting(name: str, default: object = None) -> Any:
     """Return a project's setting as it is now, or the default without one."""
     return getattr(settings, name, default)
 
 
-def imported(value: Any) -> Any:
-    """Return what a dotted path stands for; anything but a text is returned as it is."""
+def imported(value: object) -> Any:
+    """Return what a dotted path names; anything but a text is returned as it is."""
     return import_string(value) if isinstance(value, str) else value
 
 
@@ -58,10 +105,18 @@ class Field:
     """Configures every field of an event model that mirrors a tracked one.
 
     Each argument is a value, `DEFAULT` (take the tracked field's own), or left out (take what the settings say).
+
+    Args:
+        primary_key, unique, blank, null, db_index, editable: as of a field of Django's.
+        unique_for_date, unique_for_month, unique_for_year: as of a field of Django's.
+
+    Example:
+        >>> pghistory.Field(null=True).kwargs["null"]
+        True
     """
 
     setting_name: ClassVar[str | None] = "PGHISTORY_FIELD"
-    built_in: ClassVar[Mapping[str, Any]] = {
+    built_in: ClassVar[Mapping[str, object]] = {
         "primary_key": False,
         "unique": False,
         "db_index": False,
@@ -73,17 +128,17 @@ class Field:
     def __init__(
         self,
         *,
-        primary_key: bool | Unset | Default = UNSET,
-        unique: bool | Unset | Default = UNSET,
-        blank: bool | Unset | Default = UNSET,
-        null: bool | Unset | Default = UNSET,
-        db_index: bool | Unset | Default = UNSET,
-        editable: bool | Unset | Default = UNSET,
-        unique_for_date: bool | Unset | Default | None = UNSET,
-        unique_for_month: bool | Unset | Default | None = UNSET,
-        unique_for_year: bool | Unset | Default | None = UNSET,
+        primary_key: Toggle = UNSET,
+        unique: Toggle = UNSET,
+        blank: Toggle = UNSET,
+        null: Toggle = UNSET,
+        db_index: Toggle = UNSET,
+        editable: Toggle = UNSET,
+        unique_for_date: Toggle | None = UNSET,
+        unique_for_month: Toggle | None = UNSET,
+        unique_for_year: Toggle | None = UNSET,
     ) -> None:
-        self._given: dict[str, Any] = {}
+        self._given: Kwargs = {}
         self._give(
             primary_key=primary_key, unique=unique, blank=blank, null=null, db_index=db_index, editable=editable,
             unique_for_date=unique_for_date, unique_for_month=unique_for_month, unique_for_year=unique_for_year,
@@ -92,12 +147,12 @@ class Field:
     def __repr__(self) -> str:
         return f"pghistory.{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self._given.items())})"
 
-    def _give(self, **kwargs: Any) -> None:
+    def _give(self, **kwargs: object) -> None:
         self._given |= {name: value for name, value in kwargs.items() if value is not UNSET}
 
-    def get_default_kwargs(self) -> dict[str, Any]:
+    def get_default_kwargs(self) -> Kwargs:
         """Return what is built in and what the settings say; the values may be `DEFAULT`."""
-        kwargs: dict[str, Any] = {}
+        kwargs: Kwargs = {}
         for kind in reversed(type(self).__mro__):
             kwargs |= vars(kind).get("built_in", {})
             name = vars(kind).get("setting_name")
@@ -107,44 +162,72 @@ class Field:
         return kwargs
 
     @property
-    def kwargs(self) -> dict[str, Any]:
-        """What the field is made with, over what it is made of; `DEFAULT` values are left out."""
+    def kwargs(self) -> Kwargs:
+        """The keyword arguments that the field is made with; `DEFAULT` values are left out."""
         merged = self.get_default_kwargs() | self._given
         return {name: value for name, value in merged.items() if value is not DEFAULT}
 
 
 class RelatedField(Field):
-    """Configures every relation of an event model; the reverse side is hidden unless named."""
+    """Configures every relation of an event model; the reverse side is hidden unless named.
+
+    Args:
+        related_name, related_query_name: as of a relation of Django's; "+" unless given.
+        kwargs: see `Field`.
+
+    Example:
+        >>> pghistory.RelatedField().kwargs["related_name"]
+        '+'
+    """
 
     setting_name: ClassVar[str | None] = "PGHISTORY_RELATED_FIELD"
     built_in = {"related_name": "+", "related_query_name": "+"}
 
     def __init__(
-        self,
-        *,
-        related_name: str | Unset | Default = UNSET,
-        related_query_name: str | Unset | Default = UNSET,
-        **kwargs: Any,
+        self, *, related_name: Name = UNSET, related_query_name: Name = UNSET, **kwargs: Unpack[FieldOptions]
     ) -> None:
         super().__init__(**kwargs)
         self._give(related_name=related_name, related_query_name=related_query_name)
 
 
 class ForeignKey(RelatedField):
-    """Configures every foreign key of an event model: without a constraint, since events outlive what they name."""
+    """Configures every foreign key of an event model: without a constraint, since events outlive what they name.
+
+    Args:
+        on_delete: as of a foreign key of Django's; DO_NOTHING unless given.
+        db_constraint: whether there is a constraint; False unless given.
+        kwargs: see `RelatedField`.
+
+    Example:
+        >>> pghistory.ForeignKey().kwargs["db_constraint"]
+        False
+    """
 
     setting_name: ClassVar[str | None] = "PGHISTORY_FOREIGN_KEY_FIELD"
     built_in = {"on_delete": models.DO_NOTHING, "db_constraint": False, "db_index": DEFAULT}
 
     def __init__(
-        self, *, on_delete: Any = UNSET, db_constraint: bool | Unset | Default = UNSET, **kwargs: Any
+        self, *, on_delete: OnDelete = UNSET, db_constraint: Toggle = UNSET, **kwargs: Unpack[RelatedOptions]
     ) -> None:
         super().__init__(**kwargs)
         self._give(on_delete=on_delete, db_constraint=db_constraint)
 
 
 class ObjForeignKey(ForeignKey):
-    """Configures `pgh_obj`, the foreign key from an event to its object."""
+    """Configures `pgh_obj`, the foreign key from an event to its object.
+
+    Args:
+        related_name: the name by which an object reaches its events; "events" unless given or fields are named.
+        related_query_name: the same in filters.
+        kwargs: see `ForeignKey`.
+
+    Example:
+        >>> @pghistory.track(obj_field=pghistory.ObjForeignKey(related_name="changes"))
+        ... class Note(models.Model):
+        ...     text = models.TextField()
+        >>> Note.objects.create(text="a").changes.count()
+        1
+    """
 
     setting_name = None
     built_in = {}
@@ -152,49 +235,83 @@ class ObjForeignKey(ForeignKey):
     def __init__(
         self,
         *,
-        related_name: str | Unset | Default = DEFAULT,
-        related_query_name: str | Unset | Default = DEFAULT,
-        **kwargs: Any,
+        related_name: Name = DEFAULT,
+        related_query_name: Name = DEFAULT,
+        **kwargs: Unpack[ObjOptions],
     ) -> None:
         super().__init__(related_name=related_name, related_query_name=related_query_name, **kwargs)
 
 
 class ContextForeignKey(ForeignKey):
-    """Configures `pgh_context` as a foreign key to the shared table of contexts; db_index=True: with a B-tree."""
+    """Configures `pgh_context` as a foreign key to the shared table of contexts.
+
+    Args:
+        null: whether there may be events without a context.
+        related_query_name: the name of the events in filters on contexts.
+        kwargs: see `ForeignKey`. `db_index=True` makes the index on contexts a B-tree: faster for the events of many
+            contexts at once, a tenth slower for a bulk insert.
+
+    Example:
+        >>> @pghistory.track(context_field=pghistory.ContextForeignKey(db_index=True))
+        ... class Note(models.Model):
+        ...     text = models.TextField()
+        >>> Note.pgh_event_model._meta.get_field("pgh_context").db_index
+        True
+    """
 
     setting_name = None
     built_in = {}
 
     def __init__(
-        self, *, null: bool = True, related_query_name: str | Unset | Default = DEFAULT, **kwargs: Any
+        self, *, null: bool = True, related_query_name: Name = DEFAULT, **kwargs: Unpack[ContextOptions]
     ) -> None:
         super().__init__(null=null, related_query_name=related_query_name, **kwargs)
 
 
 class ContextJSONField(Field):
-    """Configures `pgh_context` as the metadata itself, stored in each event."""
+    """Configures `pgh_context` as the metadata itself, stored in each event.
+
+    Args:
+        null: whether there may be events without a context.
+        kwargs: see `Field`.
+
+    Example:
+        >>> @pghistory.track(context_field=pghistory.ContextJSONField())
+        ... class Note(models.Model):
+        ...     text = models.TextField()
+        >>> with pghistory.context(user="ada"):
+        ...     note = Note.objects.create(text="a")
+        >>> note.events.get().pgh_context
+        {'user': 'ada'}
+    """
 
     setting_name = None
     built_in = {}
 
-    def __init__(self, *, null: bool = True, **kwargs: Any) -> None:
+    def __init__(self, *, null: bool = True, **kwargs: Unpack[CommonOptions]) -> None:
         super().__init__(null=null, **kwargs)
 
 
 class ContextUUIDField(Field):
     """Configures `pgh_context_id`, which goes with `ContextJSONField`: events of one context share it.
 
-    db_index=True: with a B-tree.
+    Args:
+        null: whether there may be events without a context.
+        kwargs: see `Field`. `db_index=True` makes the index a B-tree.
+
+    Example:
+        >>> pghistory.ContextUUIDField(db_index=True)
+        pghistory.ContextUUIDField(null=True, db_index=True)
     """
 
     setting_name = None
     built_in = {}
 
-    def __init__(self, *, null: bool = True, **kwargs: Any) -> None:
+    def __init__(self, *, null: bool = True, **kwargs: Unpack[CommonOptions]) -> None:
         super().__init__(null=null, **kwargs)
 
 
-# What makes a value by itself, or belongs to the tracked table alone: an event only records.
+# Arguments that give a value by themselves, or belong to the tracked table alone: an event only records.
 _NOT_MIRRORED: Final = (
     "auto_now", "auto_now_add", "serialize", "auto_created", "parent_link", "limit_choices_to",
     # Django would open each image of each event that it loads, to fill these in.
@@ -205,19 +322,20 @@ _NOT_MIRRORED: Final = (
 def mirror(field: AnyField) -> AnyField:
     """Return a field of an event model that records the values of a tracked model's field.
 
-    It has the same column and type, but no constraint, no index but a foreign key's, and makes no value by itself:
-    keys count nothing up, dates do not set themselves, a generated column is an ordinary one.
+    It has the same column and type, but no constraint, no index but a foreign key's, and no value by itself: keys are
+    not counted, dates do not set themselves, and a generated column is an ordinary one.
 
     Raises:
         DeclarationError: the field cannot be made again.
     """
     try:
-        source = _source(field)
+        source = (field.output_field or field) if isinstance(field, models.GeneratedField) else field
         kind, args, kwargs = _recipe(source)
         kwargs = {name: value for name, value in kwargs.items() if name not in _NOT_MIRRORED}
         kwargs |= _own_kwargs(field, source)
-        for name in _excluded_kwargs(source):
-            kwargs.pop(name, None)
+        for excluded_kind, names in (setting("PGHISTORY_EXCLUDE_FIELD_KWARGS") or {}).items():
+            if isinstance(source, imported(excluded_kind)):
+                kwargs = {name: value for name, value in kwargs.items() if name not in names}
         if field.has_db_default():
             kwargs.setdefault("db_default", field.db_default)
         return kind(*args, **kwargs)
@@ -228,11 +346,7 @@ def mirror(field: AnyField) -> AnyField:
         ) from error
 
 
-def _source(field: AnyField) -> AnyField:
-    return (field.output_field or field) if isinstance(field, models.GeneratedField) else field
-
-
-def _recipe(source: AnyField) -> tuple[type[AnyField], Iterable[Any], dict[str, Any]]:
+def _recipe(source: AnyField) -> tuple[type[AnyField], Iterable[Any], Kwargs]:
     """Return the class and the arguments that make a field like another."""
     if isinstance(source, models.ForeignKey):
         # A foreign key's own `deconstruct` asks for every model, and in a project these are still being loaded.
@@ -244,33 +358,17 @@ def _recipe(source: AnyField) -> tuple[type[AnyField], Iterable[Any], dict[str, 
             kwargs["to_field"] = source.remote_field.field_name
         return models.ForeignKey, args, kwargs
     _name, _path, args, kwargs = source.deconstruct()
-    return _kind(source), args, kwargs
-
-
-def _kind(source: AnyField) -> type[AnyField]:
-    if isinstance(source, AutoFieldMixin):
-        # BigAutoField is an AutoFieldMixin and a BigIntegerField: the latter is what is left without the counter.
-        return next(
-            kind
-            for kind in type(source).__mro__
-            if issubclass(kind, models.IntegerField) and not issubclass(kind, AutoFieldMixin)
-        )
     if isinstance(source, models.ImageField):
-        return models.FileField
-    return type(source)
+        return models.FileField, args, kwargs
+    # BigAutoField is an AutoFieldMixin and a BigIntegerField: the latter is what is left without the counter.
+    kinds = [kind for kind in type(source).__mro__ if issubclass(kind, models.Field)]
+    return next(kind for kind in kinds if not issubclass(kind, AutoFieldMixin)), args, kwargs
 
 
-def _own_kwargs(field: AnyField, source: AnyField) -> dict[str, Any]:
+def _own_kwargs(field: AnyField, source: AnyField) -> Kwargs:
     if isinstance(field, models.GeneratedField):
         named = {"db_column": field.db_column} if field.db_column else {}
         return {"null": True, **Field().kwargs, **named}
     if isinstance(source, models.ForeignKey):
         return {**ForeignKey().kwargs, "to": source.remote_field.model}
     return Field().kwargs
-
-
-def _excluded_kwargs(source: AnyField) -> Iterable[str]:
-    """Return the arguments that `PGHISTORY_EXCLUDE_FIELD_KWARGS` takes from fields of this kind."""
-    for kind, names in (setting("PGHISTORY_EXCLUDE_FIELD_KWARGS") or {}).items():
-        if isinstance(source, imported(kind)):
-            yield from names

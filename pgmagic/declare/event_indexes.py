@@ -1,8 +1,8 @@
 """The indexes that find events at next to no cost for recording them: by their context, and by their time.
 
 Events lie in the order in which they were recorded, and those of one context together. So it is enough to know for each
-few pages what is in them: that is a BRIN index. These are not of `django.contrib.postgres`, which an app that tracks
-would have to install for that (Django 6 checks it). Migrations name them by their paths.
+few pages what is in them: that is a BRIN index. The classes are not those of `django.contrib.postgres`, which an app
+that tracks would have to install (Django 6 checks it). Migrations name them by their paths.
 
 Source: https://www.postgresql.org/docs/current/brin.html
 """
@@ -10,12 +10,17 @@ Source: https://www.postgresql.org/docs/current/brin.html
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from django.db import models
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.backends.ddl_references import Statement
+
+from pgmagic.declare.event_fields import Kwargs
+from pgmagic.declare.model_types import Model
 
 # A filter is 480 bytes then: from 510 on, Postgres would compress it, and read it again for each event that is put
-# into space that pruning left. Eight pages hold some 400 events, at most each with a context of its own.
+# into space that pruning left. Eight pages hold about 400 events, each with a context of its own at most.
 _OPERATORS: Final = "uuid_bloom_ops(n_distinct_per_range=400)"
 
 
@@ -25,25 +30,28 @@ class _BrinIndex(models.Index):
     suffix = "brin"
     parameters: ClassVar[str]
 
-    def deconstruct(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    def deconstruct(self) -> tuple[str, tuple[()], Kwargs]:
         """Return the path and the arguments that make it again."""
         path, _args, _kwargs = super().deconstruct()
         return path, (), {"fields": self.fields, "name": self.name}
 
-    def create_sql(self, model: Any, schema_editor: Any, using: str = "", **kwargs: Any) -> Any:
+    def create_sql(
+        self, model: Model, schema_editor: BaseDatabaseSchemaEditor, using: str = "", **kwargs: object
+    ) -> Statement:
         """Return the statement that creates it."""
-        statement: Any = super().create_sql(model, schema_editor, using=f" USING {self.suffix}", **kwargs)
-        statement.parts["extra"] = f" WITH ({self.parameters}){statement.parts['extra']}"
+        statement = super().create_sql(model, schema_editor, using=f" USING {self.suffix}", **kwargs)
+        # Django's types know no text here.
+        statement.parts["extra"] = f" WITH ({self.parameters}){statement.parts['extra']}"  # type: ignore[assignment]
         return statement
 
 
 class ContextIndex(_BrinIndex):
     """An index on the context of events, which leaves out the events without one.
 
-    A B-tree took a tenth of the time of a bulk insert in a context. A Bloom filter does not ask that ids be in the
-    order of time, as a minimum and a maximum would: ids that were random before stay findable.
+    A B-tree took a tenth of the time of a bulk insert in a context. A Bloom filter does not need ids in the order
+    of time, as a minimum and a maximum would: random ids of former versions are still found.
 
-    VACUUM, also the automatic one, makes the filters; pages that were written since are read. `autosummarize` would
+    VACUUM, also the automatic one, makes the filters; pages that were written later are read. `autosummarize` would
     make them sooner, but keeps no more than 256 requests, and writes each further one of a bulk insert to the
     server's log.
 
@@ -61,7 +69,7 @@ class ContextIndex(_BrinIndex):
 class TimeIndex(_BrinIndex):
     """An index on the times of events: a filter on them reads a hundredth of what it would.
 
-    Which events are the newest is told by `pgh_id`, which needs no sorting.
+    The newest events are found by `pgh_id`, without sorting.
 
     fields: the one field. name: that of the index.
     """

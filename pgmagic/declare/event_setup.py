@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 from django.db import models
 
 from pgmagic.declare.event_chain import HashChain
-from pgmagic.declare.event_fields import AnyField
 from pgmagic.declare.event_indexes import ContextIndex, TimeIndex
+from pgmagic.declare.model_types import AnyField, EventModel, Model
 from pgmagic.declare.names import PARTITION_OPTION, shorten
 from pgmagic.declare.ready_made import Protect
-from pgmagic.declare.trackers import check_labels
+from pgmagic.declare.trackers import EVENT_MODELS, check_labels, event_models_of
 from pgmagic.declare.vocabulary import Delete, Truncate, Update
 from pgmagic.errors import DeclarationError
 
-Model = type[models.Model]
-EventModel = type[Any]
-
 APPEND_ONLY = "append_only"
-# The names by which the events of an object are reached: of today, and of older tutorials.
+# The attribute of a tracked model that is its one event model.
+ONLY_EVENT_MODEL = "pgh_event_model"
+# The names by which the events of an object are reached: the present one, and that of older tutorials.
 _REVERSE_NAMES = ("events", "event")
 # The longest name of an index that Django allows.
 _MAX_INDEX_NAME = 30
 
 
 def set_up(event_model: EventModel) -> None:
-    """Register the triggers of an event model, and tell the tracked model about it.
+    """Register the triggers of an event model, and let the tracked model know it.
 
     Raises:
         DeclarationError: two trackers of the tracked model have one label.
@@ -39,47 +37,42 @@ def set_up(event_model: EventModel) -> None:
     for tracker in event_model.pgh_trackers:
         tracker.pghistory_setup(event_model)
     if event_model.pgh_append_only:
-        _protect(event_model)
+        Protect(name=APPEND_ONLY, operation=Update | Delete).register(event_model)
+        # A trigger of its own, so that the message about updates and deletes stays as it always was.
+        Protect(name=f"{APPEND_ONLY}_truncate", operation=Truncate).register(event_model)
     if getattr(event_model, "pgh_hash_chain", False):
         HashChain().register(event_model)
-    tracked.pgh_event_model = _OnlyEventModel()
+    setattr(tracked, ONLY_EVENT_MODEL, _OnlyEventModel())
     _name_events(tracked)
-
-
-def _protect(event_model: EventModel) -> None:
-    Protect(name=APPEND_ONLY, operation=Update | Delete).register(event_model)
-    # On its own, so that the message about updates and deletes reads as it always did.
-    Protect(name=f"{APPEND_ONLY}_truncate", operation=Truncate).register(event_model)
 
 
 def _add_indexes(event_model: EventModel) -> None:
     """Index an event's object, its context and its time, unless their fields have an index of their own.
 
-    The object's index has `pgh_id` in it: the events of an object come out in order, and the one before an event is
-    a single probe. A project that looks up many contexts at once asks for a B-tree on its own by `db_index=True`.
+    The object's index has `pgh_id` in it: the events of an object come out in order, and the event before another is
+    a single probe. A project that looks up many contexts at once adds a B-tree by `db_index=True`.
     """
-    fields = {field.name: field for field in event_model._meta.local_fields}
-    indexed = {name for index in event_model._meta.indexes for name in index.fields[:1]}
-    if "pgh_obj" in fields and not fields["pgh_obj"].db_index and "pgh_obj" not in indexed:
-        _add_index(
-            event_model, models.Index(fields=["pgh_obj", "pgh_id"], name=_index_name(event_model, "obj"))
-        )
-    context = _context_key(fields)
-    if context is not None and not fields[context].db_index and context not in indexed:
-        _add_index(event_model, ContextIndex(fields=[context], name=_index_name(event_model, "context")))
-    if (
-        "pgh_created_at" in fields
-        and not fields["pgh_created_at"].db_index
-        and "pgh_created_at" not in indexed
-    ):
-        _add_index(event_model, TimeIndex(fields=["pgh_created_at"], name=_index_name(event_model, "time")))
+    options = event_model._meta
+    fields = {field.name: field for field in options.local_fields}
+    context = "pgh_context" if isinstance(fields.get("pgh_context"), models.ForeignKey) else "pgh_context_id"
+    wanted = {
+        "pgh_obj": models.Index(fields=["pgh_obj", "pgh_id"], name=_index_name(event_model, "obj")),
+        context: ContextIndex(fields=[context], name=_index_name(event_model, "context")),
+        "pgh_created_at": TimeIndex(fields=["pgh_created_at"], name=_index_name(event_model, "time")),
+    }
+    indexed = {name for index in options.indexes for name in index.fields[:1]}
+    for name, index in wanted.items():
+        if name in fields and not getattr(fields[name], "db_index", False) and name not in indexed:
+            options.indexes = [*options.indexes, index]
+            # Migrations take the indexes of models that declare some.
+            options.original_attrs["indexes"] = options.indexes
 
 
 def _note_partitions(event_model: EventModel) -> None:
     """Note in a model's options how its table is partitioned: migrations, and notebooks, keep options.
 
     Raises:
-        DeclarationError: a field, or a constraint, would need an index that a partitioned table cannot have.
+        DeclarationError: a field or a constraint needs an index that a partitioned table cannot have.
     """
     if (partition_by := getattr(event_model, "pgh_partition_by", None)) is None:
         return
@@ -101,20 +94,6 @@ def _note_partitions(event_model: EventModel) -> None:
     options.original_attrs[PARTITION_OPTION] = partition_by
 
 
-def _context_key(fields: dict[str, AnyField]) -> str | None:
-    """Return the name of the field that tells the events of one context, or None."""
-    if isinstance(fields.get("pgh_context"), models.ForeignKey):
-        return "pgh_context"
-    return "pgh_context_id" if "pgh_context_id" in fields else None
-
-
-def _add_index(event_model: EventModel, index: models.Index) -> None:
-    options = event_model._meta
-    options.indexes = [*options.indexes, index]
-    # Migrations take the indexes of models that declare some.
-    options.original_attrs["indexes"] = options.indexes
-
-
 def _index_name(event_model: EventModel, what: str) -> str:
     table = event_model._meta.db_table
     tail = f"_{what}_{hashlib.sha256(table.encode()).hexdigest()[:6]}"
@@ -124,13 +103,13 @@ def _index_name(event_model: EventModel, what: str) -> str:
 class _OnlyEventModel:
     """`Model.pgh_event_model`: the one event model of a tracked model."""
 
-    def __get__(self, instance: object, owner: type[Any]) -> EventModel:
+    def __get__(self, instance: object, owner: Model) -> EventModel:
         """Return the event model.
 
         Raises:
-            DeclarationError: it has several.
+            DeclarationError: there are several.
         """
-        event_models: dict[str, EventModel] = vars(owner).get("pgh_event_models") or owner.pgh_event_models
+        event_models: dict[str, EventModel] = event_models_of(owner) or getattr(owner, EVENT_MODELS)
         found = set(event_models.values())
         if len(found) == 1:
             return found.pop()
@@ -146,26 +125,27 @@ class _EventsAccessor:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def __get__(self, instance: object, owner: type[Any]) -> Any:
-        """Return what the name itself stands for."""
+    def __get__(self, instance: object, owner: Model) -> object:
+        """Return the manager, or the descriptor, that the other name leads to."""
         return getattr(owner if instance is None else instance, self.name)
 
 
-def _name_events(tracked: Any) -> None:
+def _name_events(tracked: Model) -> None:
     """Let `events` reach the events of an object whatever their reverse name is, where there is one event model."""
-    event_models = set(tracked.pgh_event_models.values())
-    if isinstance(vars(tracked).get("events"), _EventsAccessor):
-        del tracked.events
+    name = _REVERSE_NAMES[0]
+    event_models = set(event_models_of(tracked).values())
+    if isinstance(vars(tracked).get(name), _EventsAccessor):
+        delattr(tracked, name)
     names = {accessor_name(event_model) for event_model in event_models} - {None}
-    if len(event_models) == len(names) == 1 and not hasattr(tracked, "events"):
-        tracked.events = _EventsAccessor(str(names.pop()))
+    if len(event_models) == len(names) == 1 and not hasattr(tracked, name):
+        setattr(tracked, name, _EventsAccessor(str(names.pop())))
 
 
 def accessor_name(event_model: EventModel) -> str | None:
     """Return the name by which an object of the tracked model reaches its events, or None without one."""
     fields = {field.name: field for field in event_model._meta.local_fields}
     field = fields.get("pgh_obj")
-    return field.remote_field.get_accessor_name() if field is not None else None
+    return field.remote_field.get_accessor_name() if isinstance(field, models.ForeignKey) else None
 
 
 class ReverseName(models.ForeignObject):  # type: ignore[type-arg]
@@ -180,14 +160,16 @@ class ReverseName(models.ForeignObject):  # type: ignore[type-arg]
             related_name=related_name,
         )
 
-    def contribute_to_class(self, cls: Any, name: str, private_only: bool = False, **kwargs: Any) -> None:
-        """Become a private field: one that has no part in tables and migrations."""
+    def contribute_to_class(
+        self, cls: Model, name: str, private_only: bool = False, **kwargs: object
+    ) -> None:
+        """Become a private field, which tables and migrations do not have."""
         super().contribute_to_class(cls, name, private_only=True, **kwargs)
 
 
 def alias_fields(tracked_model: Model, obj_field: AnyField) -> dict[str, AnyField]:
-    """Return the relations by which `event` and `events` both reach the events, as older tutorials expect."""
-    # Not `get_fields`: in a project this runs before every model is loaded, when reverse relations are not known yet.
+    """Return the relations by which both `event` and `events` reach the events, as older tutorials expect."""
+    # Not `get_fields`: in a project this runs before every model is loaded, before reverse relations are known.
     taken = {field.name for field in (*tracked_model._meta.fields, *tracked_model._meta.many_to_many)}
     main = getattr(obj_field.remote_field, "related_name", None)
     return {

@@ -1,19 +1,18 @@
-"""The trigger that records events, and the level at which it does."""
+"""The trigger that records events, and the level at which it records them."""
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from django.db import models
 
 from pgmagic.declare.composer import NEW_VALUES, OLD_VALUES
-from pgmagic.declare.conditions import Combined, Condition, Not, Q, _Change
+from pgmagic.declare.conditions import Change, Combined, Condition, Not, Q
+from pgmagic.declare.model_types import EventModel
 from pgmagic.declare.trigger import ReadyMade
 from pgmagic.declare.vocabulary import After, Delete, Level, Operation, Referencing, Row, Statement, UpdateOf
 from pgmagic.errors import DeclarationError
 
-Model = type[models.Model]
-EventModel = type[Any]
 Side = Literal["OLD", "NEW"]
 
 Old: Final = "OLD"
@@ -23,9 +22,9 @@ New: Final = "NEW"
 class EventTrigger(ReadyMade):
     """Records one side of each changed row as an event.
 
-    event_model: where the events go. label: what they are called. row: `Old` or `New`. level: whether it fires for
-    each row, or once for each statement, whose rows it then records by one INSERT. Where deletes are recorded, so are
-    the rows that TRUNCATE removes.
+    event_model: where the events go. label: their name. row: `Old` or `New`. level: whether it fires for
+    each row, or once for each statement; then one INSERT records its rows. Where deletes are recorded, the rows that
+    TRUNCATE removes are recorded, too.
     """
 
     when = After
@@ -76,9 +75,8 @@ def recording_level(
 ) -> Level:
     """Return the level at which changes are recorded: for each statement, unless only each row is right.
 
-    Transition tables do not go with UPDATE OF. What a condition in SQL of somebody's own asks for beyond columns - the
-    row as a value of the table's type, `ctid`, `pg_trigger_depth()` - they cannot be known to give; a level that was
-    asked for holds.
+    Postgres has no transition tables for UPDATE OF. A condition in a user's own SQL may need what they do not have: the
+    row as a value of the table's type, `ctid`, `pg_trigger_depth()`. A level that was given is kept.
     """
     if any(isinstance(single, UpdateOf) for single in operation):
         return Row
@@ -88,7 +86,7 @@ def recording_level(
 
 
 def _is_in_sql(condition: Condition | models.Q) -> bool:
-    """Return whether a condition has SQL in it that its author wrote."""
+    """Return whether a condition has a user's own SQL in it."""
     if isinstance(condition, Q) or not isinstance(condition, Condition):
         return False
     if type(condition).resolve is not Condition.resolve:
@@ -97,11 +95,11 @@ def _is_in_sql(condition: Condition | models.Q) -> bool:
         return any(_is_in_sql(part) for part in condition.conditions)
     if isinstance(condition, Not):
         return _is_in_sql(condition.condition)
-    return not isinstance(condition, _Change)
+    return not isinstance(condition, Change)
 
 
-def check_level(level: Any, what: str) -> None:
-    """Check that a level is one.
+def check_level(level: object, what: str) -> None:
+    """Check that something is a level, or None.
 
     Raises:
         DeclarationError: it is not.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         pgh_id: int
         pgh_created_at: dt.datetime
         pgh_label: str
+        pgh_context: object
         pgh_tracked_model: ClassVar[type[models.Model]]
         pgh_trackers: ClassVar[tuple[Tracker, ...]]
         pgh_append_only: ClassVar[bool]
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
         class Meta:  # noqa: D106 - Django's own
             abstract = True
+
+        @classmethod
+        def pghistory_setup(cls) -> None:
+            """Set the event model up, once it is complete."""
 
 
 Model: TypeAlias = type[models.Model]

@@ -66,7 +66,7 @@ def validate_name(name: object, what: str) -> None:
     """Check that a name can be stored in Postgres at all.
 
     Raises:
-        DeclarationError: it is not a text, is empty, or holds NUL or half of a surrogate pair: Postgres cannot store these.
+        DeclarationError: it is not a text, is empty, or holds what Postgres cannot store: NUL or half a character.
     """
     if not isinstance(name, str) or not name:
         raise DeclarationError(f'{what} must have "name" attribute: a text that is not empty, got {name!r}.')

@@ -176,11 +176,11 @@ class SoftDelete(ReadyMade):
         DeclarationError: there is no field, or an argument does not exist.
 
     Example:
-        >>> soft = pgtrigger.SoftDelete(name="soft", field="status", value="deleted")
+        >>> soft = pgtrigger.SoftDelete(name="soft", field="likes", value=-1)
         >>> with soft.install(Post):
         ...     _ = post.delete()
-        >>> Post.objects.get().status
-        'deleted'
+        >>> Post.objects.get().likes
+        -1
     """
 
     when = Before

@@ -256,7 +256,7 @@ class Trigger:
         Example:
             >>> [(_, trigger)] = pgtrigger.registered("notebook.Post:keep_published")
             >>> print(trigger.compile(Post).uninstall_sql)
-            DROP TRIGGER IF EXISTS "pgtrigger_keep_published_..." ON ...
+            DROP TRIGGER "pgtrigger_keep_published_..." ON ...
         """
         return doors.compiler().trigger(self, model, database)
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from pgmagic.compile.event_values import object_fields
 from pgmagic.compile.sql import Fragment, compose, identifier, join, render
-from pgmagic.declare.event_fields import AnyField
+from pgmagic.declare.model_types import AnyField
 
 EventModel = type[Any]
 Kind = Literal["integer", "boolean", "timestamp", "date", "text", "decimal", "float", "json", "uuid", "other"]

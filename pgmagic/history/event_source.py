@@ -18,8 +18,8 @@ from django.db import models
 from pgmagic.compile.event_values import CONTEXT_TABLE, has_shared_context, object_fields
 from pgmagic.compile.offline import offline_connection
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, verbatim
-from pgmagic.declare.event_fields import AnyField
 from pgmagic.declare.event_trigger import Old
+from pgmagic.declare.model_types import AnyField
 from pgmagic.declare.trackers import tracked_fields
 
 EventModel = type[Any]

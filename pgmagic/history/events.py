@@ -15,7 +15,7 @@ from django.db import connections, models
 
 from pgmagic.compile.event_values import object_fields
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal
-from pgmagic.declare.event_fields import AnyField
+from pgmagic.declare.model_types import AnyField
 from pgmagic.declare.trackers import tracked_fields
 from pgmagic.errors import HistoryError
 from pgmagic.history.columns import (

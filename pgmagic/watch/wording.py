@@ -15,7 +15,7 @@ from django.db import models
 
 from pgmagic.compile.predicate import condition_sql, renders_itself
 from pgmagic.compile.sql import render
-from pgmagic.declare.conditions import Combined, Condition, Not, _Change
+from pgmagic.declare.conditions import Change, Combined, Condition, Not
 from pgmagic.watch.clauses import Connector, Node, columns_of, joined
 
 Model = type[models.Model]
@@ -99,7 +99,7 @@ def _parts(condition: Declared, model: Model) -> tuple[Connector | None, list[_S
             return None, []
         case Combined():
             return condition.connector, [_said(part, model) for part in condition.conditions]
-        case _Change():
+        case Change():
             return condition.connector, list(_changes(condition, model))
         case models.Q(negated=False, connector="AND" | "OR", children=[_, _, *_]):
             connector: Connector = "AND" if condition.connector == "AND" else "OR"
@@ -114,7 +114,7 @@ def _as_q(child: Any) -> models.Q:
     return child if isinstance(child, models.Q) else models.Q(child)
 
 
-def _changes(condition: _Change, model: Model) -> Iterator[_Said]:
+def _changes(condition: Change, model: Model) -> Iterator[_Said]:
     for field in condition.compared_fields(model):
         single = type(condition)(field.name)
         words = f"{field.name} {'changed' if condition.changed else 'did not change'}"
@@ -141,7 +141,7 @@ def _operand(condition: Any) -> str:
             return _infix(" & " if condition.connector == "AND" else " | ", condition.conditions)
         case Not():
             return f"~{_operand(condition.condition)}"
-        case _Change():
+        case Change():
             named = [*map(repr, condition.fields)]
             named += [f"exclude={condition.exclude!r}"] if condition.exclude else []
             return f"{type(condition).__name__}({', '.join(named)})"

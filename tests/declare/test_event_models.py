@@ -179,7 +179,7 @@ def test_append_only_protects_the_event_table() -> None:
         (
             {"pgh_label": models.TextField()},
             {},
-            "'pgh_label' of Thing is called like one that every event has",
+            "'pgh_label' of Thing has the name of a field that every event has",
         ),
         ({"events": models.IntegerField()}, {}, "Thing has a field 'events', the name by which its events"),
     ],
