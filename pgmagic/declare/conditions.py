@@ -23,7 +23,7 @@ Connector = Literal["AND", "OR"]
 
 
 class Condition:
-    r"""A condition in raw SQL on OLD and NEW. Conditions of all kinds combine with `&`, `|`, `^` and `~`.
+    """A condition in raw SQL on OLD and NEW. Conditions of all kinds combine with `&`, `|`, `^` and `~`.
 
     A subclass may override `resolve`.
 
@@ -35,8 +35,8 @@ class Condition:
 
     Example:
         >>> more = pgtrigger.Condition("NEW.likes > OLD.likes")
-        >>> (more & pgtrigger.Q(old__status="draft")).resolve(Post)
-        '((NEW.likes > OLD.likes) AND (OLD."status" = \'draft\'))'
+        >>> print((more & pgtrigger.Q(old__status="draft")).resolve(Post))
+        ((NEW.likes > OLD.likes) AND (OLD."status" = 'draft'))
     """
 
     sql: str | None = None
@@ -102,11 +102,11 @@ class Not(Condition):
 
 
 class Q(models.Q, Condition):
-    r"""Django's Q over `old__field` and `new__field`, with Django's lookups and those of NULL, `df` and `ndf`.
+    """Django's Q over `old__field` and `new__field`, with Django's lookups and those of NULL, `df` and `ndf`.
 
     Example:
-        >>> pgtrigger.Q(old__likes__lt=pgtrigger.F("new__likes"), new__status__in=["draft"]).resolve(Post)
-        '(OLD."likes" < (NEW."likes") AND NEW."status" IN (\'draft\'))'
+        >>> print(pgtrigger.Q(old__likes__lt=pgtrigger.F("new__likes"), new__status__in=["draft"]).resolve(Post))
+        ((NEW."status" IN ('draft') AND OLD."likes" < (NEW."likes")))
     """
 
     def __init__(
@@ -149,8 +149,8 @@ class F(models.F):
     """Django's F over `old__field` and `new__field`.
 
     Example:
-        >>> pgtrigger.Q(new__likes__gt=pgtrigger.F("old__likes") + 1).resolve(Post)
-        '(NEW."likes" > ((OLD."likes" + 1)))'
+        >>> print(pgtrigger.Q(new__likes__gt=pgtrigger.F("old__likes") + 1).resolve(Post))
+        (NEW."likes" > (OLD."likes" + 1))
     """
 
 
@@ -227,8 +227,8 @@ class AnyChange(Change):
         exclude_auto: whether to leave out fields with `auto_now` or `auto_now_add`.
 
     Example:
-        >>> pgtrigger.AnyChange("title", "likes").resolve(Post)
-        '(OLD."title" IS DISTINCT FROM (NEW."title") OR OLD."likes" IS DISTINCT FROM (NEW."likes"))'
+        >>> print(pgtrigger.AnyChange("title", "likes").resolve(Post))
+        (OLD."title" IS DISTINCT FROM NEW."title" OR OLD."likes" IS DISTINCT FROM NEW."likes")
     """
 
     connector, changed = "OR", True
@@ -238,8 +238,8 @@ class AnyDontChange(Change):
     """True if at least one of the fields did not change. The arguments are those of `AnyChange`.
 
     Example:
-        >>> pgtrigger.AnyDontChange("title").resolve(Post)
-        '(OLD."title" IS NOT DISTINCT FROM (NEW."title"))'
+        >>> print(pgtrigger.AnyDontChange("title").resolve(Post))
+        (OLD."title" IS NOT DISTINCT FROM NEW."title")
     """
 
     connector, changed = "OR", False
@@ -249,8 +249,8 @@ class AllChange(Change):
     """True if every one of the fields changed. The arguments are those of `AnyChange`.
 
     Example:
-        >>> pgtrigger.AllChange("title", "likes").resolve(Post)
-        '(OLD."title" IS DISTINCT FROM (NEW."title") AND OLD."likes" IS DISTINCT FROM (NEW."likes"))'
+        >>> print(pgtrigger.AllChange("title", "likes").resolve(Post))
+        (OLD."title" IS DISTINCT FROM NEW."title" AND OLD."likes" IS DISTINCT FROM NEW."likes")
     """
 
     connector, changed = "AND", True
@@ -260,8 +260,8 @@ class AllDontChange(Change):
     """True if none of the fields changed. The arguments are those of `AnyChange`.
 
     Example:
-        >>> pgtrigger.AllDontChange("title").resolve(Post)
-        '(OLD."title" IS NOT DISTINCT FROM (NEW."title"))'
+        >>> print(pgtrigger.AllDontChange("title").resolve(Post))
+        (OLD."title" IS NOT DISTINCT FROM NEW."title")
     """
 
     connector, changed = "AND", False
@@ -347,8 +347,8 @@ class IsDistinctFrom(_Distinctness):
     """The lookup `df`: IS DISTINCT FROM.
 
     Example:
-        >>> pgtrigger.Q(old__title__df=pgtrigger.F("new__title")).resolve(Post)
-        '(OLD."title" IS DISTINCT FROM (NEW."title"))'
+        >>> print(pgtrigger.Q(old__title__df=pgtrigger.F("new__title")).resolve(Post))
+        (OLD."title" IS DISTINCT FROM (NEW."title"))
     """
 
     lookup_name = "df"
@@ -361,8 +361,8 @@ class IsNotDistinctFrom(_Distinctness):
     """The lookup `ndf`: IS NOT DISTINCT FROM.
 
     Example:
-        >>> pgtrigger.Q(old__title__ndf=None).resolve(Post)
-        '(OLD."title" IS NOT DISTINCT FROM NULL)'
+        >>> print(pgtrigger.Q(old__title__ndf=None).resolve(Post))
+        (OLD."title" IS NOT DISTINCT FROM NULL)
     """
 
     lookup_name = "ndf"

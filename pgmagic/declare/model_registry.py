@@ -1,8 +1,8 @@
-"""Models that are declared again: a block in which a class takes the place of the former one of its label.
+"""Models that are declared again: a block in which a class takes the place of the former class of its label.
 
 Django's registry expects every model to be declared once. Here a cell's classes enter that same registry, so that
-relations, reverse look-ups and cascades between cells and installed apps work as in any project; what they replace
-is taken out first, and relations of other models are led to the new class. If the block raises, all of it is undone.
+relations, reverse look-ups and cascades between cells and installed apps work as in any project. What they replace
+is removed first, and relations of other models then refer to the new class. If the block raises, all of it is undone.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from types import MappingProxyType, ModuleType
-from typing import Any
+from typing import TypeAlias, cast
 
 from django.apps import AppConfig, apps
-from django.db import models
+from django.db.models.fields.related import ForeignKey, RelatedField
 from django.db.models.fields.related_descriptors import ReverseManyToOneDescriptor, ReverseOneToOneDescriptor
+from django.db.models.fields.reverse_related import ForeignObjectRel
 from django.utils.functional import cached_property
 
 from pgmagic.declare import registry
+from pgmagic.declare.model_types import Model
 from pgmagic.errors import DeclarationError
 
-Model = type[models.Model]
+Relation: TypeAlias = "RelatedField[object, object]"
 
 
 class CellAppConfig(AppConfig):
@@ -32,7 +34,7 @@ class CellAppConfig(AppConfig):
         self.label = label
         module = ModuleType(f"pgmagic_cells_{label}")
         super().__init__(module.__name__, module)
-        # Where `migrate` looks for migrations; it finds the module, and no migrations in it.
+        # Where `migrate` looks for migrations: it finds the module without migrations in it.
         sys.modules[module.__name__] = module
         self.verbose_name = label
 
@@ -44,7 +46,7 @@ class CellAppConfig(AppConfig):
 class Redeclaration:
     """The models that a block declares under one app label, and what has to be undone if it fails.
 
-    former_names: by the name of a model, the name that it had before, both in lower case.
+    former_names: the former name of each renamed model by its new name, both in lower case.
     """
 
     def __init__(self, config: CellAppConfig, module: str, former_names: Mapping[str, str]) -> None:
@@ -58,7 +60,7 @@ class Redeclaration:
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """Collect the models that the block declares, then lead everything that was related to their former classes.
+        """Collect the models that the block declares, then let what referred to their former classes refer to them.
 
         Raises:
             DeclarationError: a model refers to one that does not exist.
@@ -69,7 +71,7 @@ class Redeclaration:
             return self.config if object_name == self.module else containing(object_name)
 
         def register_model(app_label: str, model: Model) -> None:
-            self._make_room(app_label, model)
+            self._remove_former(app_label, model)
             register(app_label, model)
             self.models.append(model)
 
@@ -85,12 +87,12 @@ class Redeclaration:
         _check_resolved(self.models)
 
     def undo(self) -> None:
-        """Lead everything back to the former classes."""
+        """Let everything refer to the former classes again."""
         while self._undo:
             self._undo.pop()()
 
-    def _make_room(self, app_label: str, model: Model) -> None:
-        """Take the former class of a model, if a cell declared it, out of the registry."""
+    def _remove_former(self, app_label: str, model: Model) -> None:
+        """Remove the former class of a model, if a cell declared it, from the registry."""
         known = apps.all_models[app_label]
         name = str(model._meta.model_name)
         if name not in known and self.former_names.get(name) in known:
@@ -99,42 +101,30 @@ class Redeclaration:
         if former is None or former.__module__ != self.module:
             return
         del known[name]
-        self._detach(former)
+        _remove_accessors(former)
         if former in self.models and model._meta.model_name != name:
             raise DeclarationError(
                 f"{former.__name__} is declared in this cell, so it cannot be the former name of {model.__name__}: "
                 f"leave out one of the two, or the --rename."
             )
         if former in self.models:
-            # Declared twice in one block: the last one counts.
+            # Declared twice in one block: the last declaration counts.
             self.models.remove(former)
             registry.remove_model(former)
         for origin in [origin for origin, successor in self.replaced.items() if successor is former]:
             self.replaced[origin] = model
         self.replaced[former] = model
 
-    def _detach(self, former: Model) -> None:
-        """Take the accessors off other models by which these reach a class that is being replaced.
-
-        Its successor may have put its own in the same place already: a relation is resolved as soon as its field
-        is there.
-        """
-        for relation in _relations(former):
-            target = getattr(relation.remote_field, "model", None)
-            name = relation.remote_field.get_accessor_name() if isinstance(target, type) else None
-            if name and _relation_of(vars(target).get(name)) is relation.remote_field:
-                delattr(target, name)
-
     def _relink(self) -> None:
-        """Lead the relations and base classes of other models from the former classes to the new ones."""
+        """Let the relations and base classes of other models refer to the new classes."""
         apps.clear_cache()
         for model in apps.get_models(include_auto_created=True):
             for relation in _relations(model):
-                former = getattr(relation.remote_field, "model", None)
+                former = _target(relation)
                 if isinstance(former, type) and former in self.replaced:
-                    # Noted before it is done: an interrupt may come in between, and leading back does no harm.
-                    self._undo.append(partial(_lead, relation, former))
-                    _lead(relation, self.replaced[former])
+                    # The undo step is stored first: an interrupt may come in between, and undoing too much is harmless.
+                    self._undo.append(partial(_retarget, relation, former))
+                    _retarget(relation, self.replaced[former])
             bases = {base: self.replaced[base] for base in model.__bases__ if base in self.replaced}
             if bases:
                 _rebase(model, bases)
@@ -142,7 +132,7 @@ class Redeclaration:
 
 
 def _names_of_dependents(label: str, former_names: Mapping[str, str]) -> dict[str, str]:
-    """Return the former names, by the new ones, of what goes along with models: many-to-many tables and events."""
+    """Return the former names, by the new ones, of what is renamed with models: many-to-many and event models."""
     known = apps.all_models[label]
     return {
         new + name.removeprefix(old): name
@@ -154,11 +144,23 @@ def _names_of_dependents(label: str, former_names: Mapping[str, str]) -> dict[st
     }
 
 
+def _remove_accessors(former: Model) -> None:
+    """Remove from other models the accessors by which these reach a class that is being replaced.
+
+    Its successor may have put its own in the same place already: a relation is resolved as soon as its field is there.
+    """
+    for relation in _relations(former):
+        target = _target(relation)
+        name = relation.remote_field.get_accessor_name() if isinstance(target, type) else None
+        if name and _relation_of(vars(target).get(name)) is relation.remote_field:
+            delattr(target, name)
+
+
 @contextmanager
 def redeclaring(
     app_label: str, module: str, former_names: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[Redeclaration]:
-    """Let the classes of `module` replace former ones; if the block raises, an interrupt too, everything is as before.
+    """Let the classes of `module` replace former ones; if the block raises, also by an interrupt, undo everything.
 
     former_names: see `Redeclaration`.
 
@@ -179,6 +181,7 @@ def _models_restored_on_error() -> Iterator[None]:
     before = {label: dict(known) for label, known in apps.all_models.items()}
     configs = dict(apps.app_configs)
     pending = {key: list(functions) for key, functions in apps._pending_operations.items()}
+    # The attributes by which models reach those that refer to them.
     accessors = {model: _accessors(model) for known in before.values() for model in known.values()}
     try:
         yield
@@ -199,16 +202,20 @@ def _models_restored_on_error() -> Iterator[None]:
         raise
 
 
-def _accessors(model: Model) -> dict[str, Any]:
-    """Return the attributes by which a model reaches those that are related to it."""
+def _accessors(model: Model) -> dict[str, object]:
     return {name: value for name, value in vars(model).items() if _relation_of(value) is not None}
 
 
-def _relation_of(descriptor: Any) -> Any:
+def _relation_of(descriptor: object) -> ForeignObjectRel | None:
     """Return the relation that an accessor of a model is for, None for any other attribute."""
     if isinstance(descriptor, ReverseOneToOneDescriptor):
         return descriptor.related
     return descriptor.rel if isinstance(descriptor, ReverseManyToOneDescriptor) else None
+
+
+def _target(relation: Relation) -> Model | str | None:
+    """Return the model that a relation refers to; its name as long as it is not declared."""
+    return cast("Model | str | None", getattr(relation.remote_field, "model", None))
 
 
 def _app_config(label: str) -> CellAppConfig:
@@ -229,7 +236,7 @@ def _app_config(label: str) -> CellAppConfig:
 
 
 def _settle_triggers(declaration: Redeclaration) -> None:
-    """Tell the triggers declared with a model from those that other cells registered; the latter stay."""
+    """Remove the triggers declared with former classes, and keep those that other cells registered."""
     for model, trigger in registry.registered():
         if model in declaration.models:
             registry.declare_with_model(trigger, model)
@@ -242,34 +249,36 @@ def _settle_triggers(declaration: Redeclaration) -> None:
             registry.move(trigger, model, declaration.replaced[model])
 
 
-def _relations(model: Model) -> list[Any]:
+def _relations(model: Model) -> list[Relation]:
     """Return the relations that a model itself declares."""
     fields = (*model._meta.local_fields, *model._meta.local_many_to_many)
-    return [field for field in fields if field.remote_field is not None]
+    return [field for field in fields if isinstance(field, RelatedField)]
 
 
-def _lead(relation: Any, target: Model) -> None:
+def _retarget(relation: Relation, target: Model) -> None:
+    """Let a relation refer to another model."""
     relation.remote_field.model = target
     _forget_cached_properties(relation)
     _forget_cached_properties(relation.remote_field)
     descriptor = vars(relation.model).get(relation.name)
     if descriptor is not None:
         _forget_cached_properties(descriptor)
-    relation.contribute_to_related_class(target, relation.remote_field)
+    # Of every kind of relation, which Django's types do not know.
+    cast("ForeignKey[object, object]", relation).contribute_to_related_class(target, relation.remote_field)  # type: ignore[arg-type]
 
 
 def _rebase(model: Model, bases: dict[Model, Model]) -> None:
     model.__bases__ = tuple(bases.get(base, base) for base in model.__bases__)
-    options: Any = model._meta
+    options = model._meta
     options.parents = {bases.get(parent, parent): link for parent, link in options.parents.items()}
-    if options.proxy:
-        former = options.proxy_for_model
+    former = options.proxy_for_model
+    if options.proxy and former is not None:
         options.proxy_for_model = bases.get(former, former)
         options.concrete_model = options.proxy_for_model._meta.concrete_model
-    options._expire_cache()
+    options._expire_cache()  # type: ignore[attr-defined]
 
 
-def _forget_cached_properties(holder: Any) -> None:
+def _forget_cached_properties(holder: object) -> None:
     for name in list(vars(holder)):
         if any(isinstance(vars(base).get(name), cached_property) for base in type(holder).__mro__):
             del vars(holder)[name]
@@ -282,10 +291,9 @@ def _check_resolved(declared: list[Model]) -> None:
         DeclarationError: a model is named that does not exist.
     """
     for model in declared:
-        # What a many-to-many field refers to is told of the field, not of the model that Django makes for it.
+        # The message names a many-to-many field, not the model that Django makes for it.
         for relation in () if model._meta.auto_created else _relations(model):
-            target = getattr(relation.remote_field, "model", None)
-            for name in (target, getattr(relation.remote_field, "through", None)):
+            for name in (_target(relation), getattr(relation.remote_field, "through", None)):
                 if isinstance(name, str):
                     raise DeclarationError(
                         f"{model._meta.object_name}.{relation.name} refers to {name}, but there is no such model: "
@@ -294,7 +302,7 @@ def _check_resolved(declared: list[Model]) -> None:
 
 
 def forget_label(label: str) -> None:
-    """Take every model that cells declared under a label out of the registry, with its triggers."""
+    """Remove every model that cells declared under a label from the registry, with its triggers."""
     for model in list(apps.all_models.get(label, {}).values()):
         registry.remove_model(model)
     apps.all_models.pop(label, None)
