@@ -37,7 +37,7 @@ class DeclarationCompiler:
         return render(condition_sql(condition, model))
 
     def trigger(self, trigger: Trigger, model: Model, database: str | None) -> DesiredTrigger:
-        """Return the function and the triggers that stand for a declaration."""
+        """Return the function and the triggers that a declaration needs."""
         return compile_declaration(trigger, model, _target(database))
 
     def body(self, trigger: Trigger, model: Model) -> Body:

@@ -45,7 +45,7 @@ class Composer(Trigger):
         referencing: not supported; the transition tables are there by themselves.
 
     Raises:
-        DeclarationError: `referencing` is given. When compiled: there is no body for the level.
+        DeclarationError: if `referencing` is given; when compiled, if there is no body for the level.
 
     Example:
         >>> count = pgtrigger.Composer(
@@ -96,7 +96,7 @@ class Composer(Trigger):
         """Return the body for the trigger's level.
 
         Raises:
-            DeclarationError: there is no body for it.
+            DeclarationError: if there is no body for it.
         """
         if not isinstance(self.func, Mapping):
             return super().get_func(model)

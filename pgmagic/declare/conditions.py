@@ -31,7 +31,7 @@ class Condition:
         sql: what stands in the WHEN clause.
 
     Raises:
-        DeclarationError: there is no SQL.
+        DeclarationError: if there is no SQL.
 
     Example:
         >>> more = pgtrigger.Condition("NEW.likes > OLD.likes")
@@ -53,8 +53,8 @@ class Condition:
         """Return the condition as SQL on OLD and NEW of `model`'s table.
 
         Raises:
-            UnknownFieldError: it names a field that the model does not have.
-            ConditionError: it needs a join, or Django does not know the lookup.
+            UnknownFieldError: if it names a field that the model does not have.
+            ConditionError: if it needs a join, or Django does not know the lookup.
         """
         return doors.compiler().condition(self, model)
 
@@ -202,7 +202,7 @@ class Change(Condition):
         Without names these are all but the excluded and the generated ones: a BEFORE trigger cannot see the latter.
 
         Raises:
-            UnknownFieldError: a name does not belong to a field with a column.
+            UnknownFieldError: if a name does not belong to a field with a column.
         """
         named = concrete_fields(model, self.fields)
         left_out = set(concrete_fields(model, self.exclude))
@@ -279,7 +279,7 @@ def concrete_fields(model: Model, names: Iterable[str]) -> list[AnyField]:
     The name of a composite key stands for several fields.
 
     Raises:
-        UnknownFieldError: the table has no such field.
+        UnknownFieldError: if the table has no such field.
     """
     composite = composite_key(model)
     fields: list[AnyField] = []

@@ -85,7 +85,7 @@ class Door(Generic[Service]):
         """Supply the service, once.
 
         Raises:
-            RuntimeError: another service is there already.
+            RuntimeError: if another service is there already.
         """
         if self._service not in (None, service):
             raise RuntimeError(
@@ -97,7 +97,7 @@ class Door(Generic[Service]):
         """Return the service.
 
         Raises:
-            RuntimeError: the package that supplies it was not imported.
+            RuntimeError: if the package that supplies it was not imported.
         """
         if self._service is None:
             raise RuntimeError(f"A declaration needs pgmagic.{self._package}: import it first.")

@@ -326,7 +326,7 @@ def mirror(field: AnyField) -> AnyField:
     not counted, dates do not set themselves, and a generated column is an ordinary one.
 
     Raises:
-        DeclarationError: the field cannot be made again.
+        DeclarationError: if the field cannot be made again.
     """
     try:
         source = (field.output_field or field) if isinstance(field, models.GeneratedField) else field

@@ -67,7 +67,7 @@ class ContextIndex(_BrinIndex):
 
 
 class TimeIndex(_BrinIndex):
-    """An index on the times of events: a filter on them reads a hundredth of what it would.
+    """An index on the times of events: a filter on them reads a hundredth of the table.
 
     The newest events are found by `pgh_id`, without sorting.
 

@@ -74,7 +74,7 @@ def track(
     under its own name, unless the module has something else of that name.
 
     Raises:
-        DeclarationError: when applied; see `create_event_model`.
+        DeclarationError: when applied, as `create_event_model` does.
 
     Example:
         >>> @pghistory.track(pghistory.UpdateEvent(), fields=["text"])
@@ -150,7 +150,7 @@ def create_event_model(
         The event model, a class.
 
     Raises:
-        DeclarationError: the arguments contradict each other, two trackers have one label, or a field cannot be
+        DeclarationError: if the arguments contradict each other, two trackers have one label, or a field cannot be
             mirrored; the message names the model and the field.
 
     Example:
@@ -216,8 +216,8 @@ def _tracked_fields(
     """Return the fields that events mirror, in the order of the table.
 
     Raises:
-        UnknownFieldError: a name does not belong to a field with a column in the model's own table.
-        DeclarationError: a field has a name that the event's own fields need.
+        UnknownFieldError: if a name does not belong to a field with a column in the model's own table.
+        DeclarationError: if a field has a name that the event's own fields need.
     """
     named = table_fields(model) if names is None else concrete_fields(model, names)
     excluded = concrete_fields(model, excluded_names)
@@ -235,7 +235,7 @@ def _own_app_label(model: Model, abstract: bool) -> str:
     """Return the tracked model's app label.
 
     Raises:
-        DeclarationError: the app is an installed package's, into which no migration of ours may be written.
+        DeclarationError: if the app is an installed package's, into which no migration of ours may be written.
     """
     label = model._meta.app_label
     config = apps.app_configs.get(label)
@@ -301,7 +301,7 @@ def _obj_field(tracked_model: Model, kwargs: Kwargs, related_name: str | None) -
     """Return the foreign key to an event's object. related_name: that by which events are reached, unless in kwargs.
 
     Raises:
-        DeclarationError: the object has a composite key, or a field of that name.
+        DeclarationError: if the object has a composite key, or a field of that name.
     """
     options = tracked_model._meta
     if len(getattr(options, "pk_fields", [None])) > 1:

@@ -28,7 +28,7 @@ def set_up(event_model: EventModel) -> None:
     """Register the triggers of an event model, and let the tracked model know it.
 
     Raises:
-        DeclarationError: two trackers of the tracked model have one label.
+        DeclarationError: if two trackers of the tracked model have one label.
     """
     tracked = event_model.pgh_tracked_model
     check_labels(tracked, event_model._meta.label, event_model.pgh_trackers)
@@ -72,7 +72,7 @@ def _note_partitions(event_model: EventModel) -> None:
     """Note in a model's options how its table is partitioned: migrations, and notebooks, keep options.
 
     Raises:
-        DeclarationError: a field or a constraint needs an index that a partitioned table cannot have.
+        DeclarationError: if a field or a constraint needs an index that a partitioned table cannot have.
     """
     if (partition_by := getattr(event_model, "pgh_partition_by", None)) is None:
         return
@@ -87,7 +87,7 @@ def _note_partitions(event_model: EventModel) -> None:
     ]
     if unique:
         raise DeclarationError(
-            f"{options.object_name} is partitioned by {partition_by}, and Postgres cannot tell across partitions "
+            f"{options.object_name} is partitioned by {partition_by}, and Postgres cannot check across partitions "
             f"that '{unique[0]}' is unique: leave out unique=True, or partition_by=."
         )
     setattr(options, PARTITION_OPTION, partition_by)
@@ -107,7 +107,7 @@ class _OnlyEventModel:
         """Return the event model.
 
         Raises:
-            DeclarationError: there are several.
+            DeclarationError: if there are several.
         """
         event_models: dict[str, EventModel] = event_models_of(owner) or getattr(owner, EVENT_MODELS)
         found = set(event_models.values())

@@ -102,7 +102,7 @@ def check_level(level: object, what: str) -> None:
     """Check that something is a level, or None.
 
     Raises:
-        DeclarationError: it is not.
+        DeclarationError: if it is not.
     """
     if level is not None and level not in (Row, Statement):
         raise DeclarationError(

@@ -37,8 +37,8 @@ class FSM(ReadyMade):
         initial: the states in which a row may be inserted; any, unless given.
 
     Raises:
-        DeclarationError: there is no field, no transition, or one that is neither a pair nor a triple; or an argument
-            does not exist.
+        DeclarationError: if there is no field or no transition, a transition is neither a pair nor a triple, or an
+            argument does not exist.
 
     Example:
         >>> flow = pgtrigger.FSM(name="flow", field="likes", transitions=[(0, 1), (1, 2)], initial=[0])

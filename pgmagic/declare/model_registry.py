@@ -1,4 +1,4 @@
-"""Models that are declared again: a block in which a class takes the place of the former class of its label.
+"""Models that are declared again: a block in which a class replaces the former class of its label.
 
 Django's registry expects every model to be declared once. Here a cell's classes enter that same registry, so that
 relations, reverse look-ups and cascades between cells and installed apps work as in any project. What they replace
@@ -54,7 +54,7 @@ class Redeclaration:
         self.module = module
         self.former_names = {**former_names, **_names_of_dependents(config.label, former_names)}
         self.models: list[Model] = []
-        # Each former class and the one that took its place.
+        # The new class of each former class.
         self.replaced: dict[Model, Model] = {}
         self._undo: list[Callable[[], object]] = []
 
@@ -63,7 +63,7 @@ class Redeclaration:
         """Collect the models that the block declares, then let what referred to their former classes refer to them.
 
         Raises:
-            DeclarationError: a model refers to one that does not exist.
+            DeclarationError: if a model refers to one that does not exist.
         """
         containing, register = apps.get_containing_app_config, apps.register_model
 
@@ -160,12 +160,12 @@ def _remove_accessors(former: Model) -> None:
 def redeclaring(
     app_label: str, module: str, former_names: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[Redeclaration]:
-    """Let the classes of `module` replace former ones; if the block raises, also by an interrupt, undo everything.
+    """Let the classes of `module` replace former classes; if the block raises or is interrupted, undo everything.
 
     former_names: see `Redeclaration`.
 
     Raises:
-        DeclarationError: the label belongs to an installed app.
+        DeclarationError: if the label belongs to an installed app.
     """
     with registry.block(), _models_restored_on_error():
         declaration = Redeclaration(_app_config(app_label), module, former_names)
@@ -263,7 +263,7 @@ def _retarget(relation: Relation, target: Model) -> None:
     descriptor = vars(relation.model).get(relation.name)
     if descriptor is not None:
         _forget_cached_properties(descriptor)
-    # Of every kind of relation, which Django's types do not know.
+    # Every kind of relation has this method; Django's types know it of two.
     cast("ForeignKey[object, object]", relation).contribute_to_related_class(target, relation.remote_field)  # type: ignore[arg-type]
 
 
@@ -288,7 +288,7 @@ def _check_resolved(declared: list[Model]) -> None:
     """Check that every relation of the declared models found its target.
 
     Raises:
-        DeclarationError: a model is named that does not exist.
+        DeclarationError: if a model is named that does not exist.
     """
     for model in declared:
         # The message names a many-to-many field, not the model that Django makes for it.

@@ -28,7 +28,7 @@ def split_uri(uri: str) -> tuple[str, str]:
     """Return the model's label and the trigger's name of a URI.
 
     Raises:
-        DeclarationError: the text is not a URI.
+        DeclarationError: if the text is not a URI.
     """
     label, colon, name = uri.partition(":") if isinstance(uri, str) else ("", "", "")
     if not colon or label.count(".") != 1 or not name:
@@ -66,7 +66,7 @@ def validate_name(name: object, what: str) -> None:
     """Check that a name can be stored in Postgres at all.
 
     Raises:
-        DeclarationError: it is not a text, is empty, or holds what Postgres cannot store: NUL or half a character.
+        DeclarationError: if it is not a text, is empty, or holds what Postgres cannot store: NUL or half a character.
     """
     if not isinstance(name, str) or not name:
         raise DeclarationError(f'{what} must have "name" attribute: a text that is not empty, got {name!r}.')

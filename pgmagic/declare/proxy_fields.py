@@ -52,7 +52,7 @@ def ProxyField(proxy: str, field: AnyField) -> AnyField:  # noqa: N802 - upstrea
         A field of the same type. A context without the key, or with a value of another type there, gives None.
 
     Raises:
-        DeclarationError: the path does not lead into the context, or JSON has no such type.
+        DeclarationError: if the path does not lead into the context, or JSON has no such type.
 
     Example:
         >>> class UserEvent(Post.pgh_event_model):
@@ -68,7 +68,7 @@ def ProxyField(proxy: str, field: AnyField) -> AnyField:  # noqa: N802 - upstrea
     root, *path = proxy.split(LOOKUP_SEP)
     if root != "pgh_context" or not path:
         raise DeclarationError(
-            f"A ProxyField stands for a key in the context, as in pgh_context__metadata__user, but {proxy!r} was given."
+            f"A ProxyField reads a key of the context, as in pgh_context__metadata__user, but {proxy!r} was given."
         )
     if not isinstance(field, models.ForeignKey):
         _cast(field)

@@ -45,7 +45,7 @@ class Protect(ReadyMade, Composer):
         when, declare, timing: see `Trigger`.
 
     Raises:
-        DeclarationError: the arguments contradict each other, or one does not exist.
+        DeclarationError: if the arguments contradict each other, or one does not exist.
 
     Example:
         >>> keep = pgtrigger.Protect(name="keep", operation=pgtrigger.Delete)
@@ -100,7 +100,7 @@ class ReadOnly(Protect):
         operation, when, declare, timing: see `Trigger`.
 
     Raises:
-        DeclarationError: both fields and exclude are given, or an argument does not exist.
+        DeclarationError: if both fields and exclude are given, or an argument does not exist.
 
     Example:
         >>> fixed = pgtrigger.ReadOnly(name="fixed", fields=["title"])
@@ -144,7 +144,7 @@ class ReadOnly(Protect):
         """Return the concrete fields that may not change.
 
         Raises:
-            DeclarationError: no field is left.
+            DeclarationError: if no field is left.
         """
         fields = self._changes().compared_fields(model)
         if not fields:
@@ -173,7 +173,7 @@ class SoftDelete(ReadyMade):
         value: what the field is set to: a value, or an expression on the row; False, unless given.
 
     Raises:
-        DeclarationError: there is no field, or an argument does not exist.
+        DeclarationError: if there is no field, or an argument does not exist.
 
     Example:
         >>> soft = pgtrigger.SoftDelete(name="soft", field="likes", value=-1)
@@ -217,7 +217,7 @@ class UpdateSearchVector(ReadyMade):
         config_name: the text search configuration; "pg_catalog.english", unless given.
 
     Raises:
-        DeclarationError: a field is missing, or an argument does not exist.
+        DeclarationError: if a field is missing, or an argument does not exist.
 
     Source: https://www.postgresql.org/docs/current/textsearch-controls.html#TEXTSEARCH-PARSING-DOCUMENTS
 

@@ -33,7 +33,7 @@ def register(*triggers: Trigger) -> Callable[[type[M]], type[M]]:
         A decorator that returns the model itself.
 
     Raises:
-        DeclarationError: when applied: something is not a trigger, or the model has another one of that name.
+        DeclarationError: when applied, if something is not a trigger, or the model has another one of that name.
 
     Example:
         >>> @pgtrigger.register(pgtrigger.Protect(name="keep", operation=pgtrigger.Delete))

@@ -26,7 +26,7 @@ def add(model: Model, trigger: Trigger) -> None:
     """Register a trigger for a model; one of the same name on a former class of the model is replaced.
 
     Raises:
-        DeclarationError: the model already has another trigger of that name, is not a model, or has no table.
+        DeclarationError: if the model already has another trigger of that name, is not a model, or has no table.
     """
     check_model(model)
     uri = trigger.get_uri(model)
@@ -43,7 +43,7 @@ def check_model(model: object) -> None:
     """Check that something is a model with a table.
 
     Raises:
-        DeclarationError: it is not.
+        DeclarationError: if it is not.
     """
     if not (isinstance(model, type) and issubclass(model, models.Model)):
         raise DeclarationError(f"A trigger is registered for a model, but {model!r} was given.")
@@ -58,7 +58,7 @@ def remove(model: Model, trigger: Trigger) -> None:
     """Remove a trigger from a model.
 
     Raises:
-        UnknownTriggerError: it is not registered.
+        UnknownTriggerError: if it is not registered.
     """
     uri = trigger.get_uri(model)
     if uri not in _registry:
@@ -96,7 +96,7 @@ def is_declared_with_model(trigger: Trigger, model: Model) -> bool:
 
 
 def move(trigger: Trigger, former: Model, new: Model) -> None:
-    """Let a trigger of a former class hold for the class that took its place."""
+    """Move a trigger of a former class to the class that replaced it."""
     _registry.pop(trigger.get_uri(former), None)
     _registry.setdefault(trigger.get_uri(new), (new, trigger))
 
@@ -128,8 +128,8 @@ def registered(*uris: str) -> list[tuple[Model, Trigger]]:
         Pairs, in the order of the URIs; of all triggers, in the order in which they were registered.
 
     Raises:
-        DeclarationError: a text is not a URI.
-        UnknownTriggerError: nothing is registered under it.
+        DeclarationError: if a text is not a URI.
+        UnknownTriggerError: if nothing is registered under it.
 
     Example:
         >>> [trigger.name for model, trigger in pgtrigger.registered() if model is Post]

@@ -41,7 +41,7 @@ class Func:
         """Return the text with the names in `kwargs` filled in.
 
         Raises:
-            DeclarationError: the text names an attribute that does not exist.
+            DeclarationError: if the text names an attribute that does not exist.
         """
         try:
             parts = list(string.Formatter().parse(self.func))

@@ -32,7 +32,7 @@ class Tracker:
         label: the name of the events; unless given, the class's own.
 
     Raises:
-        DeclarationError: there is no label, or an argument does not exist.
+        DeclarationError: if there is no label, or an argument does not exist.
 
     Example:
         >>> pghistory.Tracker("note")
@@ -94,7 +94,7 @@ class RowEvent(Tracker):
         level: see `track`.
 
     Raises:
-        DeclarationError: the arguments contradict each other, or one does not exist.
+        DeclarationError: if the arguments contradict each other, or one does not exist.
 
     Example:
         >>> @pghistory.track(pghistory.RowEvent(
@@ -377,7 +377,7 @@ def check_labels(tracked: Model, event_label: str, trackers: Iterable[Tracker]) 
     event_label: of the event model, as in `app.Name`.
 
     Raises:
-        DeclarationError: two trackers have, or something is not a tracker.
+        DeclarationError: if two of them have, or something is not a tracker.
     """
     taken: dict[str, str | None] = {
         label: other._meta.object_name

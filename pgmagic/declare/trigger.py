@@ -44,7 +44,7 @@ class Trigger:
         timing: `Immediate` or `Deferred`; makes it a constraint trigger.
 
     Raises:
-        DeclarationError: the arguments contradict each other, or one does not exist.
+        DeclarationError: if the arguments contradict each other, or one does not exist.
 
     Example:
         >>> loud = pgtrigger.Trigger(
@@ -100,7 +100,7 @@ class Trigger:
         """Check that the attributes make one trigger.
 
         Raises:
-            DeclarationError: they do not; the message names the attribute.
+            DeclarationError: if they do not; the message names the attribute.
         """
         self.validate_name()
         self._validate_type("when", When)
@@ -130,7 +130,7 @@ class Trigger:
         """Check the name.
 
         Raises:
-            DeclarationError: the name is empty, or holds what Postgres cannot store.
+            DeclarationError: if the name is empty, or holds what Postgres cannot store.
         """
         names.validate_name(self.name, type(self).__name__)
 
@@ -190,7 +190,7 @@ class Trigger:
         """Return the PL/pgSQL between BEGIN and END.
 
         Raises:
-            DeclarationError: there is none.
+            DeclarationError: if there is none.
         """
         text = self.func.func if isinstance(self.func, Func) else self.func
         if not self.func or (isinstance(text, str) and not text.strip()):
@@ -245,13 +245,13 @@ class Trigger:
 
         Args:
             model: the model on whose table the trigger is.
-            database: the alias for which the SQL is; it names the notebook's schema where that is the notebook's.
+            database: the alias for which the SQL is; in a notebook, the SQL names the notebook's schema.
 
         Returns:
             An object with `install_sql` and `uninstall_sql`.
 
         Raises:
-            DeclarationError: it names what the model does not have, or contradicts what Postgres allows.
+            DeclarationError: if it names what the model does not have, or contradicts what Postgres allows.
 
         Example:
             >>> [(_, trigger)] = pgtrigger.registered("notebook.Post:keep_published")
@@ -264,7 +264,7 @@ class Trigger:
         """Register it for models; as a context manager, for the block only.
 
         Raises:
-            DeclarationError: a model has another trigger of that name, or no table.
+            DeclarationError: if a model has another trigger of that name, or no table.
         """
         for model in models:
             registry.check_model(model)
@@ -277,7 +277,7 @@ class Trigger:
         """Remove it from models; as a context manager, for the block only.
 
         Raises:
-            UnknownTriggerError: it is not registered for a model.
+            UnknownTriggerError: if it is not registered for a model.
         """
         former = registry.remember(self.get_uri(model) for model in models)
         for model in models:
@@ -296,7 +296,7 @@ class Trigger:
             database: an alias; the default database unless given.
 
         Raises:
-            InstallationError: the database refused it, and nothing of it was kept.
+            InstallationError: if the database refused it, and nothing of it was kept.
         """
         return doors.database().install(model, self, database)
 
@@ -308,7 +308,7 @@ class Trigger:
         """Let it fire; as a context manager, for the block only. See `install`.
 
         Raises:
-            NotInstalledError: it is not installed.
+            NotInstalledError: if it is not installed.
         """
         return doors.database().enable(model, self, database)
 

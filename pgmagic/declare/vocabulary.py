@@ -98,7 +98,7 @@ class UpdateOf(Operation):
         columns: the names of model fields.
 
     Raises:
-        DeclarationError: no field is given.
+        DeclarationError: if no field is given.
 
     Example:
         >>> titles = pgtrigger.Protect(name="titles", operation=pgtrigger.UpdateOf("title"))
@@ -165,7 +165,7 @@ class Referencing:
         new: the name of the table of rows after it.
 
     Raises:
-        DeclarationError: no name is given, or the same name twice.
+        DeclarationError: if no name is given, or the same name twice.
 
     Source: https://www.postgresql.org/docs/current/sql-createtrigger.html (REFERENCING)
 

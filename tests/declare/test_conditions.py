@@ -64,7 +64,7 @@ def test_raw_condition_may_be_a_class():
     assert Positive().resolve(Book) == "(NEW.pages > 0)"
 
 
-def test_long_chain_is_no_deep_one():
+def test_long_chain_of_conditions_stays_flat():
     """Conditions that a program makes."""
     changes = [pgtrigger.AnyChange("title") & pgtrigger.Q(old__pages=number) for number in range(2000)]
     either = functools.reduce(operator.or_, changes)
@@ -101,7 +101,7 @@ ALL = [field.name for field in Book._meta.local_concrete_fields if field.name !=
 @pytest.mark.parametrize(
     ("condition", "compared"),
     [
-        # A generated column is computed behind the BEFORE triggers, so it is compared only if it is named.
+        # A generated column is computed after the BEFORE triggers, so it is compared only if it is named.
         (pgtrigger.AnyChange(), ALL),
         (pgtrigger.AnyChange("doubled"), ["doubled"]),
         (pgtrigger.AnyChange("title", "id"), ["id", "title"]),

@@ -120,7 +120,7 @@ def test_arguments_of_a_kind_of_field_can_be_left_out_by_a_setting(settings_with
         assert mirror(field).deconstruct()[3] == {"max_length": 3}
 
 
-def test_a_field_that_cannot_be_made_again_is_named() -> None:
+def test_a_field_that_cannot_be_mirrored_is_named() -> None:
     class Odd(models.IntegerField):
         def __init__(self, needed: int) -> None:
             super().__init__()

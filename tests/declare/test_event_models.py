@@ -92,7 +92,7 @@ def test_indexes_of_a_subset_of_context_storage() -> None:
         ({"obj_field": pghistory.ObjForeignKey()}, "ThingEvent", "thingevent_set"),
     ],
 )
-def test_names_are_upstreams(kwargs: Any, name: str, accessor: str) -> None:
+def test_names_are_those_of_upstream(kwargs: Any, name: str, accessor: str) -> None:
     event = tracked(**kwargs).pgh_event_model
     assert event.__name__ == name
     assert own(event)["pgh_obj"].remote_field.get_accessor_name() == accessor
@@ -234,7 +234,7 @@ def test_composite_keys_need_no_object_field() -> None:
     ]
 
 
-def test_a_base_that_is_no_abstract_model_is_refused() -> None:
+def test_a_base_that_is_not_an_abstract_model_is_refused() -> None:
     with pytest.raises(DeclarationError, match="The base of an event model is an abstract model"):
         tracked(base_model=ContentType)
 

@@ -1,4 +1,4 @@
-"""A block in which classes take the place of former ones, and as before where it raises; no database needed."""
+"""A block in which classes replace former ones; a block that raises changes nothing. No database is needed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def post(**meta):
     return model("Post", title=models.TextField(), meta=meta)
 
 
-def test_new_class_takes_the_place():
+def test_new_class_replaces_the_former():
     with cell() as first:
         former = post()
     with cell() as second:
@@ -86,7 +86,7 @@ def test_block_that_raises_leaves_everything(error, inside):
     assert [(of, trigger.name) for of, trigger in registry.registered()] == [(former, "keep")]
 
 
-def test_class_that_fails_half_way_leaves_the_accessor_of_the_former():
+def test_class_that_fails_keeps_the_accessor_of_the_former():
     with cell():
         target = post()
         child = model("Comment", post=models.ForeignKey(target, models.CASCADE))
@@ -105,7 +105,7 @@ def test_label_of_an_installed_app_is_refused(label):
 
 
 @pytest.mark.parametrize("label", ["my app", "1st", "a-b", "", "a.b"])
-def test_label_that_is_no_identifier_is_refused(label):
+def test_label_that_is_not_an_identifier_is_refused(label):
     with pytest.raises(DeclarationError, match="An app label is a Python identifier"), cell(label):
         pytest.fail("the block was entered")
     assert label not in apps.app_configs
@@ -129,7 +129,7 @@ def test_relation_to_nothing_is_refused(field, name):
     assert not any(apps._pending_operations.values())
 
 
-def test_forgotten_label_takes_models_and_triggers_along():
+def test_forgetting_a_label_forgets_its_models_and_triggers():
     with cell():
         post(triggers=[pgtrigger.Protect(name="keep", operation=pgtrigger.Delete)])
     forget_label(LABEL)

@@ -35,7 +35,7 @@ def test_postgres_names_are_unique(declared):
     assert len(made) == len(declared)
 
 
-def test_long_names_that_begin_alike_stay_apart():
+def test_long_names_with_the_same_beginning_differ():
     one, other = (postgres_name("x" * 80 + end, f"app.Model:{'x' * 80}{end}") for end in "ab")
     assert one != other
     assert one[:45] == other[:45]
@@ -65,7 +65,7 @@ def test_uri_splits_into_what_it_was_made_of(name):
 @pytest.mark.parametrize(
     "uri", ["", "keep", "app.Model", "app.Model:", "Model:keep", "a.b.C:keep", ":", ".", None, 3, dict]
 )
-def test_text_that_is_no_uri_is_refused(uri):
+def test_text_that_is_not_a_uri_is_refused(uri):
     with pytest.raises(DeclarationError, match=r"app_label\.model_name:trigger_name") as raised:
         split_uri(uri)
     assert repr(uri) in str(raised.value)

@@ -1,4 +1,4 @@
-"""The registry: by URI, replaced within a block once, and as before where the block raises."""
+"""The registry: triggers by URI; a block may replace each once, and a block that raises changes nothing."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def test_unknown_uri_lists_what_is_known(ask):
         ask("rooms.Book:keep")
 
 
-def test_text_that_is_no_uri_is_refused():
+def test_text_that_is_not_a_uri_is_refused():
     with pytest.raises(ValueError, match="Trigger URI must be in the format"):
         registry.registered("keep")
 
 
-def test_block_registers_anew_once():
+def test_block_may_register_a_trigger_again_once():
     registry.add(Book, keep())
     with registry.block():
         again = keep()
@@ -100,7 +100,7 @@ def test_model_is_removed_with_all_its_triggers():
     assert not registry.is_declared_with_model(keep("a"), Book)
 
 
-def test_trigger_moves_to_the_class_that_took_the_place():
+def test_trigger_moves_to_the_class_that_replaced_its_model():
     former = type(
         "Book",
         (Shelf,),

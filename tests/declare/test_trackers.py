@@ -75,7 +75,7 @@ RAW = pghistory.Condition("OLD.n < NEW.n")
         ([pghistory.UpdateEvent(condition=pghistory.Q(new__n=1))], None, [pghistory.Statement]),
         ([pghistory.UpdateEvent(condition=~(pghistory.AnyChange("n") | pghistory.Q(new__n=1)))], None,
          [pghistory.Statement]),
-        # What SQL of somebody's own asks for is not known.
+        # What a user's own SQL needs is not known.
         ([pghistory.UpdateEvent(condition=RAW)], None, [pghistory.Row]),
         ([pghistory.UpdateEvent(condition=pghistory.AnyChange("n") & ~RAW)], None, [pghistory.Row]),
         ([pghistory.UpdateEvent(condition=RAW)], pghistory.Statement, [pghistory.Statement]),
@@ -119,7 +119,7 @@ def test_two_event_models_of_one_model_share_no_label() -> None:
     ],
     ids=repr,
 )
-def test_trigger_names_are_upstreams(tracker: Any, names: list[str]) -> None:
+def test_trigger_names_are_those_of_upstream(tracker: Any, names: list[str]) -> None:
     assert [trigger.name for trigger in triggers(tracked(tracker))] == names
 
 
@@ -164,7 +164,7 @@ def test_class_attributes_serve_as_arguments() -> None:
     assert (trigger.label, trigger.row, trigger.name) == ("repriced", "OLD", "repriced_update")
 
 
-def test_a_tracker_of_ones_own_is_set_up_with_the_event_model() -> None:
+def test_own_class_of_tracker_is_set_up_with_the_event_model() -> None:
     seen = []
 
     class Watching(pghistory.Tracker):

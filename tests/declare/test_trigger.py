@@ -101,7 +101,7 @@ def test_contradiction_is_refused_at_declaration(changes, sentence):
 
 
 @pytest.mark.parametrize("func", ["", " \n", pgtrigger.Func(""), pgtrigger.Func("\t")])
-def test_empty_body_is_none(func):
+def test_empty_body_is_refused(func):
     with pytest.raises(DeclarationError, match="has no body"):
         pgtrigger.Trigger(**{**GIVEN, "func": func}).compile(Book)
 
@@ -178,7 +178,7 @@ def test_trigger_renders_its_parts():
     )
 
 
-def test_text_is_no_template():
+def test_text_is_not_a_template():
     assert pgtrigger.Trigger(**{**GIVEN, "func": "{meta.db_table}"}).render_func(Book) == "{meta.db_table}"
 
 
@@ -259,7 +259,7 @@ def test_call_that_a_subclass_renders(call):
         "audit() -- x",
     ],
 )
-def test_what_is_no_call_is_refused(call):
+def test_text_that_is_not_a_call_is_refused(call):
     trigger = Calling(**GIVEN)
     trigger.call = call
     with pytest.raises(

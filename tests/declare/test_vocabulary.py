@@ -36,7 +36,7 @@ def test_word_is_its_sql_and_its_repr_is_the_declaration(word, sql, text):
 
 
 @pytest.mark.parametrize("word", [word for word, _, _ in WORDS], ids=str)
-def test_word_equals_only_its_like(word):
+def test_word_equals_the_same_word_only(word):
     assert [other for other, _, _ in WORDS if other == word] == [word]
     assert len({hash(other) for other, _, _ in WORDS}) == len(WORDS)
     assert word != str(word)
