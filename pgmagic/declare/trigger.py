@@ -9,6 +9,7 @@ from django.db import models
 
 from pgmagic.declare import doors, names, registry
 from pgmagic.declare.conditions import Condition
+from pgmagic.declare.doors import Compiled
 from pgmagic.declare.model_types import Model
 from pgmagic.declare.signatures import arguments_checked
 from pgmagic.declare.templates import Func, table_kwargs
@@ -240,7 +241,7 @@ class Trigger:
         """
         return f"{names.quote_if_needed(self.get_pgid(model))}()"
 
-    def compile(self, model: Model, *, database: str | None = None) -> doors.Compiled:
+    def compile(self, model: Model, *, database: str | None = None) -> Compiled:
         """Return the function and the triggers that the declaration needs in Postgres; nothing is executed.
 
         Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NoReturn, TypeGuard, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from django.apps import apps
 from django.db import models, router
@@ -15,7 +15,7 @@ from django.db.models.sql.compiler import SQLCompiler
 from django.db.models.sql.datastructures import BaseTable
 
 from pgmagic.compile.sql import render, verbatim
-from pgmagic.declare.model_types import AnyField, EventModel, Model
+from pgmagic.declare.model_types import AnyField, EventModel, Model, is_event_model
 from pgmagic.errors import HistoryError
 from pgmagic.history.event_source import Scope, column_of_event, events_sql
 
@@ -201,11 +201,6 @@ class NoEventsManager(models.Manager["Events"]):
     def get_queryset(self) -> models.QuerySet[Events]:
         """Return nothing."""
         return super().get_queryset().none()
-
-
-def is_event_model(model: Model) -> TypeGuard[EventModel]:
-    """Return whether a model holds the events of another."""
-    return hasattr(model, "pgh_tracked_model")
 
 
 def registered_event_models(alias: str | None = None) -> list[EventModel]:

@@ -15,8 +15,10 @@ SIGNATURES = {
     "AllDontChange": CHANGE,
     "AnyChange": CHANGE,
     "AnyDontChange": CHANGE,
-    # Upstream takes the arguments of `Trigger` as **kwargs, in three classes; here they are written out.
-    "Composer": "name:k=, level:k=, when:k=, operation:k=, condition:k=, referencing:k=, func:k=, declare:k=, timing:k=",
+    # Upstream takes the arguments of `Trigger` as **kwargs in three classes; here each is named.
+    "Composer": (
+        "name:k=, level:k=, when:k=, operation:k=, condition:k=, referencing:k=, func:k=, declare:k=, timing:k="
+    ),
     "Condition": "sql=",
     "FSM": "name:k=, condition:k=, field:k=, transitions:k=, separator:k=",
     "Func": "func",

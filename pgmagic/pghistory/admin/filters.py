@@ -10,8 +10,8 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import HttpRequest
 
-from pgmagic.declare.model_types import EventModel, Model
-from pgmagic.pghistory.event_queries import EventsQuerySet, is_event_model, registered_event_models
+from pgmagic.declare.model_types import EventModel, Model, is_event_model
+from pgmagic.pghistory.event_queries import EventsQuerySet, registered_event_models
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
