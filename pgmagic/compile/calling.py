@@ -11,6 +11,7 @@ from typing import Any
 from django.db import models
 
 from pgmagic.compile.sql import Fragment, compose, identifier, verbatim
+from pgmagic.compile.sql_tokens import unquoted
 from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import DeclarationError
 
@@ -59,8 +60,4 @@ def _rendered(trigger: Trigger, model: Model) -> re.Match[str]:
 
 def _calls_itself(call: re.Match[str], trigger: Trigger, model: Model) -> bool:
     # The name as it is, unquoted, is what the method of the base class returns.
-    return call["schema"] is None and trigger.get_pgid(model) in (call["name"], _unquoted(call["name"]))
-
-
-def _unquoted(name: str) -> str:
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()
+    return call["schema"] is None and trigger.get_pgid(model) in (call["name"], unquoted(call["name"]))

@@ -6,7 +6,6 @@ In a trigger these are the row before and after; where the rows come out of tran
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import singledispatch
@@ -22,6 +21,7 @@ from django.utils import timezone
 from pgmagic.compile.offline import offline_connection
 from pgmagic.compile.row_query import RowQuery
 from pgmagic.compile.sql import Fragment, compose, identifier, join, merge, verbatim
+from pgmagic.compile.sql_tokens import row_columns_in, rows_in
 from pgmagic.declare.conditions import (
     Combined,
     Condition,
@@ -38,10 +38,6 @@ Model = type[models.Model]
 # Column types without an equality operator: their texts are compared.
 # Source: https://www.postgresql.org/docs/current/functions-comparison.html
 TYPES_WITHOUT_EQUALITY = {"json", "xml", "point", "polygon"}
-
-# In SQL that somebody wrote: what is no name, and the names of the two rows.
-_LITERAL = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
-_ROW = re.compile(r"\b(old|new)\b", re.IGNORECASE)
 
 
 def condition_sql(condition: Condition | models.Q, model: Model) -> Fragment:
@@ -250,12 +246,10 @@ def check_readable(condition: Condition | models.Q, model: Model) -> None:
         return
     if not isinstance(condition, Condition) or not (renders_itself(condition) or condition.sql):
         return
-    sql = _LITERAL.sub("", _written_sql(condition, model))
+    named = {column for _, column in row_columns_in(_written_sql(condition, model))}
     for field in model._meta.concrete_fields:
         generated: Any = field
-        name = re.escape(str(field.column))
-        named = re.search(rf'\b(?:old|new)\s*\.\s*(?:"{name}"|{name}\b)', sql, re.IGNORECASE)
-        if field.generated and not generated.db_persist and named:
+        if field.generated and not generated.db_persist and field.column in named:
             raise ConditionError(
                 f"The condition names {field.column}, which Postgres computes when it is read: a trigger for each "
                 f"statement finds nothing in it. Ask for it with a Q, or for what it is made of."
@@ -269,9 +263,7 @@ def named_rows(condition: Condition | models.Q, model: Model) -> frozenset[str]:
         ConditionError: see `condition_sql`.
     """
     if renders_itself(condition) or (isinstance(condition, Condition) and condition.sql):
-        return frozenset(
-            word.lower() for word in _ROW.findall(_LITERAL.sub("", _written_sql(condition, model)))
-        )
+        return rows_in(_written_sql(condition, model))
     if isinstance(condition, Combined):
         return frozenset().union(*(named_rows(part, model) for part in condition.conditions))
     if isinstance(condition, Not):

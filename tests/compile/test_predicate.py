@@ -219,6 +219,9 @@ def test_what_asks_other_rows_is_refused_without_asking(condition):
         (pgtrigger.Condition("new.title = 'OLD.x' -- OLD.x"), {"new"}),
         (pgtrigger.Condition("current_user = 'x' /* NEW */"), set()),
         (pgtrigger.Condition("golden.x"), set()),
+        (pgtrigger.Condition("NEW.title <> $$the OLD one$$"), {"new"}),
+        (pgtrigger.Condition(r"NEW.title <> E'not it\'s OLD.title'"), {"new"}),
+        (pgtrigger.Condition("NEW.title = 'x' /* a /* nested */ OLD */"), {"new"}),
     ],
 )
 def test_rows_that_a_condition_names(condition, rows):

@@ -58,10 +58,10 @@ def test_trigger_compiles_to_golden_sql(name):
 
 
 def test_every_golden_file_has_its_test():
-    from tests.compile import test_bodies, test_tables
+    from tests.compile import test_bodies, test_model_tables
 
     names = {f"trigger_{name}" for name in GOLDEN} | {f"body_{name}" for name in test_bodies.GOLDEN}
-    names |= {f"table_{model.__name__.lower()}" for model in test_tables.MODELS}
+    names |= {f"table_{model.__name__.lower()}" for model in test_model_tables.MODELS}
     assert {path.stem for path in FOLDER.glob("*.sql")} == names
 
 
