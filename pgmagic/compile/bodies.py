@@ -10,8 +10,6 @@ from functools import singledispatch
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import models
-from django.db.models.fields import Field
 
 from pgmagic.compile import state_machines
 from pgmagic.compile.offline import offline_connection
@@ -28,12 +26,11 @@ from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, qu
 from pgmagic.compile.transition_tables import touched_condition, touched_rows
 from pgmagic.declare.conditions import concrete_field, table_fields
 from pgmagic.declare.fsm import FSM
+from pgmagic.declare.model_types import AnyField, Model
 from pgmagic.declare.ready_made import Protect, ReadOnly, SoftDelete, UpdateSearchVector
 from pgmagic.declare.trigger import Trigger
 from pgmagic.declare.vocabulary import Delete, Insert, Operation, Statement, Truncate
 from pgmagic.errors import DeclarationError, PgMagicError
-
-Model = type[models.Model]
 
 
 @singledispatch
@@ -145,7 +142,7 @@ def _(trigger: SoftDelete, model: Model, schema: str | None) -> Fragment:
     )  # fmt: skip
 
 
-def _check_settable(trigger: SoftDelete, field: Field[Any, Any]) -> None:
+def _check_settable(trigger: SoftDelete, field: AnyField) -> None:
     name = f"{field.model._meta.object_name}.{field.name}"
     if field.generated:
         raise DeclarationError(
@@ -159,7 +156,7 @@ def _check_settable(trigger: SoftDelete, field: Field[Any, Any]) -> None:
         )
 
 
-def field_value(value: Any, field: Field[Any, Any]) -> Fragment:
+def field_value(value: Any, field: AnyField) -> Fragment:
     """Return a value of a field, or an expression on the row that is deleted, as SQL.
 
     Raises:

@@ -8,14 +8,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from django.db import models
-
 from pgmagic.compile.sql import Fragment, compose, identifier, verbatim
 from pgmagic.compile.sql_tokens import unquoted
+from pgmagic.declare.model_types import Model
 from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import DeclarationError
-
-Model = type[models.Model]
 
 _NAME = r'(?:[^\W\d][\w$]*|"(?:[^"\0]|"")+")'
 _ARGUMENT = rf"(?:'(?:[^']|'')*'|[eE]'(?:[^'\\]|''|\\.)*'|[-+]?\d[\w.]*|{_NAME})"

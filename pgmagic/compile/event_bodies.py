@@ -20,8 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from django.db import models
-
 from pgmagic.compile import bodies
 from pgmagic.compile.event_values import CONTEXT_FIELDS, event_columns
 from pgmagic.compile.operators import condition_in_body, has_built_in_equality
@@ -32,10 +30,9 @@ from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, ve
 from pgmagic.compile.transition_tables import IS_PARTITIONED, POSITION, numbered, of_pairs
 from pgmagic.declare.composer import NEW_VALUES, OLD_VALUES
 from pgmagic.declare.event_trigger import EventTrigger
+from pgmagic.declare.model_types import Model
 from pgmagic.declare.vocabulary import Delete, Insert, Operation, Row, Truncate
 from pgmagic.errors import DeclarationError
-
-Model = type[models.Model]
 
 _TABLES = {
     "old": compose(identifier(OLD_VALUES), " AS old"),

@@ -22,13 +22,10 @@ from pgmagic.compile.predicate import column_of, value_in
 from pgmagic.compile.qualified import DIFFERS, EQUALS, JOINED
 from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, literal, render, verbatim
 from pgmagic.compile.target import Target
-from pgmagic.declare.event_fields import AnyField
 from pgmagic.declare.event_trigger import EventTrigger
+from pgmagic.declare.model_types import AnyField, EventModel
 from pgmagic.declare.trackers import tracked_fields
 from pgmagic.errors import DeclarationError
-
-Model = type[models.Model]
-EventModel = type[Any]
 
 CONTEXT_ID_SETTING: Final = "pgmagic.context_id"
 CONTEXT_METADATA_SETTING: Final = "pgmagic.context_metadata"

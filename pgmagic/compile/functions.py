@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from django.db import models
-
 from pgmagic.compile import bodies, ddl
 from pgmagic.compile.desired import DesiredFunction
 from pgmagic.compile.ignored_names import ignored
@@ -22,12 +20,11 @@ from pgmagic.declare.composer import Composer
 from pgmagic.declare.event_chain import HashChain
 from pgmagic.declare.event_trigger import EventTrigger
 from pgmagic.declare.fsm import FSM
+from pgmagic.declare.model_types import Model
 from pgmagic.declare.ready_made import Protect, ReadyMade
 from pgmagic.declare.templates import Func, table_kwargs
 from pgmagic.declare.trigger import Trigger
 from pgmagic.declare.vocabulary import Before, Delete, Operation, Statement, Truncate
-
-Model = type[models.Model]
 
 
 class Body(str):

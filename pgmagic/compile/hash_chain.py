@@ -15,16 +15,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from django.db import models
-
 from pgmagic.compile import bodies
 from pgmagic.compile.event_values import live_keys, object_fields
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal
 from pgmagic.declare.event_chain import CHAIN_FIELDS, HASH, HASHED_FIELDS, PREVIOUS_HASH, HashChain
+from pgmagic.declare.model_types import EventModel, Model
 from pgmagic.errors import DeclarationError
-
-Model = type[models.Model]
-EventModel = type[Any]
 
 # More arguments than these a function call does not take; a pair is two.
 _PAIRS = 40

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import models
 from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 
 from pgmagic.compile.desired import DesiredTable
@@ -14,8 +13,7 @@ from pgmagic.compile.offline import offline_connection
 from pgmagic.compile.partitions import PartitionedEditor, partition_of, with_partitions
 from pgmagic.compile.table_names import check_table_name
 from pgmagic.declare.conditions import table_fields
-
-Model = type[models.Model]
+from pgmagic.declare.model_types import Model
 
 
 def compile_table(model: Model, schema: str | None = None) -> DesiredTable:

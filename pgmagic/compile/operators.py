@@ -14,10 +14,9 @@ from pgmagic.compile.qualified import EQUALS
 from pgmagic.compile.sql import Fragment, compose, join, verbatim
 from pgmagic.declare.conditions import Combined, Condition, Not, _Change
 from pgmagic.declare.event_trigger import EventTrigger
+from pgmagic.declare.model_types import AnyField, Model
 from pgmagic.declare.trackers import tracked_fields
 from pgmagic.declare.trigger import Trigger
-
-Model = type[models.Model]
 
 # Types whose equality is in `pg_catalog`.
 _BUILT_IN = re.compile(
@@ -27,18 +26,18 @@ _BUILT_IN = re.compile(
 )
 
 
-def has_built_in_equality(field: models.Field[Any, Any]) -> bool:
+def has_built_in_equality(field: AnyField) -> bool:
     """Return whether a column's values are compared by an operator of Postgres's own."""
     return _BUILT_IN.fullmatch(_type(field)) is not None
 
 
-def is_computed_when_read(field: models.Field[Any, Any]) -> bool:
+def is_computed_when_read(field: AnyField) -> bool:
     """Return whether a column has no value in a row that a trigger sees; an expression of somebody's stands for it."""
     generated: Any = field
     return field.generated and not generated.db_persist
 
 
-def _type(field: models.Field[Any, Any]) -> str:
+def _type(field: AnyField) -> str:
     return field.db_type(offline_connection()) or ""
 
 
@@ -96,7 +95,7 @@ def _change(condition: _Change, model: Model) -> Fragment | None:
     return compose("(", join(" AND " if condition.connector == "AND" else " OR ", comparisons), ")")
 
 
-def _differ(field: models.Field[Any, Any]) -> Fragment:
+def _differ(field: AnyField) -> Fragment:
     """Return what is true where a column changed, and never NULL."""
     old, new = column_of("OLD", field), column_of("NEW", field)
     cast = verbatim("::pg_catalog.text" if _type(field) in TYPES_WITHOUT_EQUALITY else "")

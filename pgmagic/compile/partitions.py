@@ -14,14 +14,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import models
 from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 
 from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, join, literal, render, verbatim
+from pgmagic.declare.model_types import EventModel
 from pgmagic.declare.names import MAX_NAME_BYTES, PARTITION_OPTION, shorten
-
-Model = type[models.Model]
-EventModel = type[Any]
 
 # How many months are made ahead, beside the present one.
 MONTHS_AHEAD = 3

@@ -14,7 +14,6 @@ from typing import Any, Literal, TypeGuard
 from django.core.exceptions import EmptyResultSet, FieldError, FullResultSet, ValidationError
 from django.db import models
 from django.db.models import Aggregate, Subquery, Window
-from django.db.models.fields import Field
 from django.db.models.sql import Query
 from django.utils import timezone
 
@@ -30,10 +29,8 @@ from pgmagic.declare.conditions import (
     Q,
     _Change,
 )
+from pgmagic.declare.model_types import AnyField, Model
 from pgmagic.errors import ConditionError, PgMagicError
-
-Model = type[models.Model]
-
 
 # Column types without an equality operator: their texts are compared.
 # Source: https://www.postgresql.org/docs/current/functions-comparison.html
@@ -192,12 +189,12 @@ def reason(error: Exception) -> str:
     return " ".join(" ".join(texts).split())
 
 
-def column_of(row: Literal["OLD", "NEW"], field: Field[Any, Any]) -> Fragment:
+def column_of(row: Literal["OLD", "NEW"], field: AnyField) -> Fragment:
     """Return the field's column of a row, such as `OLD."title"`."""
     return compose(verbatim(row), ".", identifier(field.column))
 
 
-def _changed(field: Field[Any, Any], changed: bool) -> Fragment:
+def _changed(field: AnyField, changed: bool) -> Fragment:
     cast = "::text" if field.db_type(offline_connection()) in TYPES_WITHOUT_EQUALITY else ""
     operator = " IS DISTINCT FROM " if changed else " IS NOT DISTINCT FROM "
     return compose(
@@ -206,7 +203,7 @@ def _changed(field: Field[Any, Any], changed: bool) -> Fragment:
     )  # fmt: skip
 
 
-def value_in(row: Literal["OLD", "NEW"], field: Field[Any, Any]) -> Fragment:
+def value_in(row: Literal["OLD", "NEW"], field: AnyField) -> Fragment:
     """Return the field's value in a row: the column, or what a column that is computed when it is read stands for.
 
     Source: https://www.postgresql.org/docs/current/ddl-generated-columns.html (a trigger does not see virtual ones)

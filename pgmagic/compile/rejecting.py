@@ -9,17 +9,12 @@ Source: https://www.postgresql.org/docs/current/plpgsql-errors-and-messages.html
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-from django.db import models
-from django.db.models.fields import Field
 
 from pgmagic.compile.sql import Fragment, compose, join, literal, verbatim
 from pgmagic.compile.transition_tables import ARE_UNPAIRED
+from pgmagic.declare.model_types import AnyField, Model
 from pgmagic.declare.trigger import Trigger
 from pgmagic.declare.vocabulary import Insert, Operation, Update
-
-Model = type[models.Model]
 
 _BEFORE = verbatim("jsonb_object_agg(key, before.value)")
 _AFTER = verbatim("jsonb_object_agg(key, after.value)")
@@ -32,7 +27,7 @@ class Rejection:
     trigger: Trigger
     model: Model
     message: Fragment
-    changes: list[Field[Any, Any]]
+    changes: list[AnyField]
     column: Fragment | None = None
     hint: Fragment | None = None
 
@@ -71,7 +66,7 @@ def reject_unpaired(trigger: Trigger, model: Model) -> Fragment:
     return compose("IF ", ARE_UNPAIRED, " THEN\n", _raise_using(options), "\nEND IF;\n")
 
 
-def primary_key(model: Model) -> list[Field[Any, Any]]:
+def primary_key(model: Model) -> list[AnyField]:
     """Return the columns of the model's primary key, several for a composite one."""
     return list(getattr(model._meta, "pk_fields", None) or [model._meta.pk])
 

@@ -20,9 +20,8 @@ from django.db import models
 
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.compile.target import Target
+from pgmagic.declare.model_types import Model
 from pgmagic.declare.trigger import Trigger
-
-Model = type[models.Model]
 
 _OWN_MODULES = frozenset(f"pgmagic.declare.{name}" for name in ("trigger", "ready_made", "composer", "fsm"))
 

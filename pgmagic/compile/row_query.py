@@ -8,7 +8,6 @@ import django
 from django.db import models
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.expressions import Col, ColPairs
-from django.db.models.fields import Field
 from django.db.models.lookups import IsNull
 from django.db.models.sql import Query
 from django.db.models.sql.where import AND, WhereNode
@@ -20,9 +19,8 @@ from pgmagic.declare.conditions import (
     composite_key,
     concrete_field,
 )
+from pgmagic.declare.model_types import AnyField, Model
 from pgmagic.errors import ConditionError
-
-Model = type[models.Model]
 
 
 class RowQuery(Query):
@@ -132,7 +130,7 @@ def _not_as_one(columns: RowColumns) -> str:
     )
 
 
-def _without_target(field: Field[Any, Any], rest: list[str]) -> list[str]:
+def _without_target(field: AnyField, rest: list[str]) -> list[str]:
     """Return what is left of a path behind a foreign key: its target's key is the foreign key's own column."""
     name = rest[0]
     if name == "pk" or name in {target.name for target in field.foreign_related_fields}:  # type: ignore[attr-defined]

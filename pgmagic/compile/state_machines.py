@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import models
-from django.db.models.fields import Field
 
 from pgmagic.compile.offline import offline_connection
 from pgmagic.compile.predicate import column_of, condition_sql, named_rows, reason
@@ -14,9 +12,8 @@ from pgmagic.compile.rejecting import Rejection, reject_row
 from pgmagic.compile.sql import Fragment, compose, join, literal, quoted
 from pgmagic.declare.conditions import Q, concrete_field
 from pgmagic.declare.fsm import FSM, Transition
+from pgmagic.declare.model_types import AnyField, Model
 from pgmagic.errors import DeclarationError
-
-Model = type[models.Model]
 
 
 def transitions_guard(trigger: FSM, model: Model) -> Fragment:
@@ -81,7 +78,7 @@ def body(trigger: FSM, model: Model) -> Fragment:
     return compose("IF TG_OP = 'INSERT' THEN\n", reject_row(start), "\nEND IF;\n", reject_row(step))
 
 
-def _invalid_transition(model: Model, field: Field[Any, Any], trigger: FSM) -> Fragment:
+def _invalid_transition(model: Model, field: AnyField, trigger: FSM) -> Fragment:
     return compose(
         "concat(", literal(f'pgtrigger: Invalid transition of field "{trigger.field}" from "'), ", ",
         _state_text("OLD", field), ", ", literal('" to "'), ", ", _state_text("NEW", field), ", ",
@@ -89,7 +86,7 @@ def _invalid_transition(model: Model, field: Field[Any, Any], trigger: FSM) -> F
     )  # fmt: skip
 
 
-def _check_states(trigger: FSM, field: Field[Any, Any]) -> None:
+def _check_states(trigger: FSM, field: AnyField) -> None:
     for state in trigger.states():
         try:
             quoted(field.get_db_prep_save(state, offline_connection()))
@@ -117,7 +114,7 @@ def _state_is(row: str, field: Any, states: list[Any]) -> Q:
     return alternatives
 
 
-def _state_text(row: Any, field: Field[Any, Any]) -> Fragment:
+def _state_text(row: Any, field: AnyField) -> Fragment:
     return compose("coalesce(", column_of(row, field), "::text, 'NULL')")
 
 

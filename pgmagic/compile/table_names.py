@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from django.db import models
-
 from pgmagic.declare import registry
 from pgmagic.declare.conditions import table_fields
+from pgmagic.declare.model_types import Model
 from pgmagic.declare.names import MAX_NAME_BYTES, is_storable
 from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import DeclarationError
-
-Model = type[models.Model]
 
 # What is put behind the name of a declaration where Postgres needs several triggers for it.
 _SUFFIX_BYTES: Final = 2

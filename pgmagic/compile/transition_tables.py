@@ -16,16 +16,13 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from django.db import models
-
 from pgmagic.compile.predicate import check_readable, condition_sql, named_rows
 from pgmagic.compile.qualified import EQUALS
 from pgmagic.compile.sql import Fragment, compose, identifier, join, render, verbatim
 from pgmagic.declare.composer import NEW_VALUES, OLD_VALUES, Composer
+from pgmagic.declare.model_types import Model
 from pgmagic.declare.vocabulary import Delete, Insert, Operation, Truncate, Update
 from pgmagic.errors import DeclarationError
-
-Model = type[models.Model]
 
 # In a function's SQL `old` and `new` are then the tables of that name, not PL/pgSQL's own rows, which are empty there.
 PREFER_COLUMNS = "#variable_conflict use_column"

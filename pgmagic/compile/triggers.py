@@ -23,6 +23,7 @@ from pgmagic.compile.target import Target
 from pgmagic.declare.conditions import Condition, concrete_fields
 from pgmagic.declare.event_trigger import EventTrigger
 from pgmagic.declare.fsm import FSM
+from pgmagic.declare.model_types import Model
 from pgmagic.declare.ready_made import Protect
 from pgmagic.declare.trigger import Trigger
 from pgmagic.declare.vocabulary import (
@@ -38,8 +39,6 @@ from pgmagic.declare.vocabulary import (
     When,
 )
 from pgmagic.errors import DeclarationError
-
-Model = type[models.Model]
 
 
 def compile_trigger(trigger: Trigger, model: Model, target: Target) -> DesiredTrigger:
