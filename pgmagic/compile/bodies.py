@@ -160,7 +160,7 @@ def field_value(value: Any, field: AnyField) -> Fragment:
     """Return a value of a field, or an expression on the row that is deleted, as SQL.
 
     Raises:
-        DeclarationError: it is no value of the field.
+        DeclarationError: if the value does not fit the field.
     """
     try:
         if hasattr(value, "resolve_expression"):
@@ -171,5 +171,5 @@ def field_value(value: Any, field: AnyField) -> Fragment:
         raise
     except (ValidationError, ValueError, TypeError) as error:
         raise DeclarationError(
-            f"{value!r} is no value of {field.model._meta.object_name}.{field.name}: {reason(error)}"
+            f"{value!r} is not a value of {field.model._meta.object_name}.{field.name}: {reason(error)}"
         ) from error

@@ -90,8 +90,8 @@ def test_value_of_a_field_is_rendered(field, value, sql):
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
-        ("pages", "x", "'x' is no value of Book.pages: "),
-        ("day", "x", "'x' is no value of Book.day: “x” value has an invalid date format."),
+        ("pages", "x", "'x' is not a value of Book.pages: "),
+        ("day", "x", "'x' is not a value of Book.day: “x” value has an invalid date format."),
         (
             "title",
             models.F("shelf__label"),

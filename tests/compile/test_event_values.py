@@ -119,7 +119,7 @@ def test_time_is_asked_of_the_function_that_was_configured(
 
 def test_condition_on_a_row_that_an_operation_does_not_have_is_refused() -> None:
     condition = pghistory.Q(old__n=1)
-    with pytest.raises(DeclarationError, match='"a" speaks of the old row, and INSERT has none'):
+    with pytest.raises(DeclarationError, match='"a" names the old row, which INSERT does not have'):
         compiled("s", pghistory.AfterInsertOrUpdate("a", condition=condition))
 
 
