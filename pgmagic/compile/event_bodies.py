@@ -61,12 +61,12 @@ def _(trigger: EventTrigger, model: Model, schema: str | None) -> Fragment:
         branches.append(("", insert.of_row()))
     else:
         branches += [(str(operation), insert.of_statement(operation)) for operation in trigger.operations]
-    *special, (_, rest) = branches
+    *special, last = branches
     tests = [
         compose("IF TG_OP", EQUALS, literal(name), " THEN\n", statements, "\nRETURN NULL;\nEND IF;\n")
         for name, statements in special
     ]
-    return compose(*tests, rest, "\nRETURN NULL;")
+    return compose(*tests, last[1], "\nRETURN NULL;")
 
 
 class _Insert:

@@ -28,7 +28,7 @@ from pgmagic.declare.vocabulary import Before, Delete, Operation, Statement, Tru
 
 
 class Body(str):
-    """The body of a ready-made trigger, as the compiler wrote it."""
+    """The body of a ready-made trigger, written by the compiler."""
 
     __slots__ = ()
 
@@ -74,7 +74,7 @@ def _body(trigger: Trigger, model: Model, target: Target) -> str:
 
 
 def _holds_foreign_sql(trigger: Trigger, model: Model, body: str) -> bool:
-    """Return whether SQL that somebody else wrote may stand in a function: that of a condition, or of a value."""
+    """Return whether a function may hold SQL that pgmagic did not write, in a condition or a value."""
     if not isinstance(body, Body) or trigger.render_declare(model):
         return True
     is_judged = is_judged_in_body(trigger, trigger.operations) and trigger.get_condition(model) is not None
@@ -82,17 +82,17 @@ def _holds_foreign_sql(trigger: Trigger, model: Model, body: str) -> bool:
 
 
 def _pinned(trigger: Trigger) -> Iterator[Fragment]:
-    """Yield the settings under which a seal reads values, whatever those of the session are."""
+    """Yield the settings under which a seal reads values, whatever the settings of the session are."""
     for name, value in PINNED.items() if isinstance(trigger, HashChain) else ():
         yield compose(" SET ", identifier(name), " TO ", literal(value))
 
 
 def _resolves_names(trigger: Trigger, model: Model, target: Target, body: str) -> bool:
-    """Return whether the function resolves its names as it does now, whatever a session's `search_path` will be.
+    """Return whether the function has to keep today's `search_path`, whatever a session's path will be.
 
-    Qualified tables are not enough: a path that ends in `pg_catalog` finds somebody else's functions and operators
-    first. Only events are spared what a SET costs a call, where all that their body names is qualified: the schema is
-    known, and what somebody wrote himself is in no clause but WHEN, which Postgres resolves when it is created.
+    Qualified tables are not enough: if `pg_catalog` is last in the path, Postgres finds somebody else's functions and
+    operators first. A SET costs time in each call, so the functions of events do without it if their body names nothing
+    without a schema: the schema is known, and the user's own SQL is only in WHEN, which Postgres resolves at creation.
     """
     if target.schema is None or not isinstance(trigger, EventTrigger):
         return True
@@ -103,7 +103,7 @@ def _resolves_names(trigger: Trigger, model: Model, target: Target, body: str) -
 
 def _with_frame(trigger: Trigger, model: Model, body: str) -> str:
     declare = trigger.render_declare(model)
-    # Where rows come out of tables called old and new, these are meant, not PL/pgSQL's own rows.
+    # If rows are read from tables called old and new, the names mean the tables, not PL/pgSQL's own rows.
     asks_tables = is_judged_in_body(trigger, trigger.operations) or (
         isinstance(trigger, EventTrigger) and trigger.asks_tables
     )
@@ -112,18 +112,18 @@ def _with_frame(trigger: Trigger, model: Model, body: str) -> str:
     if trigger.ignorable:
         lines.append(_unless_ignored(trigger, model))
     if POSITION in body and not isinstance(body, Body):
-        # Of other tables no UPDATE moves a row.
+        # Only in partitioned tables an UPDATE can move a row.
         unpaired = compose("IF ", IS_PARTITIONED, " THEN\n", reject_unpaired(trigger, model), "END IF;")
         lines.append(render(unpaired))
     return "\n" + "\n".join([*lines, trigger.format_sql(body), "END;"]) + "\n"
 
 
 def _unless_ignored(trigger: Trigger, model: Model) -> str:
-    """Return the line that lets everything pass in a session that ignores the trigger.
+    """Return the line that does nothing more in a session that ignores the trigger.
 
-    A WHEN clause would spare the call, but Postgres reads it from its stored text at each statement: for an update of
-    one row that costs as much as the rest of a trigger, and looking its functions up is half of what CREATE TRIGGER
-    takes. Nor could a WHEN clause of a deferred trigger do it, which is evaluated at the statement, long before COMMIT.
+    A WHEN clause would save the call, but Postgres parses its stored text at each statement: for an update of one row
+    that costs as much as the rest of a trigger, and to look up its functions takes half of the time of CREATE TRIGGER.
+    And the WHEN clause of a deferred trigger is evaluated at the statement, long before COMMIT.
     """
     condition = render(ignored(trigger.get_pgid(model)))
     return f"IF {condition} THEN {_let_pass(trigger)} END IF;"
@@ -140,7 +140,7 @@ def _let_pass(trigger: Trigger) -> str:
 
 
 def is_judged_in_body(trigger: Trigger, operations: tuple[Operation, ...]) -> bool:
-    """Return whether the function asks tables called old and new about the condition."""
+    """Return whether the function evaluates the condition on tables called old and new."""
     if isinstance(trigger, Protect):
         return any(bodies.is_judged_in_body(trigger, operation) for operation in operations)
     if isinstance(trigger, EventTrigger):

@@ -1,9 +1,9 @@
-"""What a table, its columns and its triggers may be called."""
+"""Which names a table, its columns and its triggers may have."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from pgmagic.declare import registry
 from pgmagic.declare.conditions import table_fields
@@ -12,36 +12,36 @@ from pgmagic.declare.names import MAX_NAME_BYTES, is_storable
 from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import DeclarationError
 
-# What is put behind the name of a declaration where Postgres needs several triggers for it.
+# The length of the suffix that tells the triggers of one declaration apart.
 _SUFFIX_BYTES: Final = 2
 
 
 def check_table_name(model: Model) -> None:
-    """Refuse what Django itself cannot quote, and what Postgres would cut or cannot store.
+    """Refuse names that Django cannot quote, and names that Postgres would cut or cannot store.
 
     Raises:
-        DeclarationError: the name of the table, of a column, or of the table of a many-to-many field is such.
+        DeclarationError: if the name of the table, of a column, or of the table of a many-to-many field is refused.
     """
     for what, name in _names(model):
         reason = _reason_against(name)
         if reason:
             raise DeclarationError(
-                f"The {what} of {model._meta.object_name} is {name!r}: {reason}, so choose another."
+                f"The {what} of {model._meta.object_name} is {name!r}: {reason}, so choose another name."
             )
 
 
 def check_trigger_name(trigger: Trigger, model: Model) -> None:
-    """Check the name in Postgres that a subclass chose for a trigger itself.
+    """Check the name in Postgres that a subclass itself chose for a trigger.
 
     Raises:
-        DeclarationError: Postgres would not keep it, or another trigger has it.
+        DeclarationError: if Postgres would not keep the name, or another trigger has it.
     """
     if type(trigger).get_pgid is Trigger.get_pgid:
         return
-    name: Any = trigger.get_pgid(model)
+    name: object = trigger.get_pgid(model)
     uri = trigger.get_uri(model)
     if not isinstance(name, str) or not name or "\x00" in name or not is_storable(name):
-        raise DeclarationError(f"The get_pgid of {uri} returned {name!r}, which is no name in Postgres.")
+        raise DeclarationError(f"The get_pgid of {uri} returned {name!r}, which is not a name in Postgres.")
     if len(name.encode()) > MAX_NAME_BYTES - _SUFFIX_BYTES:
         raise DeclarationError(
             f"The get_pgid of {uri} returned a name of {len(name.encode())} bytes: Postgres keeps {MAX_NAME_BYTES}, "
@@ -49,14 +49,11 @@ def check_trigger_name(trigger: Trigger, model: Model) -> None:
         )
     for other_model, other in registry.registered():
         other_uri = other.get_uri(other_model)
-        if (
-            type(other).get_pgid is not Trigger.get_pgid
-            and other_uri != uri
-            and other.get_pgid(other_model) == name
-        ):
+        is_own_name = type(other).get_pgid is not Trigger.get_pgid
+        if is_own_name and other_uri != uri and other.get_pgid(other_model) == name:
             raise DeclarationError(
-                f"{uri} and {other_uri} have one name in Postgres, {name}, and so would have one function: let "
-                f"get_pgid tell them apart."
+                f"{uri} and {other_uri} have the same name in Postgres, {name}, and so would share one function: let "
+                f"get_pgid return different names."
             )
 
 
@@ -76,7 +73,7 @@ def _reason_against(name: str) -> str | None:
     if name.startswith("pgmagic_"):
         return "names that begin with pgmagic_ are pgmagic's own"
     if name == "*":
-        return "Django takes it for all columns"
+        return "Django reads it as all columns"
     if not is_storable(name):
         return "Postgres cannot store half a character"
     size = len(name.encode())

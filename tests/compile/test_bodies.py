@@ -112,5 +112,5 @@ def test_trigger_without_a_body_of_its_own_says_so():
         def get_func(self, model):
             return ready_made_body(self, model, Target())
 
-    with pytest.raises(DeclarationError, match="Empty has no body of its own: give it a func or a get_func"):
+    with pytest.raises(DeclarationError, match="Empty has no body: give it a func or a get_func"):
         Empty(name="t", when=pgtrigger.After, operation=pgtrigger.Update).compile(Book)

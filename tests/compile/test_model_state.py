@@ -94,9 +94,9 @@ def test_what_only_python_knows_is_left_out():
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
-        ("os.system", "no field, index, constraint or expression"),
-        ("subprocess.Popen", "no field, index, constraint or expression"),
-        ("nowhere.Gone", "not here any more"),
+        ("os.system", "not a field, index, constraint or expression"),
+        ("subprocess.Popen", "not a field, index, constraint or expression"),
+        ("nowhere.Gone", "does not exist any more"),
     ],
 )
 def test_state_constructs_nothing_but_parts_of_models(path, sentence):

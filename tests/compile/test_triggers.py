@@ -152,9 +152,9 @@ def test_names_that_django_cannot_quote_are_refused(name):
             app_label = "rooms_odd"
             db_table = name
 
-    with pytest.raises(DeclarationError, match=r"The db_column of column of Odd is .* choose another\."):
+    with pytest.raises(DeclarationError, match=r"The db_column of column of Odd is .* choose another name\."):
         trigger().compile(Odd)
-    with pytest.raises(DeclarationError, match=r"The db_table of OddTable is .* choose another\."):
+    with pytest.raises(DeclarationError, match=r"The db_table of OddTable is .* choose another name\."):
         trigger().compile(OddTable)
     del models.base.apps.all_models["rooms_odd"]
 

@@ -150,7 +150,7 @@ def test_contradiction_is_refused_at_declaration(declare, sentence):
                 name="t", operation=pgtrigger.Update | pgtrigger.Truncate, condition=pgtrigger.Q(new__id=1)
             ),
             DeclarationError,
-            'TRUNCATE has no new row, but the condition of "t" speaks of it',
+            'TRUNCATE has no new row, but the condition of "t" names it',
         ),
         (
             pgtrigger.Protect(
@@ -160,7 +160,7 @@ def test_contradiction_is_refused_at_declaration(declare, sentence):
                 condition=pgtrigger.Condition("OLD.id = 1"),
             ),
             DeclarationError,
-            'INSERT has no old row, but the condition of "t" speaks of it',
+            'INSERT has no old row, but the condition of "t" names it',
         ),
         (
             pgtrigger.Trigger(
@@ -213,7 +213,7 @@ def test_contradiction_is_refused_at_declaration(declare, sentence):
         (
             pgtrigger.SoftDelete(name="t", field="pages", value=models.Max("id") + 1),
             DeclarationError,
-            "<CombinedExpression: Max(F(id)) + Value(1)> is of many rows, and a trigger sees one.",
+            "<CombinedExpression: Max(F(id)) + Value(1)> needs many rows, but a trigger sees only one row.",
         ),
     ],
 )
