@@ -130,17 +130,6 @@ def _(trigger: UpdateSearchVector, model: Model, schema: str | None) -> Fragment
 @body.register
 def _(trigger: SoftDelete, model: Model, schema: str | None) -> Fragment:
     field = concrete_field(model, str(trigger.field))
-    _check_settable(trigger, field)
-    keys = [
-        compose("target.", identifier(key.column), " = ", column_of("OLD", key)) for key in primary_key(model)
-    ]
-    return compose(
-        "UPDATE ", identifier(schema, model._meta.db_table), " AS target SET ", identifier(field.column), " = ",
-        field_value(trigger.value, field), " WHERE ", join(" AND ", keys), ";\nRETURN NULL;",
-    )  # fmt: skip
-
-
-def _check_settable(trigger: SoftDelete, field: AnyField) -> None:
     name = f"{field.model._meta.object_name}.{field.name}"
     if field.generated:
         raise DeclarationError(
@@ -152,6 +141,13 @@ def _check_settable(trigger: SoftDelete, field: AnyField) -> None:
             f'The SoftDelete "{trigger.name}" would set {name} to NULL: give the field null=True, or value= something '
             f"else."
         )
+    keys = [
+        compose("target.", identifier(key.column), " = ", column_of("OLD", key)) for key in primary_key(model)
+    ]
+    return compose(
+        "UPDATE ", identifier(schema, model._meta.db_table), " AS target SET ", identifier(field.column), " = ",
+        field_value(trigger.value, field), " WHERE ", join(" AND ", keys), ";\nRETURN NULL;",
+    )  # fmt: skip
 
 
 def field_value(value: object, field: AnyField) -> Fragment:

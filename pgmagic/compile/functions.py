@@ -5,15 +5,13 @@ Source: https://www.postgresql.org/docs/current/sql-createfunction.html
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from pgmagic.compile import bodies, ddl
 from pgmagic.compile.desired import DesiredFunction
 from pgmagic.compile.ignored_names import ignored
 from pgmagic.compile.operators import is_qualified, values_are_qualified
 from pgmagic.compile.pinned import PINNED
 from pgmagic.compile.rejecting import reject_unpaired
-from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, literal, render, verbatim
+from pgmagic.compile.sql import DollarQuoted, compose, identifier, literal, render, verbatim
 from pgmagic.compile.target import Target
 from pgmagic.compile.transition_tables import IS_PARTITIONED, POSITION, PREFER_COLUMNS, transition_kwargs
 from pgmagic.declare.composer import Composer
@@ -34,14 +32,17 @@ class Body(str):
 
 
 def function_of(trigger: Trigger, model: Model, target: Target) -> DesiredFunction:
-    """Return the function that stands for a declaration."""
+    """Return the function of a declared trigger."""
     body = _body(trigger, model, target)
     name = identifier(target.schema, trigger.get_pgid(model))
     text = _with_frame(trigger, model, body)
+    # The settings under which a seal reads values, whatever the settings of the session are.
+    settings = PINNED.items() if isinstance(trigger, HashChain) else ()
+    pinned = [compose(" SET ", identifier(setting), " TO ", literal(value)) for setting, value in settings]
     create = compose(
         "CREATE OR REPLACE FUNCTION ", name, "() RETURNS trigger LANGUAGE plpgsql",
         verbatim(" SET search_path FROM CURRENT" if _resolves_names(trigger, model, target, body) else ""),
-        *_pinned(trigger), " AS ", DollarQuoted(text), ";",
+        *pinned, " AS ", DollarQuoted(text), ";",
     )  # fmt: skip
     drop = ddl.drop_function(target.schema, trigger.get_pgid(model))
     return DesiredFunction(
@@ -79,12 +80,6 @@ def _holds_foreign_sql(trigger: Trigger, model: Model, body: str) -> bool:
         return True
     is_judged = is_judged_in_body(trigger, trigger.operations) and trigger.get_condition(model) is not None
     return is_judged or not isinstance(trigger, Protect | FSM | EventTrigger)
-
-
-def _pinned(trigger: Trigger) -> Iterator[Fragment]:
-    """Yield the settings under which a seal reads values, whatever the settings of the session are."""
-    for name, value in PINNED.items() if isinstance(trigger, HashChain) else ():
-        yield compose(" SET ", identifier(name), " TO ", literal(value))
 
 
 def _resolves_names(trigger: Trigger, model: Model, target: Target, body: str) -> bool:
@@ -126,17 +121,15 @@ def _unless_ignored(trigger: Trigger, model: Model) -> str:
     And the WHEN clause of a deferred trigger is evaluated at the statement, long before COMMIT.
     """
     condition = render(ignored(trigger.get_pgid(model)))
-    return f"IF {condition} THEN {_let_pass(trigger)} END IF;"
-
-
-def _let_pass(trigger: Trigger) -> str:
     if trigger.when != Before or trigger.level == Statement:
-        return "RETURN NULL;"
-    if Delete not in trigger.operations:
-        return "RETURN NEW;"
-    if trigger.operations == (Delete,):
-        return "RETURN OLD;"
-    return "IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW;"
+        leaving = "RETURN NULL;"
+    elif Delete not in trigger.operations:
+        leaving = "RETURN NEW;"
+    elif trigger.operations == (Delete,):
+        leaving = "RETURN OLD;"
+    else:
+        leaving = "IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW;"
+    return f"IF {condition} THEN {leaving} END IF;"
 
 
 def is_judged_in_body(trigger: Trigger, operations: tuple[Operation, ...]) -> bool:

@@ -20,8 +20,8 @@ ASKING_LINE = (
 )
 
 
-def told_as(pgid: str) -> str:
-    """Return a trigger's name as it stands in the setting: coded, so that no name is found inside of another."""
+def coded_name(pgid: str) -> str:
+    """Return a trigger's name as it is written in the setting: coded, so that no name is found inside of another."""
     return pgid.translate(_CODED)
 
 
@@ -30,5 +30,5 @@ def ignored(pgid: str) -> Fragment:
     setting = compose("pg_catalog.current_setting(", literal(IGNORE_SETTING), ", true)")
     return compose(
         "(coalesce(", setting, ", '')", DIFFERS, "'' AND (", setting, EQUALS, literal(IGNORE_ALL),
-        " OR pg_catalog.strpos(", setting, ", ", literal(f":{told_as(pgid)}:"), ")", DIFFERS, "0))",
+        " OR pg_catalog.strpos(", setting, ", ", literal(f":{coded_name(pgid)}:"), ")", DIFFERS, "0))",
     )  # fmt: skip

@@ -166,12 +166,7 @@ def _load(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if "make" in value:
-        made = _find(value["make"])
-        if not (isinstance(made, type) and hasattr(made, "deconstruct")):
-            raise SchemaError(
-                f"The remembered model state names {value['make']}, which is not a field, index, constraint or "
-                f"expression."
-            )
+        made = _find_constructible(value["make"])
         return made(*map(_load, value["args"]), **{name: _load(item) for name, item in value["kwargs"]})
     [(kind, content)] = value.items()
     if kind in _TEXTS:
@@ -182,6 +177,15 @@ def _load(value: Any) -> Any:
     if kind == "dict":
         return {key: _load(item) for key, item in content}
     return _find(content) if kind == "name" else content
+
+
+def _find_constructible(path: str) -> Callable[..., object]:
+    found = _find(path)
+    if isinstance(found, type) and hasattr(found, "deconstruct"):
+        return found
+    raise SchemaError(
+        f"The remembered model state names {path}, which is not a field, index, constraint or expression."
+    )
 
 
 def _find(path: str) -> object:

@@ -167,8 +167,8 @@ def _check_values(condition: models.Q, model: Model) -> None:
             for part in _parts(value)
         ):
             raise ConditionError(
-                f"The condition on {name} of {model._meta.object_name} asks other rows, and Postgres takes no subquery "
-                f"or aggregate in a trigger's condition: ask in the body, as in IF EXISTS (SELECT …)."
+                f"The condition on {name} of {model._meta.object_name} reads other rows, but Postgres allows no "
+                f"subquery or aggregate in a trigger's condition: read them in the body, as in IF EXISTS (SELECT …)."
             )
 
 

@@ -1,6 +1,6 @@
-"""Compiled triggers, remembered while nothing changes from which they were compiled.
+"""Compiled triggers, remembered until something changes from which they were compiled.
 
-To install again what is installed took mostly the time to compile it again: half a millisecond for each trigger. The
+Installing a trigger again spent most of its time on compiling it again: half a millisecond for each trigger. The
 SQL of a trigger of pgmagic's own classes depends only on its attributes, its model's fields, the target and the time
 zone. A class of the user's may override anything, so it is compiled each time.
 """

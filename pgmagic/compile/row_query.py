@@ -63,7 +63,8 @@ class RowQuery(Query):
         """Return a condition of the WHERE clause; a negated condition is true for NULL, as Django's `exclude()` is."""
         if isinstance(filter_expr, Condition) and not isinstance(filter_expr, models.Q):
             raise ConditionError(
-                f"{filter_expr!r} stands inside of Q(…): combine the two with & or | instead, Q(…) & {filter_expr!r}."
+                f"{filter_expr!r} cannot be inside of Q(…): combine the two with & or | instead, "
+                f"Q(…) & {filter_expr!r}."
             )
         clause, joins = super().build_filter(
             filter_expr, branch_negated=branch_negated, current_negated=current_negated, **kwargs

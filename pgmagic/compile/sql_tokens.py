@@ -1,6 +1,6 @@
 """The text of SQL as tokens: what is code, and what is a quoted text, a quoted name or a comment.
 
-Text that Postgres would refuse has tokens, too: a quote that nothing closes goes to the end of the text.
+Text that Postgres would refuse has tokens, too: a quote that is never closed goes to the end of the text.
 
 Source: https://www.postgresql.org/docs/current/sql-syntax-lexical.html
 """
@@ -16,7 +16,7 @@ Kind = Literal["space", "comment", "string", "name", "word", "number", "operator
 
 # Postgres takes every character outside of ASCII for a letter.
 _LETTER = r"A-Za-z_\x80-\U0010ffff"
-# What stands before a quote is looked at behind it, so that the search passes characters that begin nothing quickly.
+# The lookbehind comes after the first characters: so the search quickly skips characters that begin no quote.
 _QUOTED = re.compile(
     rf"""
       (?P<string> [eE]'(?<![{_LETTER}0-9$].')[^'\\]*(?:(?:''|\\.)[^'\\]*)*(?:'|\\?\Z)

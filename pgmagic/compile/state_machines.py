@@ -62,7 +62,14 @@ def body(trigger: FSM, model: Model) -> Fragment:
         DeclarationError: if a state is not a value of the field.
     """
     field = concrete_field(model, str(trigger.field))
-    _check_states(trigger, field)
+    for state in trigger.states():
+        try:
+            quoted(field.get_db_prep_save(state, offline_connection()))
+        except (ValidationError, ValueError, TypeError) as error:
+            raise DeclarationError(
+                f'The FSM "{trigger.name}" lists a state that is not a value of '
+                f"{field.model._meta.object_name}.{field.name}: {reason(error)}"
+            ) from error
     column = literal(field.column)
     hint = _next_states(trigger, model)
     message = compose(
@@ -80,17 +87,6 @@ def body(trigger: FSM, model: Model) -> Fragment:
     states = literal(f"A row begins as {_names(list(trigger.initial))}.")
     start = Rejection(trigger, model, first, [field], column, states)
     return compose("IF TG_OP = 'INSERT' THEN\n", reject_row(start), "\nEND IF;\n", reject_row(step))
-
-
-def _check_states(trigger: FSM, field: AnyField) -> None:
-    for state in trigger.states():
-        try:
-            quoted(field.get_db_prep_save(state, offline_connection()))
-        except (ValidationError, ValueError, TypeError) as error:
-            raise DeclarationError(
-                f'The FSM "{trigger.name}" lists a state that is not a value of '
-                f"{field.model._meta.object_name}.{field.name}: {reason(error)}"
-            ) from error
 
 
 def _following(trigger: FSM) -> list[tuple[object, list[Transition]]]:

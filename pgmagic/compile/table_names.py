@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from pgmagic.declare import registry
@@ -22,7 +21,13 @@ def check_table_name(model: Model) -> None:
     Raises:
         DeclarationError: if the name of the table, of a column, or of the table of a many-to-many field is refused.
     """
-    for what, name in _names(model):
+    names = [("db_table", model._meta.db_table)]
+    names += [(f"db_column of {field.name}", str(field.column)) for field in table_fields(model)]
+    for relation in model._meta.local_many_to_many:
+        through = relation.remote_field.through
+        if isinstance(through, type) and through._meta.auto_created:
+            names.append((f"db_table of {relation.name}", through._meta.db_table))
+    for what, name in names:
         reason = _reason_against(name)
         if reason:
             raise DeclarationError(
@@ -45,7 +50,7 @@ def check_trigger_name(trigger: Trigger, model: Model) -> None:
     if len(name.encode()) > MAX_NAME_BYTES - _SUFFIX_BYTES:
         raise DeclarationError(
             f"The get_pgid of {uri} returned a name of {len(name.encode())} bytes: Postgres keeps {MAX_NAME_BYTES}, "
-            f"and {_SUFFIX_BYTES} of them tell the parts of a trigger apart."
+            f"and needs {_SUFFIX_BYTES} of them to tell the parts of a trigger apart."
         )
     for other_model, other in registry.registered():
         other_uri = other.get_uri(other_model)
@@ -55,16 +60,6 @@ def check_trigger_name(trigger: Trigger, model: Model) -> None:
                 f"{uri} and {other_uri} have the same name in Postgres, {name}, and so would share one function: let "
                 f"get_pgid return different names."
             )
-
-
-def _names(model: Model) -> Iterator[tuple[str, str]]:
-    yield "db_table", model._meta.db_table
-    for field in table_fields(model):
-        yield f"db_column of {field.name}", str(field.column)
-    for relation in model._meta.local_many_to_many:
-        through = relation.remote_field.through
-        if isinstance(through, type) and through._meta.auto_created:
-            yield f"db_table of {relation.name}", through._meta.db_table
 
 
 def _reason_against(name: str) -> str | None:

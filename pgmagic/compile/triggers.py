@@ -90,11 +90,8 @@ def _parts(trigger: Trigger) -> list[_Part]:
     apart = trigger.referencing is not None or (isinstance(trigger, FSM) and trigger.initial is not None)
     if trigger.level == Statement and not apart:
         return [_Part("", when, Statement, trigger.operations)]
-    kinds = _operations_on_rows(trigger, apart)
-    parts = [
-        _Part(f"_{kind[0].name[0].lower()}" if len(kinds) > 1 else "", when, trigger.level, kind)
-        for kind in kinds
-    ]
+    rows = _operations_on_rows(trigger, apart)
+    parts = [_Part(suffix, when, trigger.level, operations) for suffix, operations in rows]
     records_truncate = isinstance(trigger, EventTrigger) and trigger.records_truncate
     if Truncate in trigger.operations or records_truncate:
         # A protection, and a history, read the rows that TRUNCATE is about to remove.
@@ -103,12 +100,12 @@ def _parts(trigger: Trigger) -> list[_Part]:
     return parts
 
 
-def _operations_on_rows(trigger: Trigger, apart: bool) -> list[tuple[Operation, ...]]:
-    """Return the operations on rows for each trigger in Postgres. apart: each operation needs a trigger of its own."""
+def _operations_on_rows(trigger: Trigger, apart: bool) -> list[tuple[str, tuple[Operation, ...]]]:
+    """Return suffix and operations of each trigger on rows. apart: each operation needs a trigger of its own."""
     rows = tuple(operation for operation in trigger.operations if operation != Truncate)
-    if apart:
-        return [(operation,) for operation in rows]
-    return [rows] if rows else []
+    if apart and len(rows) > 1:
+        return [(f"_{operation.name[0].lower()}", (operation,)) for operation in rows]
+    return [("", rows)] if rows else []
 
 
 def _pg_trigger(

@@ -38,12 +38,7 @@ def plan_changes(
     """
     desired = replace(desired, triggers=[installed.suited(trigger) for trigger in desired.triggers])
     stale = _stale_triggers(desired, installed)
-    # Triggers of pgmagic's that are in the way of columns that are altered.
-    altered = {label for label, evolution in evolutions.items() if evolution.moves_columns}
-    tables = {table.table for table in desired.tables if table.label in altered}
-    moved = [
-        trigger for trigger in installed.own_triggers if trigger.table in tables and trigger not in stale
-    ]
+    moved = _moved_triggers(desired, installed, evolutions, stale)
     return Plan(
         [
             *drop_steps(stale, installed, {trigger.function.name for trigger in desired.triggers}),
@@ -69,6 +64,18 @@ def _stale_triggers(desired: Desired, installed: Installed) -> list[InstalledTri
         if mark.uri in uris or belongs_to_model:
             stale.append(existing)
     return stale
+
+
+def _moved_triggers(
+    desired: Desired,
+    installed: Installed,
+    evolutions: Mapping[str, Evolution],
+    stale: Sequence[InstalledTrigger],
+) -> list[InstalledTrigger]:
+    """Return the triggers of pgmagic's that are in the way of columns that are altered."""
+    labels = {label for label, evolution in evolutions.items() if evolution.moves_columns}
+    tables = {table.table for table in desired.tables if table.label in labels}
+    return [trigger for trigger in installed.own_triggers if trigger.table in tables and trigger not in stale]
 
 
 def _table_step(table: DesiredTable, installed: Installed) -> Step:

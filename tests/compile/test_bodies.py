@@ -107,7 +107,7 @@ def test_value_that_a_field_cannot_have_is_refused(field, value, sentence):
     assert "\n" not in str(raised.value)
 
 
-def test_trigger_without_a_body_of_its_own_says_so():
+def test_trigger_without_a_body_is_refused():
     class Empty(pgtrigger.Trigger):
         def get_func(self, model):
             return ready_made_body(self, model, Target())

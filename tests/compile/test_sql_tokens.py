@@ -62,12 +62,12 @@ def test_quoted_text_is_one_token_with_its_value(text):
 
 
 @pytest.mark.parametrize("quoted", QUOTED.values(), ids=QUOTED)
-def test_quoted_text_and_comment_is_no_code(quoted):
+def test_quoted_text_and_comments_are_not_code(quoted):
     assert code_of(f"SELECT {quoted}") == "SELECT  "
     assert [text for _, text in kinds(f"SELECT {quoted}")] == ["SELECT", quoted]
 
 
-def test_code_is_taken_apart():
+def test_code_is_split_into_tokens():
     sql = """a.b<>'x'::text AND c1$>=-1.5e3 OR f(0x1F, $1)/*why*/||"D" 1..2"""
     assert kinds(sql) == [
         ("word", "a"), ("other", "."), ("word", "b"), ("operator", "<>"), ("string", "'x'"),
