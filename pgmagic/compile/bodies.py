@@ -22,13 +22,13 @@ from pgmagic.compile.predicate import (
 )
 from pgmagic.compile.rejecting import Rejection, primary_key, reject_row, reject_touched_rows
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, quoted, verbatim
-from pgmagic.compile.transition_tables import touched_condition, touched_rows
+from pgmagic.compile.transition_tables import missing_row, touched_condition, touched_rows
 from pgmagic.declare.conditions import concrete_field, table_fields
 from pgmagic.declare.fsm import FSM
 from pgmagic.declare.model_types import AnyField, Model
 from pgmagic.declare.ready_made import Protect, ReadOnly, SoftDelete, UpdateSearchVector
 from pgmagic.declare.trigger import Trigger
-from pgmagic.declare.vocabulary import Delete, Insert, Operation, Statement, Truncate
+from pgmagic.declare.vocabulary import Operation, Statement, Truncate
 from pgmagic.errors import DeclarationError, PgMagicError
 
 
@@ -70,14 +70,18 @@ def _protection(trigger: Protect, rejection: Rejection, schema: str | None) -> F
     if not judged:
         return reject_row(rejection)
     condition = trigger.get_condition(rejection.model)
-    where = verbatim("TRUE")
+    where, named = verbatim("TRUE"), frozenset[str]()
     if condition is not None:
         check_readable(condition, rejection.model)
+        named = named_rows(condition, rejection.model)
         where = condition_sql(condition, rejection.model)
     branches = []
     for operation in judged:
-        if condition is not None:
-            _check_rows(trigger, operation, named_rows(condition, rejection.model))
+        if (missing := missing_row(operation)) in named:
+            raise DeclarationError(
+                f'{operation} has no {missing} row, but the condition of "{trigger.name}" names it: declare the rule '
+                f"for {operation} as a trigger of its own."
+            )
         rows = touched_rows(operation, rejection.model, schema)
         judgement = reject_touched_rows(rejection, operation, rows, touched_condition(operation, where))
         branches.append(
@@ -93,15 +97,6 @@ def is_judged_in_body(trigger: Protect, operation: Operation) -> bool:
     if operation == Truncate:
         return trigger.condition is not None
     return trigger.level == Statement and trigger.referencing is not None
-
-
-def _check_rows(trigger: Protect, operation: Operation, named: frozenset[str]) -> None:
-    missing = "old" if operation == Insert else "new" if operation in (Delete, Truncate) else None
-    if missing in named:
-        raise DeclarationError(
-            f'{operation} has no {missing} row, but the condition of "{trigger.name}" names it: declare the rule for '
-            f"{operation} as a trigger of its own."
-        )
 
 
 @body.register

@@ -27,11 +27,11 @@ from pgmagic.compile.predicate import named_rows
 from pgmagic.compile.qualified import EQUALS
 from pgmagic.compile.rejecting import primary_key
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, verbatim
-from pgmagic.compile.transition_tables import IS_PARTITIONED, POSITION, numbered, of_pairs
+from pgmagic.compile.transition_tables import IS_PARTITIONED, POSITION, missing_row, numbered, of_pairs
 from pgmagic.declare.composer import NEW_VALUES, OLD_VALUES
 from pgmagic.declare.event_trigger import EventTrigger
 from pgmagic.declare.model_types import Model
-from pgmagic.declare.vocabulary import Delete, Insert, Operation, Row, Truncate
+from pgmagic.declare.vocabulary import Operation, Row, Truncate
 from pgmagic.errors import DeclarationError
 
 _TABLES = {
@@ -91,12 +91,11 @@ class _Insert:
     def of_statement(self, operation: Operation) -> Fragment:
         """Return the statements that record the rows of a statement."""
         needed = {self.trigger.row.lower()} | self.named
-        for row, without in (("old", Insert), ("new", Delete)):
-            if row in needed and operation == without:
-                raise DeclarationError(
-                    f'The condition of the events "{self.trigger.label}" names the {row} row, which {operation} does '
-                    f"not have: give each operation a tracker of its own."
-                )
+        if (row := missing_row(operation)) in needed:
+            raise DeclarationError(
+                f'The condition of the events "{self.trigger.label}" names the {row} row, which {operation} does not '
+                f"have: give each operation a tracker of its own."
+            )
         if len(needed) == 1:
             return self._select(_TABLES[needed.pop()], self.condition)
         return self._of_pairs(self.condition or verbatim("TRUE"))

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, LiteralString
+from typing import LiteralString
 
 from psycopg import sql
 from psycopg.errors import Error
-
-if TYPE_CHECKING:
-    from psycopg.abc import AdaptContext
 
 
 class Fragment(sql.Composable):
@@ -24,7 +21,7 @@ class Fragment(sql.Composable):
         super().__init__(text)
         self.text = text
 
-    def as_bytes(self, context: AdaptContext | None = None) -> bytes:
+    def as_bytes(self, context: object = None) -> bytes:
         """Return the SQL in UTF-8."""
         return self.text.encode()
 

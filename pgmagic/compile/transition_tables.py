@@ -14,7 +14,7 @@ Source: https://www.postgresql.org/docs/current/sql-createtrigger.html (REFERENC
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from pgmagic.compile.predicate import check_readable, condition_sql, named_rows
 from pgmagic.compile.qualified import EQUALS
@@ -39,6 +39,13 @@ ARE_UNPAIRED = compose(
 _ROW = "pgmagic_row"
 # No column has this name: the bare name of a table means its row only if no column has that name.
 _TABLE = "pgmagic_table"
+
+
+def missing_row(operation: Operation) -> Literal["old", "new"] | None:
+    """Return the row that an operation does not have; None for an update, which has both."""
+    if operation == Insert:
+        return "old"
+    return "new" if operation in (Delete, Truncate) else None
 
 
 def touched_rows(operation: Operation, model: Model, schema: str | None) -> Fragment:
@@ -128,9 +135,8 @@ class _Rows:
         for operation in self.trigger.operations:
             if operation == Truncate:
                 self._refuse("has no rows for TRUNCATE")
-            for row, without in (("old", Insert), ("new", Delete)):
-                if row in needed and operation == without:
-                    self._refuse(f"needs the {row} row, which {operation} does not have")
+            if (row := missing_row(operation)) in needed:
+                self._refuse(f"needs the {row} row, which {operation} does not have")
 
     def _refuse(self, why: str) -> NoReturn:
         raise DeclarationError(f'The "{{{self.template}}}" of the trigger "{self.trigger.name}" {why}.')

@@ -17,7 +17,7 @@ from pgmagic.compile.desired import (
 )
 from pgmagic.errors import InstallationError
 from pgmagic.plan.drops import drop_steps
-from pgmagic.plan.installed import Installed, InstalledFunction, InstalledTable, InstalledTrigger, Mark
+from pgmagic.plan.installed import Installed, InstalledFunction, InstalledTrigger, Mark
 from pgmagic.plan.marking import marking_again
 from pgmagic.plan.steps import Action, Evolution, Plan, Remembered, Step
 
@@ -83,37 +83,25 @@ def _table_step(table: DesiredTable, installed: Installed) -> Step:
     remember = Remembered(table.table, table.label, table.declared, table.state)
     if existing is None:
         return Step(table.label, table.kind, "create", table.create, table.deferred, remember=remember)
-    notes = _edits(table, existing)
+    missing, surplus = set(table.columns) - {*existing.columns}, {*existing.columns} - {*table.columns}
+    found = [f"lacks {', '.join(sorted(missing))}"] if missing else []
+    found += [f"has also {', '.join(sorted(surplus))}"] if surplus else []
+    notes: tuple[str, ...] = ()
+    if existing.is_edited:
+        what = " and ".join(found) or "has a column of another type, or with another NOT NULL"
+        notes = (
+            f"Somebody changed {existing.name} in the database after pgmagic did: compared with the model, it {what}.",
+        )
     if existing.declared == table.declared:
         return Step(table.label, table.kind, "unchanged", notes=notes)
     if existing.declared is not None:
         return Step(table.label, table.kind, "alter", remember=remember, notes=notes)
-    if set(table.columns) <= set(existing.columns):
+    if not missing:
         return Step(table.label, table.kind, "unchanged")
-    missing, surplus = _missing_and_surplus(table, existing)
-    also = f" and has also {surplus}" if surplus else ""
     raise InstallationError(
-        f"The table {table.table} of {table.label} already exists and lacks {missing}{also}: "
+        f"The table {table.table} of {table.label} already exists and {' and '.join(found)}: "
         f"give the model another name, or start this notebook's schema afresh with %pgreset."
     )
-
-
-def _edits(table: DesiredTable, existing: InstalledTable) -> tuple[str, ...]:
-    """Return a sentence on a table that somebody changed after pgmagic did; nothing on any other table."""
-    if not existing.is_edited:
-        return ()
-    missing, surplus = _missing_and_surplus(table, existing)
-    found = [f"lacks {missing}"] if missing else []
-    found += [f"has also {surplus}"] if surplus else []
-    what = " and ".join(found) or "has a column of another type, or with another NOT NULL"
-    return (
-        f"Somebody changed {existing.name} in the database after pgmagic did: compared with the model, it {what}.",
-    )
-
-
-def _missing_and_surplus(table: DesiredTable, existing: InstalledTable) -> tuple[str, str]:
-    wanted, found = set(table.columns), set(existing.columns)
-    return ", ".join(sorted(wanted - found)), ", ".join(sorted(found - wanted))
 
 
 def _evolution_steps(
