@@ -66,10 +66,7 @@ def event_columns(trigger: EventTrigger, schema: str | None) -> dict[str, Fragme
 
 def own_columns(event_model: EventModel, schema: str | None, label: Fragment) -> dict[str, Fragment]:
     """Return the values of the event's own fields by name, except for the object."""
-    columns = {
-        "pgh_created_at": clock_sql(),
-        "pgh_label": label,
-    }
+    columns = {"pgh_created_at": clock_sql(), "pgh_label": label}
     fields = {field.name: field for field in event_model._meta.local_concrete_fields}
     context = fields.get("pgh_context")
     if isinstance(context, models.ForeignKey):

@@ -22,14 +22,7 @@ from pgmagic.compile.offline import offline_connection
 from pgmagic.compile.row_query import RowQuery, virtual_expression
 from pgmagic.compile.sql import Fragment, compose, identifier, join, merge, verbatim
 from pgmagic.compile.sql_tokens import row_columns_in, rows_in
-from pgmagic.declare.conditions import (
-    Combined,
-    Condition,
-    Connector,
-    Not,
-    Q,
-    _Change,
-)
+from pgmagic.declare.conditions import Combined, Condition, Connector, Not, Q, _Change
 from pgmagic.declare.model_types import AnyField, Model
 from pgmagic.errors import ConditionError, PgMagicError
 

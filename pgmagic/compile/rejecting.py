@@ -87,10 +87,7 @@ def primary_key(model: Model) -> list[AnyField]:
 
 
 def _raise(rejection: Rejection, detail: Fragment) -> Fragment:
-    options = [
-        *_place(rejection.trigger, rejection.model, rejection.message),
-        compose("DETAIL = ", detail),
-    ]
+    options = [*_place(rejection.trigger, rejection.model, rejection.message), compose("DETAIL = ", detail)]
     if rejection.column is not None:
         options.append(compose("COLUMN = ", rejection.column))
     if rejection.hint is not None:
