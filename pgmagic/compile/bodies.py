@@ -1,17 +1,14 @@
 """The PL/pgSQL of the ready-made triggers.
 
-Everything that a body names is qualified or built in, so that it works under any `search_path`; where a condition
-stands in a body, its function keeps the path of its installation (`triggers.py`).
+Everything that a body names is qualified or built in, so that it works under any `search_path`. A function whose body
+holds a condition keeps the path of its installation (`functions.py`).
 """
 
 from __future__ import annotations
 
 from functools import singledispatch
-from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import models
-from django.db.models.fields import Field
 
 from pgmagic.compile import state_machines
 from pgmagic.compile.offline import offline_connection
@@ -25,21 +22,20 @@ from pgmagic.compile.predicate import (
 )
 from pgmagic.compile.rejecting import Rejection, primary_key, reject_row, reject_touched_rows
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, quoted, verbatim
-from pgmagic.compile.transition_tables import touched_condition, touched_rows
+from pgmagic.compile.transition_tables import missing_row, touched_condition, touched_rows
 from pgmagic.declare.conditions import concrete_field, table_fields
 from pgmagic.declare.fsm import FSM
+from pgmagic.declare.model_types import AnyField, Model
 from pgmagic.declare.ready_made import Protect, ReadOnly, SoftDelete, UpdateSearchVector
 from pgmagic.declare.trigger import Trigger
-from pgmagic.declare.vocabulary import Delete, Insert, Operation, Statement, Truncate
+from pgmagic.declare.vocabulary import Operation, Statement, Truncate
 from pgmagic.errors import DeclarationError, PgMagicError
-
-Model = type[models.Model]
 
 
 @singledispatch
 def body(trigger: Trigger, model: Model, schema: str | None) -> Fragment:
     """Return the PL/pgSQL between BEGIN and END of a ready-made trigger."""
-    raise DeclarationError(f"{type(trigger).__name__} has no body of its own: give it a func or a get_func.")
+    raise DeclarationError(f"{type(trigger).__name__} has no body: give it a func or a get_func.")
 
 
 @body.register
@@ -69,44 +65,38 @@ def _cannot(trigger: Protect, model: Model) -> Fragment:
 
 
 def _protection(trigger: Protect, rejection: Rejection, schema: str | None) -> Fragment:
-    """Return a body that rejects a row, or what a statement touches, as the trigger's level asks."""
+    """Return a body that rejects a row or, at statement level, the rows that a statement touches."""
     judged = [operation for operation in trigger.operations if is_judged_in_body(trigger, operation)]
     if not judged:
         return reject_row(rejection)
-    branches = [
-        compose("IF TG_OP = ", literal(operation.name), " THEN\n", _judgement(trigger, rejection, operation, schema),
-                "\nRETURN NULL;\nEND IF;\n")
-        for operation in judged
-    ]  # fmt: skip
-    # A function must not end without a RETURN, even where no operation leads there.
+    condition = trigger.get_condition(rejection.model)
+    where, named = verbatim("TRUE"), frozenset[str]()
+    if condition is not None:
+        check_readable(condition, rejection.model)
+        named = named_rows(condition, rejection.model)
+        where = condition_sql(condition, rejection.model)
+    branches = []
+    for operation in judged:
+        if (missing := missing_row(operation)) in named:
+            raise DeclarationError(
+                f'{operation} has no {missing} row, but the condition of "{trigger.name}" names it: declare the rule '
+                f"for {operation} as a trigger of its own."
+            )
+        rows = touched_rows(operation, rejection.model, schema)
+        judgement = reject_touched_rows(rejection, operation, rows, touched_condition(operation, where))
+        branches.append(
+            compose("IF TG_OP = ", literal(operation.name), " THEN\n", judgement, "\nRETURN NULL;\nEND IF;\n")
+        )
+    # A function must not end without a RETURN, even if no operation gets there.
     is_rest = len(judged) < len(trigger.operations)
     return compose(*branches, reject_row(rejection) if is_rest else verbatim("RETURN NULL;"))
 
 
 def is_judged_in_body(trigger: Protect, operation: Operation) -> bool:
-    """Return whether it is the body, not the WHEN clause, that finds out if an operation touches a protected row."""
+    """Return whether the body, not the WHEN clause, finds out if an operation touches a protected row."""
     if operation == Truncate:
         return trigger.condition is not None
     return trigger.level == Statement and trigger.referencing is not None
-
-
-def _judgement(trigger: Protect, rejection: Rejection, operation: Operation, schema: str | None) -> Fragment:
-    condition = trigger.get_condition(rejection.model)
-    if condition is not None:
-        check_readable(condition, rejection.model)
-        _check_rows(trigger, operation, named_rows(condition, rejection.model))
-    where = verbatim("TRUE") if condition is None else condition_sql(condition, rejection.model)
-    rows = touched_rows(operation, rejection.model, schema)
-    return reject_touched_rows(rejection, operation, rows, touched_condition(operation, where))
-
-
-def _check_rows(trigger: Protect, operation: Operation, named: frozenset[str]) -> None:
-    missing = "old" if operation == Insert else "new" if operation in (Delete, Truncate) else None
-    if missing in named:
-        raise DeclarationError(
-            f'{operation} has no {missing} row, but the condition of "{trigger.name}" speaks of it: declare what is '
-            f"to hold at {operation} as a trigger of its own."
-        )
 
 
 @body.register
@@ -135,7 +125,17 @@ def _(trigger: UpdateSearchVector, model: Model, schema: str | None) -> Fragment
 @body.register
 def _(trigger: SoftDelete, model: Model, schema: str | None) -> Fragment:
     field = concrete_field(model, str(trigger.field))
-    _check_settable(trigger, field)
+    name = f"{field.model._meta.object_name}.{field.name}"
+    if field.generated:
+        raise DeclarationError(
+            f'The SoftDelete "{trigger.name}" cannot set {name}, which Postgres generates: name the field from which '
+            f"it is generated."
+        )
+    if trigger.value is None and not field.null:
+        raise DeclarationError(
+            f'The SoftDelete "{trigger.name}" would set {name} to NULL: give the field null=True, or value= something '
+            f"else."
+        )
     keys = [
         compose("target.", identifier(key.column), " = ", column_of("OLD", key)) for key in primary_key(model)
     ]
@@ -145,25 +145,11 @@ def _(trigger: SoftDelete, model: Model, schema: str | None) -> Fragment:
     )  # fmt: skip
 
 
-def _check_settable(trigger: SoftDelete, field: Field[Any, Any]) -> None:
-    name = f"{field.model._meta.object_name}.{field.name}"
-    if field.generated:
-        raise DeclarationError(
-            f'The SoftDelete "{trigger.name}" cannot set {name}, which Postgres generates: name the field that it is '
-            f"made from."
-        )
-    if trigger.value is None and not field.null:
-        raise DeclarationError(
-            f'The SoftDelete "{trigger.name}" would set {name} to NULL: give the field null=True, or value= something '
-            f"else."
-        )
-
-
-def field_value(value: Any, field: Field[Any, Any]) -> Fragment:
-    """Return a value of a field, or an expression on the row that is deleted, as SQL.
+def field_value(value: object, field: AnyField) -> Fragment:
+    """Return a value of a field, or an expression on the deleted row, as SQL.
 
     Raises:
-        DeclarationError: it is no value of the field.
+        DeclarationError: if the value does not fit the field.
     """
     try:
         if hasattr(value, "resolve_expression"):
@@ -174,5 +160,5 @@ def field_value(value: Any, field: Field[Any, Any]) -> Fragment:
         raise
     except (ValidationError, ValueError, TypeError) as error:
         raise DeclarationError(
-            f"{value!r} is no value of {field.model._meta.object_name}.{field.name}: {reason(error)}"
+            f"{value!r} is not a value of {field.model._meta.object_name}.{field.name}: {reason(error)}"
         ) from error

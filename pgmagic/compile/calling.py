@@ -1,4 +1,4 @@
-"""The call of a trigger's function, which a subclass may render itself.
+"""The call of a trigger's function, which a subclass can render itself.
 
 Source: https://www.postgresql.org/docs/current/sql-createtrigger.html (arguments)
 """
@@ -6,15 +6,12 @@ Source: https://www.postgresql.org/docs/current/sql-createtrigger.html (argument
 from __future__ import annotations
 
 import re
-from typing import Any
-
-from django.db import models
 
 from pgmagic.compile.sql import Fragment, compose, identifier, verbatim
+from pgmagic.compile.sql_tokens import unquoted
+from pgmagic.declare.model_types import Model
 from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import DeclarationError
-
-Model = type[models.Model]
 
 _NAME = r'(?:[^\W\d][\w$]*|"(?:[^"\0]|"")+")'
 _ARGUMENT = rf"(?:'(?:[^']|'')*'|[eE]'(?:[^'\\]|''|\\.)*'|[-+]?\d[\w.]*|{_NAME})"
@@ -26,10 +23,10 @@ _CALL = re.compile(
 
 
 def call_of(trigger: Trigger, model: Model, schema: str | None) -> Fragment:
-    """Return what stands behind EXECUTE FUNCTION.
+    """Return the call that follows EXECUTE FUNCTION.
 
     Raises:
-        DeclarationError: a subclass rendered what is no call of a function with literals.
+        DeclarationError: if a subclass rendered anything else than the call of a function with literals.
     """
     if type(trigger).render_execute is Trigger.render_execute:
         return compose(identifier(schema, trigger.get_pgid(model)), "()")
@@ -40,14 +37,14 @@ def call_of(trigger: Trigger, model: Model, schema: str | None) -> Fragment:
 
 
 def calls_another(trigger: Trigger, model: Model) -> bool:
-    """Return whether a trigger calls another function than the one that stands for it."""
+    """Return whether a trigger calls another function than the one that is made for it."""
     if type(trigger).render_execute is Trigger.render_execute:
         return False
     return not _calls_itself(_rendered(trigger, model), trigger, model)
 
 
 def _rendered(trigger: Trigger, model: Model) -> re.Match[str]:
-    rendered: Any = trigger.render_execute(model)
+    rendered: object = trigger.render_execute(model)
     call = _CALL.fullmatch(rendered) if isinstance(rendered, str) else None
     if call is None:
         raise DeclarationError(
@@ -58,9 +55,5 @@ def _rendered(trigger: Trigger, model: Model) -> re.Match[str]:
 
 
 def _calls_itself(call: re.Match[str], trigger: Trigger, model: Model) -> bool:
-    # The name as it is, unquoted, is what the method of the base class returns.
-    return call["schema"] is None and trigger.get_pgid(model) in (call["name"], _unquoted(call["name"]))
-
-
-def _unquoted(name: str) -> str:
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()
+    # The method of the base class returns the name without quotes.
+    return call["schema"] is None and trigger.get_pgid(model) in (call["name"], unquoted(call["name"]))

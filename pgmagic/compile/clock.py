@@ -1,4 +1,4 @@
-"""The function that tells when an event happened."""
+"""The function that returns the time of an event."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ _BUILT_IN: Final = re.compile(
 
 
 def clock_sql() -> Fragment:
-    """Return the call of the function: one of Postgres's own is qualified, another as the project wrote it."""
-    found = _BUILT_IN.fullmatch(_configured())
-    return verbatim(f"pg_catalog.{found[1].lower()}()" if found else _configured())
+    """Return the call of the function: qualified if it is Postgres's own, otherwise as the project wrote it."""
+    configured = _configured()
+    found = _BUILT_IN.fullmatch(configured)
+    return verbatim(f"pg_catalog.{found[1].lower()}()" if found else configured)
 
 
 def is_built_in() -> bool:
-    """Return whether the function is Postgres's own, whatever the `search_path`."""
+    """Return whether the function is Postgres's own under any `search_path`."""
     return _BUILT_IN.fullmatch(_configured()) is not None
 
 

@@ -1,4 +1,4 @@
-"""The statements on triggers and functions that need nothing but their names."""
+"""The statements on triggers and functions that need only their names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ENABLING: dict[str, LiteralString] = {
     "O": " ENABLE TRIGGER ",
 }
 
-# For the rest of a transaction: what pgmagic itself updates is no business of the user's triggers.
+# For the rest of a transaction: updates of pgmagic's own must not fire the user's triggers.
 IGNORE_ALL_TRIGGERS = render(
     compose("SET LOCAL ", identifier(*IGNORE_SETTING.split(".")), " = ", literal(IGNORE_ALL), ";")
 )
@@ -34,12 +34,12 @@ def drop_function(schema: str | None, name: str) -> str:
 
 
 def drop_trigger_if_exists(table: str, name: str) -> str:
-    """Return the statement that drops a trigger that may not be there, nor its table."""
+    """Return the statement that drops a trigger if the trigger and its table exist."""
     return render(compose("DROP TRIGGER IF EXISTS ", identifier(name), " ON ", identifier(table), ";"))
 
 
 def drop_function_if_exists(name: str) -> str:
-    """Return the statement that drops a trigger's function that may not be there."""
+    """Return the statement that drops a trigger's function if it exists."""
     return render(compose("DROP FUNCTION IF EXISTS ", identifier(name), "();"))
 
 
@@ -50,23 +50,23 @@ def set_enabled(schema: str | None, table: str, name: str, state: str) -> str:
 
 
 def keep_enabled(schema: str | None, table: str, name: str, state: str) -> tuple[str, ...]:
-    """Return what gives a trigger that was just created the state that it had; nothing for the usual state."""
+    """Return the statement that gives a new trigger the state that it had before; none for the usual state."""
     return () if state == "O" else (set_enabled(schema, table, name, state),)
 
 
 def comment_on_trigger(schema: str | None, table: str, name: str, comment: str | None) -> str:
-    """Return the statement that gives a trigger a comment, or takes it away."""
+    """Return the statement that sets the comment of a trigger, or removes it."""
     on = identifier(schema, table)
     return render(compose("COMMENT ON TRIGGER ", identifier(name), " ON ", on, " IS ", literal(comment), ";"))
 
 
 def comment_on_function(schema: str | None, name: str, comment: str | None) -> str:
-    """Return the statement that gives a trigger's function a comment, or takes it away."""
+    """Return the statement that sets the comment of a trigger's function, or removes it."""
     return render(compose("COMMENT ON FUNCTION ", identifier(schema, name), "() IS ", literal(comment), ";"))
 
 
 def rename_trigger(schema: str | None, table: str, name: str, new: str) -> str:
-    """Return the statement that gives a trigger another name."""
+    """Return the statement that renames a trigger."""
     on = identifier(schema, table)
     return render(
         compose("ALTER TRIGGER ", identifier(name), " ON ", on, " RENAME TO ", identifier(new), ";")
@@ -74,11 +74,11 @@ def rename_trigger(schema: str | None, table: str, name: str, new: str) -> str:
 
 
 def rename_function(schema: str | None, name: str, new: str) -> str:
-    """Return the statement that gives a trigger's function another name."""
+    """Return the statement that renames a trigger's function."""
     return render(compose("ALTER FUNCTION ", identifier(schema, name), "() RENAME TO ", identifier(new), ";"))
 
 
 def name_under(uri: str, name: str, new_uri: str) -> str | None:
-    """Return the name in Postgres that a part of a trigger has under a new URI; None if it is not one of its own."""
+    """Return the name in Postgres of a part of a trigger under a new URI; None if the name is not of the old URI."""
     former, new = (postgres_name(each.partition(":")[2], each) for each in (uri, new_uri))
     return new + name.removeprefix(former) if name.startswith(former) else None

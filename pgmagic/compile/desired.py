@@ -1,4 +1,4 @@
-"""What a declaration asks Postgres to hold."""
+"""The objects that a declaration needs in Postgres."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class DesiredFunction:
     name: str
     create: str
     drop: str
-    # The text between the quotes; the arguments are those of every trigger function: none.
+    # The text between the quotes.
     body: str
-    # Whether there is SQL in its body that pgmagic did not write, so that Postgres is to check it.
+    # Whether the body holds SQL that pgmagic did not write, so that Postgres has to check it.
     needs_check: bool = True
 
     @cached_property
@@ -42,7 +42,7 @@ class DesiredPgTrigger:
     create: str
     replace: str
     drop: str
-    # For which rows or statements it is, as it was declared; empty: for all.
+    # The declared condition on rows or statements; empty if there is none.
     condition: str = ""
 
     @cached_property
@@ -63,15 +63,15 @@ class MarkedTrigger:
 
 @dataclass(frozen=True)
 class Marking:
-    """A comment to leave on a function: what was declared; what Postgres stored is read on the way.
+    """A comment to leave on a function: what was declared. What Postgres stored is read when the comment is left.
 
-    It also speaks for the triggers that call the function, so that one comment marks a declaration.
+    It also describes the triggers that call the function, so that one comment marks a declaration.
     """
 
     name: str
     uri: str
     declared: str
-    # Without one, the function is found along the search_path.
+    # Without a schema, the function is found along the search_path.
     schema: str | None = None
     with_model: bool = False
     triggers: tuple[MarkedTrigger, ...] = ()
@@ -79,20 +79,20 @@ class Marking:
 
 @dataclass(frozen=True)
 class DesiredTrigger:
-    """Everything that stands in Postgres for one declared trigger."""
+    """Everything that Postgres needs for one declared trigger."""
 
     uri: str
     table: str
     function: DesiredFunction
     triggers: tuple[DesiredPgTrigger, ...]
     condition: str
-    # The schema of table and function; without one they are found along the search_path.
+    # The schema of table and function; without a schema they are found along the search_path.
     schema: str | None = None
     with_model: bool = False
-    # What stands for it on a table with partitions or Postgres's own inheritance: there a trigger for statements sees
-    # what was asked of the table that it is on, and a trigger for rows what happens to it.
+    # What is installed instead on a table with partitions or Postgres's own inheritance: there a trigger for statements
+    # fires only for statements that name its table, while a trigger for rows fires for all of the table's rows.
     by_row: DesiredTrigger | None = None
-    # Whether it calls another function than its own, which is then made for nothing.
+    # Whether it calls another function than its own, which is created nevertheless.
     calls_another: bool = False
 
     def declared_with_model(self) -> DesiredTrigger:
@@ -112,18 +112,18 @@ class DesiredTrigger:
 
     @property
     def install_sql(self) -> str:
-        """The SQL that installs it on a database that does not have it yet."""
+        """The SQL that installs the trigger on a database that does not have it yet."""
         return "\n".join([self.function.create, *(trigger.create for trigger in self.triggers)])
 
     @property
     def uninstall_sql(self) -> str:
-        """The SQL that drops it."""
+        """The SQL that drops the trigger and its function."""
         return "\n".join([*(trigger.drop for trigger in self.triggers), self.function.drop])
 
 
 @dataclass(frozen=True)
 class DesiredTable:
-    """A model's table: the statements that create it and, behind the other tables, what refers to them."""
+    """A model's table: the statements that create it, and those that refer to other tables and run after all."""
 
     label: str
     table: str
@@ -133,7 +133,7 @@ class DesiredTable:
     columns: tuple[str, ...]
     # The model as `model_state.dump_state` wrote it.
     state: str
-    # The schema in which it is looked for; without one it is found along the search_path.
+    # The schema of the table; without a schema it is found along the search_path.
     schema: str | None = None
 
     @cached_property
@@ -144,7 +144,7 @@ class DesiredTable:
 
 @dataclass(frozen=True)
 class DesiredRoutine:
-    """A function that is no trigger's own: event triggers share those that attach the context."""
+    """A function that belongs to no single trigger: event triggers share the one that attaches the context."""
 
     name: str
     create: str
@@ -158,10 +158,10 @@ class DesiredRoutine:
 
 @dataclass(frozen=True)
 class Desired:
-    """What a cell, or a call, asks the database to hold.
+    """The objects that the database has to hold after a cell or a call.
 
     owned_labels: the labels of the models that are declared here; a trigger that was declared together with one of
-    them and no longer is will be dropped.
+    these models, and is no longer declared, will be dropped.
     """
 
     tables: Sequence[DesiredTable] = ()

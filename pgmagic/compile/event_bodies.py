@@ -1,13 +1,13 @@
-"""What an event trigger does: one INSERT for each changed row, or one for all rows of a statement.
+"""The body of an event trigger: one INSERT for each changed row, or one for all rows of a statement.
 
-At statement level the rows come out of the transition tables, aliased `old` and `new`, and those of an update are
-paired by their position (`transitions.py`): a join on the key would lose keys that change, and mix up the states of a
-row that two ON DELETE SET NULL actions changed, which Postgres gathers with each other. Only where both tables list the
-same keys in the same order, and none of them twice, is the faster join on the key the same.
+At statement level the rows are in the transition tables, aliased `old` and `new`. The rows of an update are paired by
+their position (`transition_tables.py`): a join on the key would lose keys that change, and mix up the states of a row
+that two ON DELETE SET NULL actions changed, which Postgres collects in the same transition tables. The join on the key
+is faster, and gives the same pairs only if both tables list the same keys in the same order, and no key twice.
 
 Most statements change one row, which needs no pairing. For all others the tables are joined by a FULL JOIN, which is
-never a nested loop. Which of them it is is asked by a statement of its own: PL/pgSQL keeps the plan of a statement's
-first execution, and one that is executed for single rows alone is planned for these.
+never a nested loop. A separate statement finds out which of the two is needed: PL/pgSQL keeps the plan of a statement's
+first execution, so that a statement which is only executed for single rows is planned for single rows.
 
 Bodies name their operators and functions with their schema, so that they need no `SET search_path`, which costs more
 than comparing the row.
@@ -20,8 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from django.db import models
-
 from pgmagic.compile import bodies
 from pgmagic.compile.event_values import CONTEXT_FIELDS, event_columns
 from pgmagic.compile.operators import condition_in_body, has_built_in_equality
@@ -29,13 +27,12 @@ from pgmagic.compile.predicate import named_rows
 from pgmagic.compile.qualified import EQUALS
 from pgmagic.compile.rejecting import primary_key
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, verbatim
-from pgmagic.compile.transition_tables import IS_PARTITIONED, POSITION, numbered, of_pairs
+from pgmagic.compile.transition_tables import IS_PARTITIONED, POSITION, missing_row, numbered, of_pairs
 from pgmagic.declare.composer import NEW_VALUES, OLD_VALUES
 from pgmagic.declare.event_trigger import EventTrigger
-from pgmagic.declare.vocabulary import Delete, Insert, Operation, Row, Truncate
+from pgmagic.declare.model_types import Model
+from pgmagic.declare.vocabulary import Operation, Row, Truncate
 from pgmagic.errors import DeclarationError
-
-Model = type[models.Model]
 
 _TABLES = {
     "old": compose(identifier(OLD_VALUES), " AS old"),
@@ -64,12 +61,12 @@ def _(trigger: EventTrigger, model: Model, schema: str | None) -> Fragment:
         branches.append(("", insert.of_row()))
     else:
         branches += [(str(operation), insert.of_statement(operation)) for operation in trigger.operations]
-    *special, (_, rest) = branches
+    *special, last = branches
     tests = [
         compose("IF TG_OP", EQUALS, literal(name), " THEN\n", statements, "\nRETURN NULL;\nEND IF;\n")
         for name, statements in special
     ]
-    return compose(*tests, rest, "\nRETURN NULL;")
+    return compose(*tests, last[1], "\nRETURN NULL;")
 
 
 class _Insert:
@@ -88,40 +85,41 @@ class _Insert:
         self.named = frozenset() if condition is None else named_rows(condition, model)
 
     def of_row(self) -> Fragment:
-        """Return what records the row of a trigger that fires for each one."""
+        """Return the statement that records the row of a trigger that fires for each row."""
         return compose(self.into, "VALUES (", join(", ", self.columns.values()), ");")
 
     def of_statement(self, operation: Operation) -> Fragment:
-        """Return what records the rows of a statement."""
+        """Return the statements that record the rows of a statement."""
         needed = {self.trigger.row.lower()} | self.named
-        for row, without in (("old", Insert), ("new", Delete)):
-            if row in needed and operation == without:
-                raise DeclarationError(
-                    f'The condition of the events "{self.trigger.label}" speaks of the {row} row, and {operation} has '
-                    f"none: give each operation a tracker of its own."
-                )
+        if (row := missing_row(operation)) in needed:
+            raise DeclarationError(
+                f'The condition of the events "{self.trigger.label}" names the {row} row, which {operation} does not '
+                f"have: give each operation a tracker of its own."
+            )
         if len(needed) == 1:
             return self._select(_TABLES[needed.pop()], self.condition)
         return self._of_pairs(self.condition or verbatim("TRUE"))
 
     def of_table(self) -> Fragment:
-        """Return what records the rows that TRUNCATE is about to remove: the table's own, or all of its partitions."""
+        """Return what records the rows that TRUNCATE will remove: the table's own, or those of all partitions."""
         own = compose("(old.tableoid", EQUALS, "TG_RELID\n    OR ", IS_PARTITIONED, ")")
         where = own if self.condition is None else compose(own, "\n  AND ", self.condition)
         return self._select(compose(self.table, " AS old"), where)
 
     def _of_pairs(self, condition: Fragment) -> Fragment:
+        """Return what records the pairs of rows of an update."""
         position = identifier(POSITION)
         pairs = compose(
             numbered(OLD_VALUES), " AS old\n  FULL JOIN ", numbered(NEW_VALUES), " AS new ON old.", position, EQUALS,
             "new.", position,
         )  # fmt: skip
         where = of_pairs(condition)
+        single = join(", ", [_TABLES["old"], _TABLES["new"]])
         return compose(
             "IF NOT EXISTS (SELECT FROM ", identifier(NEW_VALUES), " OFFSET 1) THEN\n",
-            self._select_one(condition),
+            self._select_values(self.columns.values(), single, condition),
             "\nELSIF ", _HAS_ACTIONS, " THEN\n",
-            # Hashing keeps the order as long as it fits into memory; it matters where a row is there several times.
+            # A hash join keeps the order only while it fits into memory; the order matters if a row is listed twice.
             self._select(pairs, where, compose("\nORDER BY new.", position)),
             *self._by_key(where),
             "\nELSE\n",
@@ -130,7 +128,7 @@ class _Insert:
         )  # fmt: skip
 
     def _by_key(self, where: Fragment) -> list[Fragment]:
-        """Return the branch for keys that stayed as they were: a third faster than numbering the rows."""
+        """Return the branch for keys that did not change, which is a third faster than numbering the rows."""
         keys = primary_key(self.model)
         if len(keys) > 1 or not has_built_in_equality(keys[0]):
             return []
@@ -145,15 +143,12 @@ class _Insert:
         test = compose("\nELSIF ", _HAS_KEY, "\n  AND ", same_keys, " THEN\n")
         return [test, self._select(pairs, where)]
 
-    def _select_one(self, condition: Fragment) -> Fragment:
-        """Return what records the row of a statement that changed one."""
-        rows = join(", ", [_TABLES["old"], _TABLES["new"]])
-        return self._select_values(self.columns.values(), rows, condition)
-
     def _select(self, source: Fragment, where: Fragment | None, tail: Fragment | None = None) -> Fragment:
+        fields = self.trigger.event_model._meta.local_concrete_fields
+        context_columns = {field.column for field in fields if field.name in CONTEXT_FIELDS}
         values = [
-            # Once for a statement, and only if there is an event at all.
-            compose("(SELECT ", value, ")") if column in self._context_columns() else value
+            # A subquery is executed once for a statement, and only if there is an event at all.
+            compose("(SELECT ", value, ")") if column in context_columns else value
             for column, value in self.columns.items()
         ]
         return self._select_values(values, source, where, tail)
@@ -169,7 +164,3 @@ class _Insert:
             self.into, "SELECT ", join(", ", values), "\nFROM ", source,
             compose("" if where is None else "\nWHERE ", where or ""), tail or "", ";",
         )  # fmt: skip
-
-    def _context_columns(self) -> set[str]:
-        fields = self.trigger.event_model._meta.local_concrete_fields
-        return {str(field.column) for field in fields if field.name in CONTEXT_FIELDS}

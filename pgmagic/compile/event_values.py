@@ -1,8 +1,8 @@
-"""History to SQL: what an event's trigger inserts, and the function that attaches the context.
+"""The values that an event's trigger inserts, and the function that attaches the context, as SQL.
 
-The context that is open in a session is in two of its settings, the id and the metadata as JSON. The function
-writes it into the shared table only when an event needs it, and remembers that in a setting of the transaction:
-a rollback to a savepoint takes the row and the memory of it back together, so that the next event writes it again.
+The context that is open in a session is in two of its settings: the id, and the metadata as JSON. The function writes
+the context into the shared table only when an event needs it, and notes that in a setting of the transaction. A
+rollback to a savepoint undoes both the row and the note, so that the next event writes the context again.
 
 Source: https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SET
         https://www.postgresql.org/docs/current/sql-insert.html#SQL-ON-CONFLICT
@@ -20,22 +20,20 @@ from pgmagic.compile.clock import clock_sql
 from pgmagic.compile.desired import DesiredRoutine
 from pgmagic.compile.predicate import column_of, value_in
 from pgmagic.compile.qualified import DIFFERS, EQUALS, JOINED
+from pgmagic.compile.rejecting import primary_key
 from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, literal, render, verbatim
 from pgmagic.compile.target import Target
 from pgmagic.declare.event_trigger import EventTrigger
-from pgmagic.declare.model_types import AnyField
+from pgmagic.declare.model_types import AnyField, EventModel, Model
 from pgmagic.declare.trackers import tracked_fields
 from pgmagic.errors import DeclarationError
-
-Model = type[models.Model]
-EventModel = type[Any]
 
 CONTEXT_ID_SETTING: Final = "pgmagic.context_id"
 CONTEXT_METADATA_SETTING: Final = "pgmagic.context_metadata"
 # Set for the transaction: the id and metadata that it has written already.
 CONTEXT_WRITTEN_SETTING: Final = "pgmagic.context_written"
 
-# The fields of an event that say in which context it was recorded.
+# The fields of an event that hold its context.
 CONTEXT_FIELDS: Final = frozenset({"pgh_context", "pgh_context_id"})
 
 CONTEXT_TABLE: Final = "pghistory_context"
@@ -43,10 +41,10 @@ ATTACH_FUNCTION: Final = "pgmagic_attach_context"
 
 
 def event_columns(trigger: EventTrigger, schema: str | None) -> dict[str, Fragment]:
-    """Return what a trigger puts into each column of its event table, in the table's order.
+    """Return the value that a trigger inserts into each column of its event table, in the table's order.
 
     Raises:
-        DeclarationError: a column needs a value that no trigger can know.
+        DeclarationError: if a column needs a value that no trigger can know.
     """
     event_model = trigger.event_model
     own = own_columns(event_model, schema, literal(trigger.label))
@@ -68,32 +66,29 @@ def event_columns(trigger: EventTrigger, schema: str | None) -> dict[str, Fragme
 
 
 def own_columns(event_model: EventModel, schema: str | None, label: Fragment) -> dict[str, Fragment]:
-    """Return what the event's own fields, by name, are filled with, except for the object."""
-    columns = {
-        "pgh_created_at": clock_sql(),
-        "pgh_label": label,
-    }
+    """Return the values of the event's own fields by name, except for the object."""
+    columns = {"pgh_created_at": clock_sql(), "pgh_label": label}
     fields = {field.name: field for field in event_model._meta.local_concrete_fields}
     context = fields.get("pgh_context")
     if isinstance(context, models.ForeignKey):
-        # Most sessions have no context: they are spared the call.
+        # Most sessions have no context, and need no call.
         attach = compose(identifier(schema, ATTACH_FUNCTION), "()")
         columns["pgh_context"] = _in_context(attach)
     elif context is not None:
         columns["pgh_context"] = _in_context(compose(_metadata(), "::pg_catalog.jsonb"))
     if "pgh_context_id" in fields:
-        columns["pgh_context_id"] = _in_context(compose(_told(CONTEXT_ID_SETTING), "::pg_catalog.uuid"))
+        columns["pgh_context_id"] = _in_context(compose(_setting(CONTEXT_ID_SETTING), "::pg_catalog.uuid"))
     return columns
 
 
-def _told(name: str) -> Fragment:
-    """Return a setting of the session: NULL where it was never told, empty where no block is open any more."""
+def _setting(name: str) -> Fragment:
+    """Return a setting of the session: NULL if it was never set, empty after the last block was closed."""
     return compose("pg_catalog.current_setting(", literal(name), ", true)")
 
 
 def _in_context(value: Fragment) -> Fragment:
-    """Return a value, NULL where no context is open."""
-    return compose("CASE WHEN ", _told(CONTEXT_ID_SETTING), DIFFERS, "'' THEN ", value, " END")
+    """Return a value, or NULL if no context is open."""
+    return compose("CASE WHEN ", _setting(CONTEXT_ID_SETTING), DIFFERS, "'' THEN ", value, " END")
 
 
 def _metadata() -> Fragment:
@@ -101,14 +96,14 @@ def _metadata() -> Fragment:
 
 
 def _unless_empty(name: str) -> Fragment:
-    return compose("CASE WHEN ", _told(name), DIFFERS, "'' THEN ", _told(name), " END")
+    return compose("CASE WHEN ", _setting(name), DIFFERS, "'' THEN ", _setting(name), " END")
 
 
 def check_optional(field: AnyField, event_model: EventModel) -> None:
-    """Check that an event can do without a value for a field of its own.
+    """Check that an event needs no value for a field of its own.
 
     Raises:
-        DeclarationError: it cannot.
+        DeclarationError: if the field needs a value.
     """
     if field.null or field.has_db_default() or field.primary_key:
         return
@@ -118,7 +113,7 @@ def check_optional(field: AnyField, event_model: EventModel) -> None:
     )
 
 
-def has_shared_context(event_model: EventModel) -> bool:
+def has_shared_context(event_model: Model) -> bool:
     """Return whether the events' contexts are in the shared table."""
     return any(
         field.name == "pgh_context" and isinstance(field, models.ForeignKey)
@@ -126,18 +121,18 @@ def has_shared_context(event_model: EventModel) -> bool:
     )
 
 
-def compile_routines(event_models: Iterable[EventModel], target: Target) -> tuple[DesiredRoutine, ...]:
-    """Return the functions that the triggers of event models share: what attaches the context, if any needs it."""
+def compile_routines(event_models: Iterable[Model], target: Target) -> tuple[DesiredRoutine, ...]:
+    """Return the functions that the triggers of event models share: the one that attaches the context, if needed."""
     if not any(has_shared_context(event_model) for event_model in event_models):
         return ()
     return (attach_routine(target),)
 
 
 def attach_routine(target: Target) -> DesiredRoutine:
-    """Return the function that writes the open context, at most once for each state of it, and returns its id.
+    """Return the function that writes the open context, once for each state of it, and returns the context's id.
 
-    It returns NULL where no context is open. A context that another transaction wrote is merged into, key by key.
-    It locks nothing where the row already says all.
+    The function returns NULL if no context is open. It adds keys to a context that another transaction wrote. It locks
+    nothing if the row already has all keys.
     """
     name = identifier(target.schema, ATTACH_FUNCTION)
     table = identifier(target.schema, CONTEXT_TABLE)
@@ -148,7 +143,7 @@ def attach_routine(target: Target) -> DesiredRoutine:
         "BEGIN\n"
         "IF open_id IS NULL THEN RETURN NULL; END IF;\n"
         "open_metadata := ", _metadata(), ";\n"
-        "IF ", _told(CONTEXT_WRITTEN_SETTING), EQUALS, "(open_id", JOINED, "open_metadata) THEN\n"
+        "IF ", _setting(CONTEXT_WRITTEN_SETTING), EQUALS, "(open_id", JOINED, "open_metadata) THEN\n"
         "  RETURN open_id::pg_catalog.uuid;\n"
         "END IF;\n"
         "IF NOT EXISTS (SELECT FROM ", table, " AS known WHERE known.id", EQUALS, "open_id::pg_catalog.uuid\n"
@@ -163,7 +158,7 @@ def attach_routine(target: Target) -> DesiredRoutine:
         "RETURN open_id::pg_catalog.uuid;\n"
         "END;\n",
     )  # fmt: skip
-    # Without a schema the table is found where it is found at installation, whatever a session's path will be.
+    # Without a schema, the table is found along the path of the installing session, whatever a session's path will be.
     path = verbatim("" if target.schema else " SET search_path FROM CURRENT")
     create = compose(
         "CREATE OR REPLACE FUNCTION ",
@@ -177,22 +172,19 @@ def attach_routine(target: Target) -> DesiredRoutine:
     return DesiredRoutine(ATTACH_FUNCTION, render(create), ddl.drop_function(target.schema, ATTACH_FUNCTION))
 
 
-__all__ = ["attach_routine", "compile_routines", "event_columns", "own_columns"]
-
-
 def object_fields(event_model: EventModel) -> list[Any]:
-    """Return the fields that tell of which object an event is; none where the events do not say."""
+    """Return the fields that identify the object of an event; none if the events do not identify it."""
     own = {field.name: field for field in event_model._meta.local_concrete_fields}
     if "pgh_obj" in own:
         return [own["pgh_obj"]]
     tracked = event_model.pgh_tracked_model
-    keys = list(getattr(tracked._meta, "pk_fields", None) or [tracked._meta.pk])
+    keys = primary_key(tracked)
     mirrored = {source.name: field for field, source in tracked_fields(event_model)}
     return [mirrored[key.name] for key in keys] if all(key.name in mirrored for key in keys) else []
 
 
 def live_keys(event_model: EventModel) -> list[str]:
-    """Return the columns of the tracked table that `object_fields` stand for."""
+    """Return the columns of the tracked table that `object_fields` mirror."""
     sources = {event.name: source for event, source in tracked_fields(event_model)}
     return [
         str(field.target_field.column if field.name == "pgh_obj" else sources[field.name].column)

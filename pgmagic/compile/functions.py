@@ -5,46 +5,44 @@ Source: https://www.postgresql.org/docs/current/sql-createfunction.html
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from django.db import models
-
 from pgmagic.compile import bodies, ddl
 from pgmagic.compile.desired import DesiredFunction
 from pgmagic.compile.ignored_names import ignored
 from pgmagic.compile.operators import is_qualified, values_are_qualified
 from pgmagic.compile.pinned import PINNED
 from pgmagic.compile.rejecting import reject_unpaired
-from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, literal, render, verbatim
+from pgmagic.compile.sql import DollarQuoted, compose, identifier, literal, render, verbatim
 from pgmagic.compile.target import Target
 from pgmagic.compile.transition_tables import IS_PARTITIONED, POSITION, PREFER_COLUMNS, transition_kwargs
 from pgmagic.declare.composer import Composer
 from pgmagic.declare.event_chain import HashChain
 from pgmagic.declare.event_trigger import EventTrigger
 from pgmagic.declare.fsm import FSM
+from pgmagic.declare.model_types import Model
 from pgmagic.declare.ready_made import Protect
 from pgmagic.declare.templates import Func, table_kwargs
 from pgmagic.declare.trigger import ReadyMade, Trigger
 from pgmagic.declare.vocabulary import Before, Delete, Operation, Statement, Truncate
 
-Model = type[models.Model]
-
 
 class Body(str):
-    """The body of a ready-made trigger, as the compiler wrote it."""
+    """The body of a ready-made trigger, written by the compiler."""
 
     __slots__ = ()
 
 
 def function_of(trigger: Trigger, model: Model, target: Target) -> DesiredFunction:
-    """Return the function that stands for a declaration."""
+    """Return the function of a declared trigger."""
     body = _body(trigger, model, target)
     name = identifier(target.schema, trigger.get_pgid(model))
     text = _with_frame(trigger, model, body)
+    # The settings under which a seal reads values, whatever the settings of the session are.
+    settings = PINNED.items() if isinstance(trigger, HashChain) else ()
+    pinned = [compose(" SET ", identifier(setting), " TO ", literal(value)) for setting, value in settings]
     create = compose(
         "CREATE OR REPLACE FUNCTION ", name, "() RETURNS trigger LANGUAGE plpgsql",
         verbatim(" SET search_path FROM CURRENT" if _resolves_names(trigger, model, target, body) else ""),
-        *_pinned(trigger), " AS ", DollarQuoted(text), ";",
+        *pinned, " AS ", DollarQuoted(text), ";",
     )  # fmt: skip
     drop = ddl.drop_function(target.schema, trigger.get_pgid(model))
     return DesiredFunction(
@@ -77,25 +75,19 @@ def _body(trigger: Trigger, model: Model, target: Target) -> str:
 
 
 def _holds_foreign_sql(trigger: Trigger, model: Model, body: str) -> bool:
-    """Return whether SQL that somebody else wrote may stand in a function: that of a condition, or of a value."""
+    """Return whether a function may hold SQL that pgmagic did not write, in a condition or a value."""
     if not isinstance(body, Body) or trigger.render_declare(model):
         return True
     is_judged = is_judged_in_body(trigger, trigger.operations) and trigger.get_condition(model) is not None
     return is_judged or not isinstance(trigger, Protect | FSM | EventTrigger)
 
 
-def _pinned(trigger: Trigger) -> Iterator[Fragment]:
-    """Yield the settings under which a seal reads values, whatever those of the session are."""
-    for name, value in PINNED.items() if isinstance(trigger, HashChain) else ():
-        yield compose(" SET ", identifier(name), " TO ", literal(value))
-
-
 def _resolves_names(trigger: Trigger, model: Model, target: Target, body: str) -> bool:
-    """Return whether the function resolves its names as it does now, whatever a session's `search_path` will be.
+    """Return whether the function has to keep today's `search_path`, whatever a session's path will be.
 
-    Qualified tables are not enough: a path that ends in `pg_catalog` finds somebody else's functions and operators
-    first. Only events are spared what a SET costs a call, where all that their body names is qualified: the schema is
-    known, and what somebody wrote himself is in no clause but WHEN, which Postgres resolves when it is created.
+    Qualified tables are not enough: if `pg_catalog` is last in the path, Postgres finds somebody else's functions and
+    operators first. A SET costs time in each call, so the functions of events do without it if their body names nothing
+    without a schema: the schema is known, and the user's own SQL is only in WHEN, which Postgres resolves at creation.
     """
     if target.schema is None or not isinstance(trigger, EventTrigger):
         return True
@@ -106,7 +98,7 @@ def _resolves_names(trigger: Trigger, model: Model, target: Target, body: str) -
 
 def _with_frame(trigger: Trigger, model: Model, body: str) -> str:
     declare = trigger.render_declare(model)
-    # Where rows come out of tables called old and new, these are meant, not PL/pgSQL's own rows.
+    # If rows are read from tables called old and new, the names mean the tables, not PL/pgSQL's own rows.
     asks_tables = is_judged_in_body(trigger, trigger.operations) or (
         isinstance(trigger, EventTrigger) and trigger.asks_tables
     )
@@ -115,35 +107,33 @@ def _with_frame(trigger: Trigger, model: Model, body: str) -> str:
     if trigger.ignorable:
         lines.append(_unless_ignored(trigger, model))
     if POSITION in body and not isinstance(body, Body):
-        # Of other tables no UPDATE moves a row.
+        # Only in partitioned tables an UPDATE can move a row.
         unpaired = compose("IF ", IS_PARTITIONED, " THEN\n", reject_unpaired(trigger, model), "END IF;")
         lines.append(render(unpaired))
     return "\n" + "\n".join([*lines, trigger.format_sql(body), "END;"]) + "\n"
 
 
 def _unless_ignored(trigger: Trigger, model: Model) -> str:
-    """Return the line that lets everything pass in a session that ignores the trigger.
+    """Return the line that does nothing more in a session that ignores the trigger.
 
-    A WHEN clause would spare the call, but Postgres reads it from its stored text at each statement: for an update of
-    one row that costs as much as the rest of a trigger, and looking its functions up is half of what CREATE TRIGGER
-    takes. Nor could a WHEN clause of a deferred trigger do it, which is evaluated at the statement, long before COMMIT.
+    A WHEN clause would save the call, but Postgres parses its stored text at each statement: for an update of one row
+    that costs as much as the rest of a trigger, and to look up its functions takes half of the time of CREATE TRIGGER.
+    And the WHEN clause of a deferred trigger is evaluated at the statement, long before COMMIT.
     """
     condition = render(ignored(trigger.get_pgid(model)))
-    return f"IF {condition} THEN {_let_pass(trigger)} END IF;"
-
-
-def _let_pass(trigger: Trigger) -> str:
     if trigger.when != Before or trigger.level == Statement:
-        return "RETURN NULL;"
-    if Delete not in trigger.operations:
-        return "RETURN NEW;"
-    if trigger.operations == (Delete,):
-        return "RETURN OLD;"
-    return "IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW;"
+        leaving = "RETURN NULL;"
+    elif Delete not in trigger.operations:
+        leaving = "RETURN NEW;"
+    elif trigger.operations == (Delete,):
+        leaving = "RETURN OLD;"
+    else:
+        leaving = "IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW;"
+    return f"IF {condition} THEN {leaving} END IF;"
 
 
 def is_judged_in_body(trigger: Trigger, operations: tuple[Operation, ...]) -> bool:
-    """Return whether the function asks tables called old and new about the condition."""
+    """Return whether the function evaluates the condition on tables called old and new."""
     if isinstance(trigger, Protect):
         return any(bodies.is_judged_in_body(trigger, operation) for operation in operations)
     if isinstance(trigger, EventTrigger):

@@ -1,4 +1,4 @@
-"""How a session tells triggers that it ignores them."""
+"""The setting by which a session ignores triggers."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from pgmagic.compile.sql import Fragment, compose, literal
 IGNORE_SETTING = "pgmagic.ignore"
 IGNORE_ALL = "*"
 
-# What a name must not have in that setting, or in the line of a body that asks; and what stands for it.
+# Characters that a name must not have in the setting, or in the line of a body that reads it, and their codes.
 _CODED = {
     ord(character): f"%{ord(character):02x}" for character in (*map(chr, range(32)), "%", ":", IGNORE_ALL)
 }
 
-# The line of a body that asks, as a regular expression of Postgres.
+# The line of a body that reads the setting, as a regular expression of Postgres.
 ASKING_LINE = (
     r"\nIF \(coalesce\(pg_catalog\.current_setting\('pgmagic\.ignore'[^\n]* THEN [^\n]* END IF;(?=\n)"
 )
 
 
-def told_as(pgid: str) -> str:
-    """Return a trigger's name as it is told to a session: one that holds another between colons is not taken for it."""
+def coded_name(pgid: str) -> str:
+    """Return a trigger's name as it is written in the setting: coded, so that no name is found inside of another."""
     return pgid.translate(_CODED)
 
 
 def ignored(pgid: str) -> Fragment:
-    """Return a condition that is true if the session ignores the trigger; the usual case costs one look-up."""
+    """Return a condition that is true if the session ignores the trigger; the usual case costs one call."""
     setting = compose("pg_catalog.current_setting(", literal(IGNORE_SETTING), ", true)")
     return compose(
         "(coalesce(", setting, ", '')", DIFFERS, "'' AND (", setting, EQUALS, literal(IGNORE_ALL),
-        " OR pg_catalog.strpos(", setting, ", ", literal(f":{told_as(pgid)}:"), ")", DIFFERS, "0))",
+        " OR pg_catalog.strpos(", setting, ", ", literal(f":{coded_name(pgid)}:"), ")", DIFFERS, "0))",
     )  # fmt: skip

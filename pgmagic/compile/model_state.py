@@ -1,8 +1,8 @@
-"""The state of a model as JSON: what its table was made from, so that a later declaration can be compared with it.
+"""The state of a model as JSON, kept for its table, so that a later declaration can be compared with it.
 
-Only what the database knows of is kept: no choices, validators, help texts or Python defaults. Reading a state back
-constructs nothing but what can deconstruct itself (fields, indexes, constraints, expressions), out of modules that
-are imported already; a state is data from a database, not code.
+The state holds only what matters to the database: no choices, validators, help texts or Python defaults. Reading a
+state constructs only objects that can deconstruct themselves (fields, indexes, constraints, expressions), from modules
+that are imported already; a state is data from a database, not code.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import enum
 import json
 import sys
 import uuid
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
 
 from django.db import models
 from django.db.migrations.state import ModelState
 
+from pgmagic.declare.model_types import AnyField, Model
 from pgmagic.declare.names import PARTITION_OPTION
 from pgmagic.errors import SchemaError
 
@@ -50,7 +51,11 @@ _PYTHON_ARGUMENTS = {
     "verbose_name",
 }
 
-_TEXTS: dict[str, tuple[type, Callable[[str], Any]]] = {
+# What `json` reads and writes.
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
+
+# Types that are written as text, and the functions that read the text.
+_TEXTS: dict[str, tuple[type, Callable[[str], object]]] = {
     "decimal": (decimal.Decimal, decimal.Decimal),
     "datetime": (datetime.datetime, datetime.datetime.fromisoformat),
     "date": (datetime.date, datetime.date.fromisoformat),
@@ -59,7 +64,7 @@ _TEXTS: dict[str, tuple[type, Callable[[str], Any]]] = {
 }
 
 
-def dump_state(model: type[models.Model]) -> str:
+def dump_state(model: Model) -> str:
     """Return the state of a model as JSON; the same declaration gives the same text."""
     state = ModelState.from_model(model)
     fields = [[name, _dump_field(field)] for name, field in state.fields.items()]
@@ -73,27 +78,35 @@ def dump_state(model: type[models.Model]) -> str:
 
 
 def with_renamed_model(text: str, former: str, label: str) -> str:
-    """Return a state in which relations and bases that name a model by its former label name it by the new one."""
+    """Return a state whose relations and bases name a model by its new label instead of the former one."""
 
-    def renamed(value: Any) -> Any:
-        return label.lower() if isinstance(value, str) and value.lower() == former.lower() else value
+    def renamed(name: str) -> str:
+        return label.lower() if name.lower() == former.lower() else name
 
-    def walk(value: Any) -> Any:
-        if isinstance(value, list):
-            if len(value) == 2 and value[0] in ("to", "through") and isinstance(value[1], str):
-                return [value[0], renamed(value[1])]
-            return [walk(item) for item in value]
-        return {key: walk(item) for key, item in value.items()} if isinstance(value, dict) else value
+    def walk(value: Json) -> Json:
+        match value:
+            case ["to" | "through" as relation, str(name)]:
+                return [relation, renamed(name)]
+            case list():
+                return [walk(item) for item in value]
+            case dict():
+                return {key: walk(item) for key, item in value.items()}
+        return value
 
-    state = walk(json.loads(text))
-    return json.dumps({**state, "bases": [renamed(base) for base in state["bases"]]})
+    state = json.loads(text)
+    return json.dumps(
+        {
+            **{key: walk(value) for key, value in state.items()},
+            "bases": [renamed(base) for base in state["bases"]],
+        }
+    )
 
 
 def load_state(text: str) -> ModelState:
     """Return the state that `dump_state` wrote.
 
     Raises:
-        SchemaError: it needs a class that is not to be found any more.
+        SchemaError: if the state needs a class that does not exist any more.
     """
     found = json.loads(text)
     return ModelState(
@@ -105,34 +118,42 @@ def load_state(text: str) -> ModelState:
     )
 
 
-def _dump_field(field: Any) -> Any:
+def _dump_field(field: AnyField) -> Json:
     _, path, args, kwargs = field.deconstruct()
     kept = {name: value for name, value in kwargs.items() if name not in _PYTHON_ARGUMENTS}
     return _dump_object(path, args, kept)
 
 
-def _dump_object(path: str, args: Any, kwargs: dict[str, Any]) -> Any:
+def _dump_object(path: str, args: Iterable[object], kwargs: Mapping[str, object]) -> Json:
     return {"make": path, "args": [_dump(arg) for arg in args], "kwargs": _dump_items(kwargs)}
 
 
-def _dump_items(items: dict[Any, Any]) -> list[Any]:
+def _dump_items(items: Mapping[Any, object]) -> Json:
     return [[key, _dump(value)] for key, value in sorted(items.items(), key=lambda item: str(item[0]))]
 
 
-def _dump(value: Any) -> Any:
+def _dump(value: object) -> Json:
     if isinstance(value, enum.Enum):
         value = value.value
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
     for name, (kind, _) in _TEXTS.items():
         if type(value) is kind:
-            return {name: value.isoformat() if hasattr(value, "isoformat") else str(value)}
-    if isinstance(value, list | tuple | set | frozenset):
-        return {"list" if isinstance(value, list) else "tuple": [_dump(item) for item in value]}
-    if isinstance(value, dict):
-        return {"dict": _dump_items(value)}
-    if isinstance(value, models.Field):
-        return _dump_field(value)
+            return {
+                name: value.isoformat() if isinstance(value, datetime.date | datetime.time) else str(value)
+            }
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case list() | tuple() | set() | frozenset():
+            return {"list" if isinstance(value, list) else "tuple": [_dump(item) for item in value]}
+        case dict():
+            return {"dict": _dump_items(value)}
+        case models.Field():
+            return _dump_field(value)
+    return _dump_other(value)
+
+
+def _dump_other(value: object) -> Json:
+    """Return what a state holds of an object: how to construct it, its name, or its text."""
     if hasattr(value, "deconstruct") and not isinstance(value, type):
         path, args, kwargs = value.deconstruct()[-3:]
         return _dump_object(path, args, kwargs)
@@ -145,7 +166,8 @@ def _load(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if "make" in value:
-        return _construct(value)
+        made = _find_constructible(value["make"])
+        return made(*map(_load, value["args"]), **{name: _load(item) for name, item in value["kwargs"]})
     [(kind, content)] = value.items()
     if kind in _TEXTS:
         return _TEXTS[kind][1](content)
@@ -157,26 +179,26 @@ def _load(value: Any) -> Any:
     return _find(content) if kind == "name" else content
 
 
-def _construct(value: dict[str, Any]) -> Any:
-    made = _find(value["make"])
-    if not (isinstance(made, type) and hasattr(made, "deconstruct")):
-        raise SchemaError(
-            f"The remembered model state names {value['make']}, which is no field, index, constraint or expression."
-        )
-    return made(*map(_load, value["args"]), **{name: _load(item) for name, item in value["kwargs"]})
+def _find_constructible(path: str) -> Callable[..., object]:
+    found = _find(path)
+    if isinstance(found, type) and hasattr(found, "deconstruct"):
+        return found
+    raise SchemaError(
+        f"The remembered model state names {path}, which is not a field, index, constraint or expression."
+    )
 
 
-def _find(path: str) -> Any:
-    """Return what a dotted path names, in a module that is imported already."""
+def _find(path: str) -> object:
+    """Return the object that a dotted path names, in a module that is imported already."""
     module = path.rpartition(".")[0]
     while module and module not in sys.modules:
         module = module.rpartition(".")[0]
-    found: Any = sys.modules.get(module)
+    found: object = sys.modules.get(module)
     try:
         for name in path[len(module) + 1 :].split("."):
             found = getattr(found, name)
     except AttributeError:
         raise SchemaError(
-            f"A table was made from {path}, which is not here any more: run the cell that defines it first."
+            f"A table was made from {path}, which does not exist any more: run the cell that defines it first."
         ) from None
     return found

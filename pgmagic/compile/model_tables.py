@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
-from django.db import models
 from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 
 from pgmagic.compile.desired import DesiredTable
@@ -14,20 +12,19 @@ from pgmagic.compile.offline import offline_connection
 from pgmagic.compile.partitions import PartitionedEditor, partition_of, with_partitions
 from pgmagic.compile.table_names import check_table_name
 from pgmagic.declare.conditions import table_fields
-
-Model = type[models.Model]
+from pgmagic.declare.model_types import Model
 
 
 def compile_table(model: Model, schema: str | None = None) -> DesiredTable:
-    """Return the statements that create a model's table, and behind them those that refer to other tables.
+    """Return the statements that create a model's table, then those that refer to other tables.
 
-    Names are not qualified: tables are made in the first schema of the session's `search_path`. A schema says where
-    the table is looked for. One in partitions comes with those of the present month and the next ones.
+    Names are not qualified: tables are created in the first schema of the session's `search_path`. schema: where an
+    existing table is looked for. A table in partitions gets partitions for this month and the next months.
     """
     check_table_name(model)
     is_partitioned = partition_of(model) is not None
     make = PartitionedEditor if is_partitioned else DatabaseSchemaEditor
-    editor: Any = make(offline_connection(), collect_sql=True, atomic=False)
+    editor = make(offline_connection(), collect_sql=True, atomic=False)
     editor.deferred_sql = []
     editor.create_model(model)
     create = tuple(editor.collected_sql)

@@ -1,10 +1,10 @@
-"""Django's Postgres backend without a connection: it renders SQL, and refuses to connect."""
+"""Django's Postgres backend without a connection: it renders SQL and refuses to connect."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.backends.postgresql.operations import DatabaseOperations
@@ -18,9 +18,9 @@ OLDEST_VERSION = 150000
 class OfflineOperations(DatabaseOperations):
     """Operations that merge parameters into a statement without asking a server."""
 
-    def compose_sql(self, sql: str, params: Sequence[Any] | None) -> str:
+    def compose_sql(self, sql: str, params: Sequence[object] | None) -> str:
         """Return the statement with its parameters as literals."""
-        # Without parameters nothing stands for one: a percent sign, in a comment, say, is itself.
+        # Without parameters a percent sign is no placeholder, such as one in a comment.
         return merge(sql, params) if params else sql
 
 
@@ -38,7 +38,7 @@ class OfflineConnection(DatabaseWrapper):
 
     def connect(self) -> NoReturn:
         """Refuse: the compiler never connects."""
-        raise RuntimeError("The compiler asked for a connection: it has to work without one.")
+        raise RuntimeError("The compiler asked for a connection, but it has to work without a connection.")
 
 
 @lru_cache(maxsize=8)

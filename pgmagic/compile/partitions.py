@@ -1,8 +1,8 @@
 """Event tables in partitions, one for each month in UTC.
 
 Postgres wants the partition's column in every unique index, so the primary key of such a table is (`pgh_id`,
-`pgh_created_at`); to Django it still is `pgh_id`, which one sequence counts for all partitions. A default partition
-takes what has no month yet, so that no event is ever refused.
+`pgh_created_at`). For Django it still is `pgh_id`, which one sequence counts for all partitions. A default partition
+holds the events of months without a partition, so that no event is ever refused.
 
 Source: https://www.postgresql.org/docs/current/ddl-partitioning.html#DDL-PARTITIONING-DECLARATIVE
 """
@@ -14,47 +14,44 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import models
 from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 
 from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, join, literal, render, verbatim
+from pgmagic.declare.model_types import Model
 from pgmagic.declare.names import MAX_NAME_BYTES, PARTITION_OPTION, shorten
 
-Model = type[models.Model]
-EventModel = type[Any]
-
-# How many months are made ahead, beside the present one.
+# How many months get a partition ahead of time, beside the present month.
 MONTHS_AHEAD = 3
 
 _PARTITIONED_BY = "pgh_created_at"
 _SEQUENCE = "_pgh_id_seq"
 
 
-def partition_of(model: Any) -> str | None:
-    """Return by what a model's table is partitioned, also of one that Django makes from migrations."""
+def partition_of(model: Model) -> str | None:
+    """Return by what a model's table is partitioned, also for a model that Django makes from migrations."""
     return getattr(model._meta, PARTITION_OPTION, None)
 
 
 class PartitionedEditor(DatabaseSchemaEditor):
-    """Django's schema editor, but for the tables that it creates: they are partitioned."""
+    """Django's schema editor, except that it creates partitioned tables."""
 
-    def table_sql(self, model: Any) -> tuple[str, list[Any]]:
+    def table_sql(self, model: Model) -> tuple[str, list[object]]:
         """Return the statement that creates the table."""
         return partitioned_table_sql(self, model)
 
 
-def partitioned_table_sql(editor: Any, model: Any) -> tuple[str, list[Any]]:
-    """Return the statement that creates a table; an identity column it may have from Postgres 17 on only."""
+def partitioned_table_sql(editor: Any, model: Model) -> tuple[str, list[object]]:
+    """Return the statement that creates a partitioned table, which can have an identity column since Postgres 17."""
     pk = model._meta.pk
     columns = [compose(identifier(pk.column), " bigint NOT NULL DEFAULT ", next_key(model))]
-    params: list[Any] = []
+    params: list[object] = []
     for field in model._meta.local_fields:
         definition, more = editor.column_sql(model, field)
         if field is pk or definition is None:
             continue
         columns.append(compose(identifier(field.column), " ", verbatim(definition)))
         params += more or []
-        if field.remote_field and field.db_constraint:
+        if getattr(field, "db_constraint", False):
             editor.deferred_sql.append(editor._create_fk_sql(model, field, "_fk_%(to_table)s_%(to_column)s"))
     constraints = [
         verbatim(str(constraint.constraint_sql(model, editor))) for constraint in model._meta.constraints
@@ -67,18 +64,18 @@ def partitioned_table_sql(editor: Any, model: Any) -> tuple[str, list[Any]]:
     return render(statement), params
 
 
-def with_partitions(event_model: EventModel, create: Sequence[str], now: datetime) -> tuple[str, ...]:
-    """Return the statements that create a partitioned table with those that make its sequence and its partitions."""
-    return (before_table(event_model), *create, *behind_table(event_model, now))
+def with_partitions(event_model: Model, create: Sequence[str], now: datetime) -> tuple[str, ...]:
+    """Return the statements that create a partitioned table, its sequence and its partitions."""
+    return (before_table(event_model), *create, *after_table(event_model, now))
 
 
-def before_table(event_model: EventModel) -> str:
-    """Return the statement that makes the sequence of the keys."""
+def before_table(event_model: Model) -> str:
+    """Return the statement that creates the sequence of the keys."""
     return render(compose("CREATE SEQUENCE ", sequence_name(event_model), ";"))
 
 
-def behind_table(event_model: EventModel, now: datetime) -> list[str]:
-    """Return the statements that make the default partition of a new table, and the months from `now` on."""
+def after_table(event_model: Model, now: datetime) -> list[str]:
+    """Return the statements that create the default partition of a new table, and those of the months from `now` on."""
     table = identifier(event_model._meta.db_table)
     months = [
         compose(
@@ -98,62 +95,62 @@ def behind_table(event_model: EventModel, now: datetime) -> list[str]:
     ]
 
 
-def own_sequence(event_model: EventModel) -> Fragment:
-    """Return the statement that lets the sequence of the keys go with the table."""
+def own_sequence(event_model: Model) -> Fragment:
+    """Return the statement that makes the sequence belong to the table's key, so that both are dropped together."""
     pk = identifier(event_model._meta.db_table, event_model._meta.pk.column)
     return compose("ALTER SEQUENCE ", sequence_name(event_model), " OWNED BY ", pk, ";")
 
 
-def next_key(event_model: EventModel) -> Fragment:
+def next_key(event_model: Model) -> Fragment:
     """Return the expression that counts the keys."""
     return compose("nextval(", literal(render(sequence_name(event_model))), "::regclass)")
 
 
-def key_columns(event_model: EventModel) -> Fragment:
-    """Return the columns of the primary key, in brackets."""
+def key_columns(event_model: Model) -> Fragment:
+    """Return the columns of the primary key, in parentheses."""
     return compose("(", identifier(event_model._meta.pk.column), ", ", time_column(event_model), ")")
 
 
-def partitioning(event_model: EventModel) -> Fragment:
-    """Return the clause of a table in partitions."""
+def partitioning(event_model: Model) -> Fragment:
+    """Return the clause that makes a table partitioned."""
     return compose("PARTITION BY RANGE (", time_column(event_model), ")")
 
 
-def time_column(model: Any) -> Fragment:
+def time_column(model: Model) -> Fragment:
     """Return the column by which a table is partitioned."""
     return identifier(time_column_name(model))
 
 
-def time_column_name(model: Any) -> str:
+def time_column_name(model: Model) -> str:
     """Return the name of the column by which a table is partitioned."""
-    return str(model._meta.get_field(_PARTITIONED_BY).column)
+    return str({field.name: field.column for field in model._meta.fields}[_PARTITIONED_BY])
 
 
 def _name(table: str, tail: str) -> str:
-    """Return a name that begins like a table's; cut ones are told apart by a digest."""
+    """Return a table's name with a tail; if the name is too long, a digest replaces its end."""
     if len((table + tail).encode()) <= MAX_NAME_BYTES:
         return table + tail
     tail = f"_{hashlib.sha256(table.encode()).hexdigest()[:8]}{tail}"
     return shorten(table, MAX_NAME_BYTES - len(tail)) + tail
 
 
-def sequence_name(event_model: EventModel) -> Fragment:
+def sequence_name(event_model: Model) -> Fragment:
     """Return the name of the sequence of the keys."""
     return identifier(_name(event_model._meta.db_table, _SEQUENCE))
 
 
-def default_name(event_model: EventModel) -> str:
-    """Return the name of the default partition, as it is made."""
+def default_name(event_model: Model) -> str:
+    """Return the name of the default partition of a new table."""
     return _name(event_model._meta.db_table, "_default")
 
 
-def former_name(event_model: EventModel) -> str:
+def former_name(event_model: Model) -> str:
     """Return the name that a partitioned table has while another takes its place."""
     return _name(event_model._meta.db_table, "_former")
 
 
-def month_name(event_model: EventModel, month: datetime) -> str:
-    """Return the name of a month's partition, as it is made."""
+def month_name(event_model: Model, month: datetime) -> str:
+    """Return the name of a new partition for a month."""
     return _name(event_model._meta.db_table, f"_{month:%Y_%m}")
 
 
@@ -163,12 +160,12 @@ def month_of(moment: datetime) -> datetime:
 
 
 def following(month: datetime) -> datetime:
-    """Return the beginning of the month behind another."""
+    """Return the beginning of the next month."""
     return datetime(month.year + month.month // 12, month.month % 12 + 1, 1, tzinfo=UTC)
 
 
 def months_from(now: datetime, months: int = MONTHS_AHEAD) -> list[datetime]:
-    """Return the beginnings of a moment's month, and of so many behind it."""
+    """Return the beginnings of a moment's month and of the given number of months after it."""
     found = [month_of(now)]
     for _ in range(months):
         found.append(following(found[-1]))
@@ -179,10 +176,10 @@ def _bounds(month: datetime) -> Fragment:
     return compose("FOR VALUES FROM (", literal(month), ") TO (", literal(following(month)), ")")
 
 
-def month_statements(event_model: EventModel, month: datetime, default: Fragment | None) -> list[Fragment]:
-    """Return the statements that make the partition of a month, and move there what lies in the default one.
+def month_statements(event_model: Model, month: datetime, default: Fragment | None) -> list[Fragment]:
+    """Return the statements that create the partition of a month, and move its events there from the default one.
 
-    default: the name of the default partition; None where there is none.
+    default: the name of the default partition; None if the table has no default partition.
     """
     table, part = identifier(event_model._meta.db_table), identifier(month_name(event_model, month))
     column = time_column(event_model)
@@ -198,29 +195,29 @@ def month_statements(event_model: EventModel, month: datetime, default: Fragment
     return [create, moving, attach]
 
 
-def lock_sql(event_model: EventModel) -> Fragment:
+def lock_sql(event_model: Model) -> Fragment:
     """Return the statement that keeps events out of the default partition while some of them are moved."""
     return compose("LOCK TABLE ", identifier(event_model._meta.db_table), " IN SHARE ROW EXCLUSIVE MODE")
 
 
-def is_partitioned_sql(event_model: EventModel) -> Fragment:
-    """Return a query of whether the table is partitioned; no row where there is none."""
+def is_partitioned_sql(event_model: Model) -> Fragment:
+    """Return a query of whether the table is partitioned; no row if the table does not exist."""
     return compose("SELECT relkind = 'p' FROM pg_catalog.pg_class WHERE oid = ", regclass(event_model))
 
 
-def default_sql(event_model: EventModel) -> Fragment:
-    """Return a query of the name of the default partition, as SQL; no row where there is none."""
+def default_sql(event_model: Model) -> Fragment:
+    """Return a query of the name of the default partition, as SQL; no row if there is no default partition."""
     return compose(
         "SELECT inhrelid::regclass::text FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = ",
         regclass(event_model), " AND pg_get_expr(relpartbound, inhrelid) = 'DEFAULT'",
     )  # fmt: skip
 
 
-def covered_sql(event_model: EventModel, months: Sequence[datetime]) -> Fragment:
-    """Return a query of the positions, from 1, of those months that have a partition, or a part of one.
+def covered_sql(event_model: Model, months: Sequence[datetime]) -> Fragment:
+    """Return a query of the positions, from 1, of the months that overlap with a partition.
 
-    Bounds are told by their text, which is read as it was written: in the session's own time zone, and in the ISO
-    style, without which psycopg reads no times either. One that is open (`MINVALUE`) has no quotes.
+    Postgres shows bounds as text only. The text is read as it was written: in the session's own time zone, and in the
+    ISO style, without which psycopg cannot read times either. An open bound (`MINVALUE`) has no quotes.
     """
     return compose(
         "SELECT place FROM unnest(", literal(list(months)), "::timestamptz[]) WITH ORDINALITY AS asked (month, place) ",
@@ -234,18 +231,18 @@ def covered_sql(event_model: EventModel, months: Sequence[datetime]) -> Fragment
     )  # fmt: skip
 
 
-def regclass(event_model: EventModel) -> Fragment:
-    """Return what finds the table along the `search_path`, or nothing."""
+def regclass(event_model: Model) -> Fragment:
+    """Return the expression that finds the table along the `search_path`; NULL if it does not exist."""
     return compose("to_regclass(", literal(render(identifier(event_model._meta.db_table))), ")")
 
 
-def renamed_sql(former_table: str, event_model: EventModel) -> str:
-    """Return the statement that lets the partitions of a renamed table, and its sequence, be called like it.
+def renamed_sql(former_table: str, event_model: Model) -> str:
+    """Return the statement that renames the partitions of a renamed table, and its sequence, after the table.
 
-    Those that somebody else gave a name keep it.
+    Partitions and sequences that somebody else named keep their names.
     """
     table = event_model._meta.db_table
-    # As long as the tails of partitions are, so that cut names are cut alike.
+    # As long as the tails of partitions, so that long names are cut at the same place.
     tail = "_" * len("_2000_01")
     former, new = (_name(name, tail).removesuffix(tail) for name in (former_table, table))
     body = compose(

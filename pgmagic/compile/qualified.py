@@ -1,7 +1,7 @@
 """Operators that are Postgres's own under any `search_path`.
 
-A path that ends in `pg_catalog` finds somebody else's `=` first; `IS DISTINCT FROM`, `IN`, `nullif` and a CASE with a
-value look for one along the path, too.
+If `pg_catalog` is last in the path, Postgres finds somebody else's `=` first; `IS DISTINCT FROM`, `IN`, `nullif` and a
+CASE with a value search the path for `=`, too.
 
 Source: https://www.postgresql.org/docs/current/sql-expressions.html#SQL-EXPRESSIONS-OPERATOR-CALLS
 """

@@ -1,8 +1,8 @@
-"""What was compiled before, for as long as nothing that it was made from has changed.
+"""Compiled triggers, remembered until something changes from which they were compiled.
 
-Installing again what is installed was mostly compiling it again: half a millisecond for each trigger. What a
-trigger of pgmagic's own classes comes to depends on its attributes, its model's fields, the target and the time zone
-alone; a class of the user's may override anything, so it is compiled each time.
+Installing a trigger again spent most of its time on compiling it again: half a millisecond for each trigger. The
+SQL of a trigger of pgmagic's own classes depends only on its attributes, its model's fields, the target and the time
+zone. A class of the user's may override anything, so it is compiled each time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from operator import is_
-from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 from django.conf import settings
@@ -20,18 +19,17 @@ from django.db import models
 
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.compile.target import Target
+from pgmagic.declare.model_types import Model
 from pgmagic.declare.trigger import Trigger
-
-Model = type[models.Model]
 
 _OWN_MODULES = frozenset(f"pgmagic.declare.{name}" for name in ("trigger", "ready_made", "composer", "fsm"))
 
-_State = list[Any]
+_State = list[object]
 
 
 @dataclass(frozen=True)
 class _Remembered:
-    """What a trigger came to, and everything that it depended on."""
+    """A compiled trigger, and everything that it depended on."""
 
     of_model: _State
     of_trigger: _State
@@ -40,13 +38,13 @@ class _Remembered:
 
 _compiled: WeakKeyDictionary[Trigger, WeakKeyDictionary[Model, _Remembered]] = WeakKeyDictionary()
 _models: WeakKeyDictionary[Model, _State] = WeakKeyDictionary()
-# The models that were looked at, while they are at rest.
+# The states of models that were read already, while models are at rest.
 _at_rest: ContextVar[dict[Model, _State] | None] = ContextVar("pgmagic_models_at_rest", default=None)
 
 
 @contextmanager
 def models_at_rest() -> Iterator[None]:
-    """Look at each model once in the block, however many of its triggers are compiled there."""
+    """Read the state of each model only once in the block, however many of its triggers are compiled there."""
     token = _at_rest.set({})
     try:
         yield
@@ -57,10 +55,12 @@ def models_at_rest() -> Iterator[None]:
 def remembered(
     trigger: Trigger, model: Model, target: Target, compile_: Callable[[], DesiredTrigger]
 ) -> DesiredTrigger:
-    """Return what a trigger was compiled to, or compile it where anything that it depends on has changed."""
+    """Return the trigger as it was compiled before; compile it if anything that it depends on has changed."""
     if type(trigger).__module__ not in _OWN_MODULES:
         return compile_()
-    of_model, of_trigger = _state_of_model(model), _state_of_trigger(trigger, target)
+    of_model = _state_of_model(model)
+    of_trigger: _State = [target.schema, settings.TIME_ZONE, settings.USE_TZ]
+    _add_all(vars(trigger).items(), of_trigger)
     by_model = _compiled.get(trigger)
     if by_model is None:
         by_model = _compiled[trigger] = WeakKeyDictionary()
@@ -71,11 +71,17 @@ def remembered(
 
 
 def _state_of_model(model: Model) -> _State:
-    """Return all of a model that a trigger may depend on: the same list for as long as nothing of it changes."""
+    """Return everything in a model that a trigger may depend on: the same list while nothing of it changes."""
     seen = _at_rest.get()
     if seen is not None and model in seen:
         return seen[model]
-    state, former = _read_model(model), _models.get(model)
+    meta = model._meta
+    state: _State = [meta.app_label, meta.object_name, meta.db_table, meta.managed]
+    for field in meta.fields:
+        remote: object = field.remote_field and field.remote_field.model
+        # Weakly, since a field refers to its model, and the model to the trigger, which is the key of this state.
+        state += (ref(field), field.column, ref(remote) if isinstance(remote, type) else remote)
+    former = _models.get(model)
     if former is not None and _same(former, state):
         state = former
     _models[model] = state
@@ -84,24 +90,8 @@ def _state_of_model(model: Model) -> _State:
     return state
 
 
-def _read_model(model: Model) -> _State:
-    meta = model._meta
-    state: _State = [meta.app_label, meta.object_name, meta.db_table, meta.managed]
-    for field in meta.fields:
-        remote: Any = field.remote_field and field.remote_field.model
-        # Weakly, since a field leads to its model, and that one to the trigger under which this is kept.
-        state += (ref(field), field.column, ref(remote) if isinstance(remote, type) else remote)
-    return state
-
-
-def _state_of_trigger(trigger: Trigger, target: Target) -> _State:
-    state: _State = [target.schema, settings.TIME_ZONE, settings.USE_TZ]
-    _add_all(vars(trigger).items(), state)
-    return state
-
-
-def _add_all(values: Iterable[Any], state: _State) -> None:
-    """Add values to a state: what can be changed in place by its parts, between marks that keep those of two apart."""
+def _add_all(values: Iterable[object], state: _State) -> None:
+    """Add values to a state: a value that can be changed in place is added by its parts, after their number."""
     for value in values:
         kind = type(value)
         if kind is str or kind is int or value is None:
@@ -120,5 +110,5 @@ def _add_all(values: Iterable[Any], state: _State) -> None:
 
 
 def _same(former: _State, now: _State) -> bool:
-    """Return whether two states are made of the same objects; equal ones do not do: 1 and True make different SQL."""
+    """Return whether two states hold the same objects. Equal objects are not enough: 1 and True make different SQL."""
     return len(former) == len(now) and all(map(is_, former, now))

@@ -1,14 +1,13 @@
-"""A query whose columns are those of OLD and NEW: how Django is brought to render a condition on them."""
+"""A query whose columns are those of OLD and NEW, so that Django renders conditions on them."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import django
 from django.db import models
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.expressions import Col, ColPairs
-from django.db.models.fields import Field
 from django.db.models.lookups import IsNull
 from django.db.models.sql import Query
 from django.db.models.sql.where import AND, WhereNode
@@ -21,33 +20,37 @@ from pgmagic.declare.conditions import (
     concrete_field,
     concrete_fields,
 )
+from pgmagic.declare.model_types import AnyField, Model
 from pgmagic.errors import ConditionError
 
-Model = type[models.Model]
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models.expressions import Expression
+    from django.db.models.sql.compiler import SQLCompiler
 
 
 class RowQuery(Query):
     """A query whose names are `old__field` and `new__field`, and which joins nothing.
 
-    row: the row that a name without `old__` or `new__` is of; None refuses such a name.
+    row: the row that is meant by a name without `old__` or `new__`; None refuses such a name.
     """
 
     def __init__(self, model: Model, row: Literal["old", "new"] | None = None) -> None:
         super().__init__(model)
         self.row = row
         self.row_model = model
-        # The rows that were named so far.
+        # The rows that have been named.
         self.named: set[str] = set()
 
     def solve_lookup_type(
         self, lookup: str, summarize: bool = False
     ) -> tuple[list[str], tuple[str, ...], Any]:
-        """Return the lookups and the column that a name stands for, as Django's `build_filter` asks for them."""
+        """Return the lookups and the column of a name, in the form that Django's `build_filter` expects."""
         column, rest = self._column(lookup)
         return rest, (), column
 
-    def resolve_ref(self, name: str, *_args: Any, **_kwargs: Any) -> Any:
-        """Return the column, with its transforms, that an F stands for."""
+    def resolve_ref(self, name: str, *_args: object, **_kwargs: object) -> Any:
+        """Return the column, with its transforms, that an F means."""
         column, transforms = self._column(name)
         if isinstance(column, RowColumns):
             raise ConditionError(_not_as_one(column))
@@ -58,10 +61,11 @@ class RowQuery(Query):
     def build_filter(  # type: ignore[override]
         self, filter_expr: Any, branch_negated: bool = False, current_negated: bool = False, **kwargs: Any
     ) -> Any:
-        """Return a condition of the WHERE clause; a negated one is true of NULL, as Django's `exclude()` is."""
+        """Return a condition of the WHERE clause; a negated condition is true for NULL, as Django's `exclude()` is."""
         if isinstance(filter_expr, Condition) and not isinstance(filter_expr, models.Q):
             raise ConditionError(
-                f"{filter_expr!r} stands inside of Q(…): combine the two with & or | instead, Q(…) & {filter_expr!r}."
+                f"{filter_expr!r} cannot be inside of Q(…): combine the two with & or | instead, "
+                f"Q(…) & {filter_expr!r}."
             )
         clause, joins = super().build_filter(
             filter_expr, branch_negated=branch_negated, current_negated=current_negated, **kwargs
@@ -73,7 +77,7 @@ class RowQuery(Query):
     def _column(self, name: str) -> tuple[Any, list[str]]:
         row, *path = name.split(LOOKUP_SEP)
         if self.row and (row not in ("old", "new") or not path):
-            # A field may be called "old", too.
+            # A field can be named "old", too.
             row, path = self.row, [row, *path]
         if row not in ("old", "new") or not path:
             raise ConditionError(
@@ -91,28 +95,30 @@ class RowQuery(Query):
         field = concrete_field(self.row_model, path[0])
         rest = path[1:]
         if field.is_relation and rest:
-            rest = _without_target(field, rest)
+            rest = _lookups_after(field, rest)
         return RowColumn(row.upper(), field), rest
 
 
 class RowColumn(Col):
     """A column of OLD or NEW.
 
-    Django before 6.1 could be told to leave these two unquoted; since then it quotes every alias, and `"OLD"` is not
-    the row that a trigger calls OLD.
+    Django 6.1 quotes every alias, which earlier versions left to a setting, and `"OLD"` does not mean a trigger's OLD.
     """
 
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:  # type: ignore[override]
-        """Return the row's name as PL/pgSQL knows it, and the quoted column; of a virtual column, what it is made of.
+    def as_sql(  # type: ignore[override]
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper
+    ) -> tuple[str, list[object]]:
+        """Return the row's name as PL/pgSQL knows it, and the quoted column; the expression of a virtual column.
 
         Source: https://www.postgresql.org/docs/current/ddl-generated-columns.html (a trigger does not see virtual ones)
         """
-        field: Any = self.target
-        if field.generated and not field.db_persist:
+        field: AnyField = self.target
+        expression = virtual_expression(field)
+        if expression is not None:
             row = RowQuery(field.model, "old" if self.alias == "OLD" else "new")
-            template, params = compiler.compile(field.expression.resolve_expression(row))
+            template, params = compiler.compile(expression.resolve_expression(row))
             return f"({template})::{field.db_type(connection)}", list(params)
-        return f"{self.alias}.{connection.ops.quote_name(self.target.column)}", []
+        return f"{self.alias}.{connection.ops.quote_name(str(field.column))}", []
 
 
 class RowColumns(ColPairs):
@@ -126,16 +132,22 @@ class RowColumns(ColPairs):
         ]
 
 
+def virtual_expression(field: AnyField) -> Expression | None:
+    """Return the expression of a column that Postgres computes when it is read; None for every other column."""
+    generated: Any = field
+    return generated.expression if field.generated and not generated.db_persist else None
+
+
 def _not_as_one(columns: RowColumns) -> str:
     names = " and ".join(field.name for field in columns.targets)
     return (
-        f"The composite key of {columns.output_field.model._meta.object_name} cannot be compared as one with another "
-        f"row's: compare {names} by themselves, or use AnyChange('pk')."
+        f"The composite key of {columns.output_field.model._meta.object_name} cannot be compared as a whole with "
+        f"another row's: compare {names} one by one, or use AnyChange('pk')."
     )
 
 
-def _without_target(field: Field[Any, Any], rest: list[str]) -> list[str]:
-    """Return what is left of a path behind a foreign key: its target's key is the foreign key's own column."""
+def _lookups_after(field: AnyField, rest: list[str]) -> list[str]:
+    """Return the path after a foreign key without its target's key, which is the foreign key's own column."""
     name = rest[0]
     if name == "pk" or name in {target.name for target in field.foreign_related_fields}:  # type: ignore[attr-defined]
         return rest[1:]
@@ -149,36 +161,24 @@ def _without_target(field: Field[Any, Any], rest: list[str]) -> list[str]:
 
 def _guard_against_null(clause: WhereNode) -> None:
     children: list[Any] = list(clause.children)
+    sources: list[Any]
     for lookup in children:
-        if (
-            isinstance(lookup, IsDistinctFrom | IsNotDistinctFrom)
-            or getattr(lookup, "lookup_name", "") == "isnull"
-            # JSON's null: Django reads both it and NULL as None.
-            or lookup.rhs is None
-            or _finds_null(lookup)
-        ):
-            continue
-        for side in (lookup.lhs, lookup.rhs):
-            column = _nullable_column(side)
-            if column is not None:
-                clause.add(IsNull(column, False), AND)
+        if not _knows_null(lookup):
+            for side in (lookup.lhs, lookup.rhs):
+                expression = side
+                while len(sources := getattr(expression, "get_source_expressions", list)()) == 1:
+                    # The column is inside of its transforms.
+                    expression = sources[0]
+                if isinstance(expression, Col) and expression.target.null:
+                    clause.add(IsNull(expression, False), AND)
 
 
-def _finds_null(lookup: Any) -> bool:
-    """Return whether the lookup is true of NULL: since Django 6.1, `in` is, where None is among its values."""
-    return (
-        django.VERSION >= (6, 1)
-        and getattr(lookup, "lookup_name", "") == "in"
-        and isinstance(lookup.rhs, list | tuple | set | frozenset)
-        and None in lookup.rhs
-    )
-
-
-def _nullable_column(expression: Any) -> Col | None:
-    """Return the nullable column at the bottom of an expression made of transforms."""
-    while not isinstance(expression, Col):
-        sources: list[Any] = getattr(expression, "get_source_expressions", list)()
-        if len(sources) != 1:
-            return None
-        expression = sources[0]
-    return expression if expression.target.null else None
+def _knows_null(lookup: Any) -> bool:
+    """Return whether a lookup treats NULL as a value."""
+    name = getattr(lookup, "lookup_name", "")
+    # A right side of None is JSON's null: Django reads both JSON's null and NULL as None.
+    if isinstance(lookup, IsDistinctFrom | IsNotDistinctFrom) or name == "isnull" or lookup.rhs is None:
+        return True
+    values = lookup.rhs if isinstance(lookup.rhs, list | tuple | set | frozenset) else ()
+    # Since Django 6.1, `in` is true for NULL if None is among its values.
+    return django.VERSION >= (6, 1) and name == "in" and None in values

@@ -1,28 +1,28 @@
-"""SQL out of typed fragments: identifiers and literals are quoted by psycopg, never by formatting text.
+"""SQL made of typed fragments: identifiers and literals are quoted by psycopg, never by formatting text.
 
-A fragment is text from the start, since everything here is written without a connection: psycopg's own, which are put
-together when they are executed, took half of the time of a compilation.
+A fragment is text from the start, since everything here is written without a connection. psycopg's own fragments, which
+become text when they are executed, took half of the time of a compilation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, LiteralString
+from typing import LiteralString
 
 from psycopg import sql
 from psycopg.errors import Error
 
 
 class Fragment(sql.Composable):
-    """A piece of SQL that is quoted where it has to be; psycopg takes it as one of its own."""
+    """A piece of SQL, quoted where necessary; psycopg accepts it as a fragment of its own."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.text = text
 
-    def as_bytes(self, context: Any = None) -> bytes:
-        """Return it in UTF-8."""
+    def as_bytes(self, context: object = None) -> bytes:
+        """Return the SQL in UTF-8."""
         return self.text.encode()
 
 
@@ -35,25 +35,21 @@ class DollarQuoted(Fragment):
     def __init__(self, text: str) -> None:
         tag = "$body$"
         number = 0
-        # Where the text with its closing tag holds that tag earlier, the literal would end there.
+        # If the tag is in the text, or at its end together with the closing tag, the literal would end there.
         while (text + tag).index(tag) < len(text):
             number += 1
             tag = f"$body{number}$"
         super().__init__(f"{tag}{text}{tag}")
 
 
-def identifier(*names: str | None) -> Fragment:
-    """Return a quoted identifier, qualified by the names before the last; missing qualifiers are left out."""
-    return _identifier(*(name for name in names if name))
-
-
-# The same names and short values come again with every trigger of a model.
+# The same names and short values occur in every trigger of a model.
 _SHORT = 200
 
 
 @lru_cache(maxsize=4096)
-def _identifier(*names: str) -> Fragment:
-    return Fragment(sql.Identifier(*names).as_string(None))
+def identifier(*names: str | None) -> Fragment:
+    """Return a quoted identifier, qualified by the names before the last; missing qualifiers are left out."""
+    return Fragment(sql.Identifier(*(name for name in names if name)).as_string(None))
 
 
 def literal(value: object) -> Fragment:
@@ -69,10 +65,10 @@ def _text_literal(value: str) -> Fragment:
 
 
 def quoted(value: object) -> Fragment:
-    """Return a quoted literal of a value that somebody else chose.
+    """Return a quoted literal of a value that the user chose.
 
     Raises:
-        ValueError: Postgres has no such value, such as a text with a NUL in it.
+        ValueError: if Postgres cannot store the value, such as a text with a NUL in it.
     """
     try:
         return literal(value)
@@ -81,7 +77,7 @@ def quoted(value: object) -> Fragment:
 
 
 def verbatim(text: str) -> Fragment:
-    """Return SQL that its author wrote, or that Django rendered, as it stands."""
+    """Return SQL that the user wrote, or that Django rendered, unchanged."""
     return Fragment(text)
 
 
@@ -91,7 +87,7 @@ def join(separator: LiteralString, fragments: Iterable[Fragment | LiteralString]
 
 
 def compose(*parts: Fragment | LiteralString) -> Fragment:
-    """Return one fragment: texts of ours and fragments, one behind the other."""
+    """Return one fragment: constant texts and fragments, joined in order."""
     return Fragment("".join(_texts(parts)))
 
 
@@ -104,24 +100,10 @@ def render(fragment: Fragment) -> str:
     return fragment.text
 
 
-def merge(template: str, params: Iterable[Any]) -> str:
+def merge(template: str, params: Iterable[object]) -> str:
     """Return a statement that Django rendered with its placeholders replaced by quoted literals.
 
     Raises:
-        ValueError: Postgres has no such value as one of the parameters.
+        ValueError: if Postgres cannot store the value of a parameter.
     """
     return template % tuple(render(quoted(param)) for param in params)
-
-
-__all__ = [
-    "DollarQuoted",
-    "Fragment",
-    "compose",
-    "identifier",
-    "join",
-    "literal",
-    "merge",
-    "quoted",
-    "render",
-    "verbatim",
-]

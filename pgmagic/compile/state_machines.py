@@ -1,12 +1,11 @@
-"""What an `FSM` allows, as SQL: the guards of its WHEN clauses, and what its body says to a step that is not listed."""
+"""The rules of an `FSM` as SQL: the guards of its WHEN clauses, and the body that rejects a step it does not allow."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Literal
 
 from django.core.exceptions import ValidationError
-from django.db import models
-from django.db.models.fields import Field
 
 from pgmagic.compile.offline import offline_connection
 from pgmagic.compile.predicate import column_of, condition_sql, named_rows, reason
@@ -14,32 +13,35 @@ from pgmagic.compile.rejecting import Rejection, reject_row
 from pgmagic.compile.sql import Fragment, compose, join, literal, quoted
 from pgmagic.declare.conditions import Q, concrete_field
 from pgmagic.declare.fsm import FSM, Transition
+from pgmagic.declare.model_types import AnyField, Model
 from pgmagic.errors import DeclarationError
-
-Model = type[models.Model]
 
 
 def transitions_guard(trigger: FSM, model: Model) -> Fragment:
-    """Return a condition that is true where an update's step is not listed, or its condition does not hold.
+    """Return a condition that is true if an update's step is not listed, or if the step's condition does not hold.
 
-    It belongs into the WHEN clause, where it costs no call of the function.
+    It belongs in the WHEN clause, where it costs no call of the function.
     """
     allowed = Q()
-    conditional = []
+    conditional: list[Fragment] = []
     for old, following in _following(trigger):
         always = [step.new for step in following if step.condition is None]
         if always:
             allowed |= _state_is("old", trigger.field, [old]) & _state_is("new", trigger.field, always)
-        conditional += [_step_sql(trigger, step, model) for step in following if step.condition is not None]
+        for step in following:
+            if step.condition is not None:
+                pair = _state_is("old", trigger.field, [old]) & _state_is("new", trigger.field, [step.new])
+                condition = condition_sql(step.condition, model)
+                conditional.append(compose("(", condition_sql(pair, model), " AND ", condition, ")"))
     listed = ([condition_sql(allowed, model)] if allowed else []) + conditional
     return compose("((", join(" OR ", listed), ") IS NOT TRUE)")
 
 
 def initial_guard(trigger: FSM, model: Model) -> Fragment:
-    """Return a condition that is true where a row is inserted in a state that is no initial one.
+    """Return a condition that is true if a row is inserted in a state that is not an initial state.
 
     Raises:
-        DeclarationError: the trigger's condition speaks of the row before, which an insert does not have.
+        DeclarationError: if the trigger's condition names the old row, which an insert does not have.
     """
     guard = condition_sql(_state_is("new", trigger.field, list(trigger.initial or ())), model)
     outside = compose("(", guard, " IS NOT TRUE)")
@@ -47,29 +49,35 @@ def initial_guard(trigger: FSM, model: Model) -> Fragment:
         return outside
     if "old" in named_rows(trigger.condition, model):
         raise DeclarationError(
-            f'The FSM "{trigger.name}" has initial states, so its condition is asked of inserts, too, and cannot speak '
-            f"of the old row: declare a second FSM for the rule on updates."
+            f'The FSM "{trigger.name}" has initial states, so its condition holds for inserts, too, and cannot name '
+            f"the old row: declare a second FSM for the rule on updates."
         )
     return compose(outside, "\n    AND ", condition_sql(trigger.condition, model))
 
 
-def _step_sql(trigger: FSM, step: Transition, model: Model) -> Fragment:
-    pair = _state_is("old", trigger.field, [step.old]) & _state_is("new", trigger.field, [step.new])
-    condition = () if step.condition is None else (" AND ", condition_sql(step.condition, model))
-    return compose("(", condition_sql(pair, model), *condition, ")")
-
-
 def body(trigger: FSM, model: Model) -> Fragment:
-    """Return the PL/pgSQL that rejects a step, and names those that the state allows.
+    """Return the PL/pgSQL that rejects a step and names the steps that the state allows.
 
     Raises:
-        DeclarationError: a state is no value of the field.
+        DeclarationError: if a state is not a value of the field.
     """
     field = concrete_field(model, str(trigger.field))
-    _check_states(trigger, field)
+    for state in trigger.states():
+        try:
+            quoted(field.get_db_prep_save(state, offline_connection()))
+        except (ValidationError, ValueError, TypeError) as error:
+            raise DeclarationError(
+                f'The FSM "{trigger.name}" lists a state that is not a value of '
+                f"{field.model._meta.object_name}.{field.name}: {reason(error)}"
+            ) from error
     column = literal(field.column)
     hint = _next_states(trigger, model)
-    step = Rejection(trigger, model, _invalid_transition(model, field, trigger), [field], column, hint)
+    message = compose(
+        "concat(", literal(f'pgtrigger: Invalid transition of field "{trigger.field}" from "'), ", ",
+        _state_text("OLD", field), ", ", literal('" to "'), ", ", _state_text("NEW", field), ", ",
+        literal(f'" on table {model._meta.db_table}'), ")",
+    )  # fmt: skip
+    step = Rejection(trigger, model, message, [field], column, hint)
     if trigger.initial is None:
         return reject_row(step)
     first = compose(
@@ -81,27 +89,8 @@ def body(trigger: FSM, model: Model) -> Fragment:
     return compose("IF TG_OP = 'INSERT' THEN\n", reject_row(start), "\nEND IF;\n", reject_row(step))
 
 
-def _invalid_transition(model: Model, field: Field[Any, Any], trigger: FSM) -> Fragment:
-    return compose(
-        "concat(", literal(f'pgtrigger: Invalid transition of field "{trigger.field}" from "'), ", ",
-        _state_text("OLD", field), ", ", literal('" to "'), ", ", _state_text("NEW", field), ", ",
-        literal(f'" on table {model._meta.db_table}'), ")",
-    )  # fmt: skip
-
-
-def _check_states(trigger: FSM, field: Field[Any, Any]) -> None:
-    for state in trigger.states():
-        try:
-            quoted(field.get_db_prep_save(state, offline_connection()))
-        except (ValidationError, ValueError, TypeError) as error:
-            raise DeclarationError(
-                f'The FSM "{trigger.name}" lists a state that is no value of '
-                f"{field.model._meta.object_name}.{field.name}: {reason(error)}"
-            ) from error
-
-
-def _following(trigger: FSM) -> list[tuple[Any, list[Transition]]]:
-    """Return each state that can be left, with the steps that leave it."""
+def _following(trigger: FSM) -> list[tuple[object, list[Transition]]]:
+    """Return each state that has a next state, with the steps from it."""
     return [
         (state, following)
         for state in trigger.states()
@@ -109,7 +98,7 @@ def _following(trigger: FSM) -> list[tuple[Any, list[Transition]]]:
     ]
 
 
-def _state_is(row: str, field: Any, states: list[Any]) -> Q:
+def _state_is(row: Literal["old", "new"], field: object, states: Sequence[object]) -> Q:
     known = [state for state in states if state is not None]
     alternatives = Q((f"{row}__{field}__in", known)) if known else Q()
     if len(known) < len(states):
@@ -117,7 +106,7 @@ def _state_is(row: str, field: Any, states: list[Any]) -> Q:
     return alternatives
 
 
-def _state_text(row: Any, field: Field[Any, Any]) -> Fragment:
+def _state_text(row: Literal["OLD", "NEW"], field: AnyField) -> Fragment:
     return compose("coalesce(", column_of(row, field), "::text, 'NULL')")
 
 
@@ -133,9 +122,9 @@ def _next_states(trigger: FSM, model: Model) -> Fragment:
     return compose("CASE", join("", cases), " ELSE ", literal("No transition leaves this state."), " END")
 
 
-def _names(states: list[Any]) -> str:
+def _names(states: Sequence[object]) -> str:
     return ", ".join(map(_name, states))
 
 
-def _name(state: Any) -> str:
+def _name(state: object) -> str:
     return '"NULL"' if state is None else f'"{state}"'

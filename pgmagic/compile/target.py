@@ -1,4 +1,4 @@
-"""What SQL is compiled for."""
+"""The target for which SQL is compiled."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Target:
-    """What SQL is compiled for. Without a schema, names resolve by the `search_path` of the installing session."""
+    """The schema for which SQL is compiled; without a schema, the installing session's `search_path` decides."""
 
     schema: str | None = None

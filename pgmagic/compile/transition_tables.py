@@ -1,12 +1,12 @@
-"""The rows that a statement touched, out of its transition tables, so that conditions on OLD and NEW hold for them.
+"""The rows that a statement touched, from its transition tables, so that conditions on OLD and NEW hold for them.
 
-A row before the statement stands beside what became of it. Joining on the key would lose rows whose key the statement
-changes, and mix up rows that swap keys. Postgres appends to both transition tables once for each updated row, in the
-same order; so rows are paired by their position. The manual does not promise this order: a property test holds it on
-every supported version.
+Each row before the statement is paired with the row after it. Joining on the key would lose rows whose key the
+statement changes, and mix up rows that swap keys. Postgres appends to both transition tables once for each updated row,
+in the same order, so rows are paired by their position. The manual does not promise this order: a property test checks
+it on every supported version.
 
-In one case only, a row is in the OLD table alone: an UPDATE moved it to another partition, where a BEFORE INSERT
-trigger returned NULL. All rows behind it would have the wrong neighbours, so such a statement is rejected.
+A row is in the OLD table alone in one case only: an UPDATE moved it to another partition, where a BEFORE INSERT trigger
+returned NULL. All rows after it would be paired with the wrong rows, so such a statement is rejected.
 
 Source: https://www.postgresql.org/docs/current/sql-createtrigger.html (REFERENCING)
         https://www.postgresql.org/docs/current/plpgsql-implementation.html#PLPGSQL-VAR-SUBST (use_column)
@@ -14,20 +14,17 @@ Source: https://www.postgresql.org/docs/current/sql-createtrigger.html (REFERENC
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
-
-from django.db import models
+from typing import Literal, NoReturn
 
 from pgmagic.compile.predicate import check_readable, condition_sql, named_rows
 from pgmagic.compile.qualified import EQUALS
 from pgmagic.compile.sql import Fragment, compose, identifier, join, render, verbatim
 from pgmagic.declare.composer import NEW_VALUES, OLD_VALUES, Composer
+from pgmagic.declare.model_types import Model
 from pgmagic.declare.vocabulary import Delete, Insert, Operation, Truncate, Update
 from pgmagic.errors import DeclarationError
 
-Model = type[models.Model]
-
-# In a function's SQL `old` and `new` are then the tables of that name, not PL/pgSQL's own rows, which are empty there.
+# Makes `old` and `new` in a function's SQL mean the tables of that name, not PL/pgSQL's own rows, which are empty.
 PREFER_COLUMNS = "#variable_conflict use_column"
 
 _TABLES = {"old": OLD_VALUES, "new": NEW_VALUES}
@@ -35,20 +32,27 @@ POSITION = "pgmagic_position"
 IS_PARTITIONED = compose(
     "(SELECT c.relkind", EQUALS, "'p' FROM pg_catalog.pg_class AS c WHERE c.oid", EQUALS, "TG_RELID)"
 )  # fmt: skip
-# Whether pairs by position are none, because a row of an UPDATE is missing in the NEW table.
+# Whether rows cannot be paired by position, because a row of an UPDATE is missing in the NEW table.
 ARE_UNPAIRED = compose(
     "(SELECT count(*) FROM ", identifier(OLD_VALUES), ") <> (SELECT count(*) FROM ", identifier(NEW_VALUES), ")"
 )  # fmt: skip
 _ROW = "pgmagic_row"
-# No column is called so: a bare name of a table is its row only if no column has that name.
+# No column has this name: the bare name of a table means its row only if no column has that name.
 _TABLE = "pgmagic_table"
 
 
-def touched_rows(operation: Operation, model: Model, schema: str | None) -> Fragment:
-    """Return what stands behind FROM to see the rows that a statement touched as `old` and `new`.
+def missing_row(operation: Operation) -> Literal["old", "new"] | None:
+    """Return the row that an operation does not have; None for an update, which has both."""
+    if operation == Insert:
+        return "old"
+    return "new" if operation in (Delete, Truncate) else None
 
-    What an operation does not have is a row without columns. TRUNCATE is asked before it happens, of the table itself.
-    Behind WHERE stands what `touched_condition` made of the condition.
+
+def touched_rows(operation: Operation, model: Model, schema: str | None) -> Fragment:
+    """Return the FROM clause with the rows that a statement touched, as `old` and `new`.
+
+    A row that an operation does not have is a row without columns. For TRUNCATE, the rows of the table itself are read
+    before it happens. The WHERE clause is `touched_condition`.
     """
     if operation == Insert:
         return compose(identifier(NEW_VALUES), " AS new, (SELECT) AS old")
@@ -67,19 +71,19 @@ def touched_rows(operation: Operation, model: Model, schema: str | None) -> Frag
 
 
 def touched_condition(operation: Operation, condition: Fragment) -> Fragment:
-    """Return a condition on `touched_rows`; that of an update is also true of a row that has no pair."""
+    """Return a condition on `touched_rows`; for an update it is also true for a row without a pair."""
     if operation != Update:
         return condition
     return compose(of_pairs(condition), " OR ", identifier("new", POSITION), " IS NULL")
 
 
 def of_pairs(condition: Fragment) -> Fragment:
-    """Return a condition on pairs of rows as one that the planner does not look through.
+    """Return a condition on pairs of rows that the planner does not analyse.
 
-    Both tables have the same positions, so a FULL JOIN finds the same pairs as an inner one. But it is always hashed or
-    merged, while an inner join that was planned for a statement of two rows is a nested loop, and PL/pgSQL would keep
-    that plan for a statement of a hundred thousand. A plain condition is true only of whole pairs, which would let the
-    planner make an inner join of the other.
+    Both tables have the same positions, so a FULL JOIN finds the same pairs as an inner join. But a FULL JOIN is always
+    hashed or merged, while an inner join that was planned for a statement of two rows is a nested loop, and PL/pgSQL
+    would keep that plan for a statement of a hundred thousand rows. A plain condition is true only for whole pairs, so
+    that the planner would replace the FULL JOIN by an inner join.
     """
     return compose("coalesce(", condition, ", FALSE)")
 
@@ -90,8 +94,8 @@ def numbered(table: str) -> Fragment:
     return compose("(SELECT pg_catalog.row_number() OVER () AS ", number, ", * FROM ", identifier(table), ")")
 
 
-def transition_kwargs(trigger: Composer, model: Model) -> dict[str, Any]:
-    """Return what the text of a statement-level function may name in braces: the rows for which its condition holds."""
+def transition_kwargs(trigger: Composer, model: Model) -> dict[str, object]:
+    """Return the placeholders of a statement-level function's text: the rows for which the condition holds."""
     return {
         "cond_old_values": _Rows(trigger, model, "cond_old_values", "old"),
         "cond_new_values": _Rows(trigger, model, "cond_new_values", "new"),
@@ -100,7 +104,7 @@ def transition_kwargs(trigger: Composer, model: Model) -> dict[str, Any]:
 
 
 class _Rows:
-    """The rows of one template, as text; refused only if a function asks for it."""
+    """The rows of one placeholder, as text; refused only if a function uses the placeholder."""
 
     def __init__(self, trigger: Composer, model: Model, template: str, *sides: str) -> None:
         self.trigger = trigger
@@ -114,18 +118,16 @@ class _Rows:
             named_rows(self.condition, self.model) if self.condition is not None else set()
         )
         self._check(needed)
-        return render(compose(_rows(needed), self._where(needed)))
-
-    def _where(self, rows: frozenset[str]) -> Fragment:
         if self.condition is None:
-            return compose("")
+            return render(_rows(needed))
         # Aliased inside of a scalar subquery: outside, the rows keep the names by which the function knows them.
         aliases = [
-            compose("(SELECT ", identifier(_TABLES[row]), ".*) AS ", verbatim(row)) for row in sorted(rows)
+            compose("(SELECT ", identifier(_TABLES[row]), ".*) AS ", verbatim(row)) for row in sorted(needed)
         ]
         check_readable(self.condition, self.model)
         condition = condition_sql(self.condition, self.model)
-        return compose(" WHERE (SELECT ", condition, " FROM ", join(", ", aliases), ")")
+        where = compose(" WHERE (SELECT ", condition, " FROM ", join(", ", aliases), ")")
+        return render(compose(_rows(needed), where))
 
     def _check(self, needed: frozenset[str]) -> None:
         if self.trigger.referencing is None:
@@ -133,9 +135,8 @@ class _Rows:
         for operation in self.trigger.operations:
             if operation == Truncate:
                 self._refuse("has no rows for TRUNCATE")
-            for row, without in (("old", Insert), ("new", Delete)):
-                if row in needed and operation == without:
-                    self._refuse(f"needs the {row} row, which {operation} does not have")
+            if (row := missing_row(operation)) in needed:
+                self._refuse(f"needs the {row} row, which {operation} does not have")
 
     def _refuse(self, why: str) -> NoReturn:
         raise DeclarationError(f'The "{{{self.template}}}" of the trigger "{self.trigger.name}" {why}.')

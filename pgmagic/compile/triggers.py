@@ -1,4 +1,4 @@
-"""A declared trigger to the function and the triggers that stand for it in Postgres.
+"""A declared trigger compiled to its function and its triggers in Postgres.
 
 Source: https://www.postgresql.org/docs/current/sql-createtrigger.html
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, LiteralString
+from typing import LiteralString
 
 from django.db import models
 
@@ -23,6 +23,7 @@ from pgmagic.compile.target import Target
 from pgmagic.declare.conditions import Condition, concrete_fields
 from pgmagic.declare.event_trigger import EventTrigger
 from pgmagic.declare.fsm import FSM
+from pgmagic.declare.model_types import Model
 from pgmagic.declare.ready_made import Protect
 from pgmagic.declare.trigger import Trigger
 from pgmagic.declare.vocabulary import (
@@ -39,20 +40,22 @@ from pgmagic.declare.vocabulary import (
 )
 from pgmagic.errors import DeclarationError
 
-Model = type[models.Model]
-
 
 def compile_trigger(trigger: Trigger, model: Model, target: Target) -> DesiredTrigger:
-    """Return the function and the triggers that stand for a declaration.
+    """Return the function and the triggers of a declaration in Postgres.
 
     Raises:
-        DeclarationError: it names what the model does not have, or contradicts what Postgres allows.
+        DeclarationError: if the declaration names what the model does not have, or asks for what Postgres forbids.
     """
     check_table_name(model)
     check_trigger_name(trigger, model)
     function = function_of(trigger, model, target)
     condition = trigger.get_condition(model)
     declared = condition_sql(condition, model) if condition is not None else None
+    by_row = None
+    if isinstance(trigger, EventTrigger) and trigger.level == Statement:
+        # Records the events on a table with partitions or inheritance: see `DesiredTrigger`.
+        by_row = compile_trigger(trigger.for_each_row(), model, target)
     return DesiredTrigger(
         uri=trigger.get_uri(model),
         table=model._meta.db_table,
@@ -60,16 +63,9 @@ def compile_trigger(trigger: Trigger, model: Model, target: Target) -> DesiredTr
         triggers=tuple(_pg_trigger(trigger, model, target, part, declared) for part in _parts(trigger)),
         condition=render(declared) if declared is not None else "",
         schema=target.schema,
-        by_row=_by_row(trigger, model, target),
+        by_row=by_row,
         calls_another=calls_another(trigger, model),
     )
-
-
-def _by_row(trigger: Trigger, model: Model, target: Target) -> DesiredTrigger | None:
-    """Return what records events where a statement's rows may be another table's, too: see `DesiredTrigger`."""
-    if not isinstance(trigger, EventTrigger) or trigger.level != Statement:
-        return None
-    return compile_trigger(trigger.for_each_row(), model, target)
 
 
 @dataclass(frozen=True)
@@ -85,30 +81,31 @@ class _Part:
 def _parts(trigger: Trigger) -> list[_Part]:
     """Return the triggers that Postgres needs for one declaration.
 
-    TRUNCATE fires for statements only, transition tables go with one operation each, and a WHEN clause on the row
-    before fits no INSERT.
+    TRUNCATE fires for statements only, transition tables need a trigger for each operation, and INSERT cannot have a
+    WHEN clause on the row before.
     """
-    rows = tuple(operation for operation in trigger.operations if operation != Truncate)
+    when = trigger.when
+    if when is None:
+        raise DeclarationError(f'The trigger "{trigger.name}" has no "when".')
     apart = trigger.referencing is not None or (isinstance(trigger, FSM) and trigger.initial is not None)
     if trigger.level == Statement and not apart:
-        return [_Part("", _when_of(trigger), Statement, trigger.operations)]
-    kinds = [(operation,) for operation in rows] if apart else [rows] if rows else []
-    parts = [
-        _Part(f"_{kind[0].name[0].lower()}" if len(kinds) > 1 else "", _when_of(trigger), trigger.level, kind)
-        for kind in kinds
-    ]
+        return [_Part("", when, Statement, trigger.operations)]
+    rows = _operations_on_rows(trigger, apart)
+    parts = [_Part(suffix, when, trigger.level, operations) for suffix, operations in rows]
     records_truncate = isinstance(trigger, EventTrigger) and trigger.records_truncate
     if Truncate in trigger.operations or records_truncate:
-        # A protection, and a history, look at the rows that TRUNCATE is about to remove.
-        when = Before if isinstance(trigger, Protect | EventTrigger) else _when_of(trigger)
+        # A protection, and a history, read the rows that TRUNCATE is about to remove.
+        when = Before if isinstance(trigger, Protect | EventTrigger) else when
         parts.append(_Part("_t" if parts else "", when, Statement, (Truncate,)))
     return parts
 
 
-def _when_of(trigger: Trigger) -> When:
-    if trigger.when is None:
-        raise DeclarationError(f'The trigger "{trigger.name}" has no "when".')
-    return trigger.when
+def _operations_on_rows(trigger: Trigger, apart: bool) -> list[tuple[str, tuple[Operation, ...]]]:
+    """Return suffix and operations of each trigger on rows. apart: each operation needs a trigger of its own."""
+    rows = tuple(operation for operation in trigger.operations if operation != Truncate)
+    if apart and len(rows) > 1:
+        return [(f"_{operation.name[0].lower()}", (operation,)) for operation in rows]
+    return [("", rows)] if rows else []
 
 
 def _pg_trigger(
@@ -117,25 +114,23 @@ def _pg_trigger(
     """Return one trigger; declared: the condition of the declaration."""
     name = trigger.get_pgid(model) + part.suffix
     events = join(" OR ", [_event(operation, model) for operation in part.operations])
-    clauses: list[Any] = [
-        verbatim(f"{part.when} "),
-        events,
-        " ON ",
-        identifier(target.schema, model._meta.db_table),
-    ]
-    if trigger.timing:
-        clauses.append(verbatim(f"\n  DEFERRABLE INITIALLY {trigger.timing}"))
-    clauses += [_referencing(trigger, part), verbatim(f"\n  FOR EACH {part.level}")]
-    when = _when(trigger, model, part, declared)
-    if when is not None:
-        clauses += ["\n  WHEN (", when, ")"]
-    clauses += ["\n  EXECUTE FUNCTION ", call_of(trigger, model, target.schema), ";"]
-    definition = compose(*clauses)
+    timing = f"\n  DEFERRABLE INITIALLY {trigger.timing}" if trigger.timing else ""
+    conditions = list(_conditions(trigger, model, part, declared))
+    when = compose("\n  WHEN (", join("\n    AND ", conditions), ")") if conditions else ""
+    definition = compose(
+        verbatim(f"{part.when} "), events, " ON ", identifier(target.schema, model._meta.db_table), verbatim(timing),
+        _referencing(trigger, part), verbatim(f"\n  FOR EACH {part.level}"), when,
+        "\n  EXECUTE FUNCTION ", call_of(trigger, model, target.schema), ";",
+    )  # fmt: skip
+    condition = declared
+    if isinstance(trigger, FSM) and part.operations == (Insert,):
+        condition = state_machines.initial_guard(trigger, model)
+    names = " OR ".join(str(operation) for operation in part.operations)
     drop = ddl.drop_trigger(target.schema, model._meta.db_table, name)
     return DesiredPgTrigger(
         name=name,
-        fires=_fires(trigger, part),
-        condition=_declared_condition(trigger, model, part, declared),
+        fires=f"{part.when} {names} · {part.level}{f' · {trigger.timing}' if trigger.timing else ''}",
+        condition=render(condition) if condition is not None else "",
         create=_create(
             name, definition, "CREATE CONSTRAINT TRIGGER " if trigger.timing else "CREATE TRIGGER "
         ),
@@ -171,27 +166,18 @@ def _referencing(trigger: Trigger, part: _Part) -> Fragment:
     return compose("\n  REFERENCING", *tables) if tables else compose("")
 
 
-def _when(trigger: Trigger, model: Model, part: _Part, declared: Fragment | None) -> Fragment | None:
-    if trigger.when == InsteadOf:
-        return None
-    conditions = list(_conditions(trigger, model, part, declared))
-    return join("\n    AND ", conditions) if conditions else None
-
-
-def _declared_condition(trigger: Trigger, model: Model, part: _Part, declared: Fragment | None) -> str:
-    if isinstance(trigger, FSM) and part.operations == (Insert,):
-        return render(state_machines.initial_guard(trigger, model))
-    return render(declared) if declared is not None else ""
-
-
 def _conditions(trigger: Trigger, model: Model, part: _Part, declared: Fragment | None) -> Iterator[Fragment]:
-    """Yield what must hold for the trigger to fire, as far as WHEN can tell."""
+    """Yield the conditions of the WHEN clause, which a trigger INSTEAD OF does not have."""
+    if trigger.when == InsteadOf:
+        return
     machine = trigger if isinstance(trigger, FSM) and type(trigger).get_func is FSM.get_func else None
     if machine and part.operations == (Insert,):
         yield state_machines.initial_guard(machine, model)
         return
     if type(trigger).render_condition is not Trigger.render_condition:
-        yield from _own_clause(trigger.render_condition(model))
+        own = re.sub(r"^\s*WHEN\b", "", trigger.render_condition(model), flags=re.IGNORECASE)
+        if own.strip():
+            yield compose("(", verbatim(own), "\n)")
         return
     condition = trigger.get_condition(model)
     if condition is not None and declared is not None and not is_judged_in_body(trigger, part.operations):
@@ -201,32 +187,19 @@ def _conditions(trigger: Trigger, model: Model, part: _Part, declared: Fragment 
         yield state_machines.transitions_guard(machine, model)
 
 
-def _own_clause(clause: str) -> Iterator[Fragment]:
-    """Yield the condition of a WHEN clause that a subclass rendered itself; an empty one is no condition."""
-    condition = re.sub(r"^\s*WHEN\b", "", clause, flags=re.IGNORECASE)
-    if condition.strip():
-        yield compose("(", verbatim(condition), "\n)")
-
-
 def _check_condition(trigger: Trigger, model: Model, part: _Part, condition: Condition | models.Q) -> None:
-    """Refuse a condition on rows where WHEN sees none.
+    """Refuse a condition on rows if the WHEN clause has no rows.
 
     Raises:
-        DeclarationError: the trigger fires for statements.
+        DeclarationError: if the trigger fires for statements.
     """
     if Truncate in part.operations:
         raise DeclarationError(
-            f'TRUNCATE shows a trigger no rows, so "{trigger.name}" cannot have a condition: declare what is to happen '
-            f"at truncate as a trigger of its own."
+            f'TRUNCATE shows a trigger no rows, so "{trigger.name}" cannot have a condition: declare the rule for '
+            f"TRUNCATE as a trigger of its own."
         )
     if part.level == Statement and named_rows(condition, model):
         raise DeclarationError(
             f'A trigger for each statement sees no single row, so "{trigger.name}" cannot have a condition on rows: '
             f"use level=pgtrigger.Row, or a pgtrigger.Composer with {{cond_new_values}} in its func."
         )
-
-
-def _fires(trigger: Trigger, part: _Part) -> str:
-    events = " OR ".join(str(operation) for operation in part.operations)
-    timing = f" · {trigger.timing}" if trigger.timing else ""
-    return f"{part.when} {events} · {part.level}{timing}"

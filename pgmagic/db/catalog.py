@@ -7,7 +7,6 @@ Source: https://www.postgresql.org/docs/current/catalog-pg-trigger.html
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, LiteralString, NamedTuple
@@ -16,6 +15,7 @@ import psycopg.errors
 from django.db import InternalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from pgmagic.compile.sql_tokens import trigger_condition_in
 from pgmagic.plan.installed import Installed, InstalledFunction, InstalledTable, InstalledTrigger, Mark
 
 # The table in which a schema remembers from which declaration its tables were made.
@@ -120,9 +120,6 @@ _STATE = (
     f"SELECT table_name, declared, state, label, to_jsonb(m) ->> 'stored' <> {STORED_TABLE} "  # noqa: S608
     f"FROM {STATE_TABLE} AS m"
 )
-
-_WHEN = re.compile(r" WHEN \((.*)\) EXECUTE (?:FUNCTION|PROCEDURE) ", re.DOTALL)
-
 
 # How often the whole catalog is asked, while other sessions drop what is in it.
 _ATTEMPTS = 5
@@ -253,10 +250,9 @@ def _installed_trigger(
     fires = describe_kind(row.kind, row.names or [])
     if row.first:
         fires += " · DEFERRED" if row.second else " · IMMEDIATE"
-    when = _WHEN.search(row.definition)
     return InstalledTrigger(
-        row.schema, row.relation, row.name, fires, when[1] if when else "", row.definition, row.enabled, row.comment,
-        row.stored, function, tuple(row.apart or ()),
+        row.schema, row.relation, row.name, fires, trigger_condition_in(row.definition) or "", row.definition,
+        row.enabled, row.comment, row.stored, function, tuple(row.apart or ()),
         # One that calls another function than its own is told by the name, in the schema of its table.
         None if function in marked_by else next((own for own in marked_by if own.schema == row.schema), None),
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from pgmagic.compile.desired import DesiredPgTrigger, DesiredTrigger
 from pgmagic.plan.drops import parts_of
@@ -42,7 +42,7 @@ def drift(desired: DesiredTrigger, installed: Installed) -> list[str]:
         functions = [own] if own else []
     words = {
         "declaration changed": _is_declared_anew(desired, existing, functions),
-        "trigger edited in the database": _is_any_edited(present for _, present in existing),
+        "trigger edited in the database": any(present.is_altered for _, present in existing),
         "function edited in the database": any(function.is_edited for function in functions),
         "installed in part": len(existing) < len(desired.triggers),
         "more installed than declared": bool(by_name),
@@ -59,8 +59,3 @@ def _is_declared_anew(
     pairs = [(present.mark, part.declared) for part, present in existing]
     pairs += [(function.mark, desired.function.declared) for function in functions]
     return any(mark is not None and mark.declared != declared for mark, declared in pairs)
-
-
-def _is_any_edited(triggers: Iterable[InstalledTrigger]) -> bool:
-    """Return whether somebody edited a trigger itself, whatever happened to its function."""
-    return any(trigger.mark is None or trigger.mark.stored != trigger.stored for trigger in triggers)

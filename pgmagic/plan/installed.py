@@ -132,9 +132,14 @@ class InstalledTrigger:
         return self.enabled in "OA"
 
     @property
+    def is_altered(self) -> bool:
+        """Whether the trigger, apart from its function, is not as pgmagic left it."""
+        return self.mark is None or self.mark.stored != self.stored
+
+    @property
     def is_edited(self) -> bool:
         """Whether the trigger, or its function, is not as pgmagic left it."""
-        return self.mark is None or self.mark.stored != self.stored or self.own_function.is_edited
+        return self.is_altered or self.own_function.is_edited
 
 
 @dataclass(frozen=True)

@@ -146,8 +146,13 @@ def differences(
             ]
             of_texts += _stretches(trigger.uri, "function", *texts)
         of_texts += _of_triggers(trigger.uri, before, after)
-        # The comments always differ if a definition differs.
-        found += of_texts or _of_comments(trigger.uri, functions, new_functions)
+        if not of_texts:
+            # The comments always differ if a definition differs.
+            comments = [(part.comment, new_functions[key].comment) for key, part in functions.items()]
+            found += [
+                Difference(trigger.uri, "comment", None, *pair) for pair in comments if pair[0] != pair[1]
+            ]
+        found += of_texts
     for part in prunable:
         found += _of_triggers(part.uri, [part], [])
     return found
@@ -155,14 +160,6 @@ def differences(
 
 def _functions(parts: Sequence[InstalledTrigger]) -> dict[FunctionKey, InstalledFunction]:
     return {part.function.key: part.function for part in parts}
-
-
-def _of_comments(
-    uri: str, live: dict[FunctionKey, InstalledFunction], declared: dict[FunctionKey, InstalledFunction]
-) -> Iterator[Difference]:
-    for key, function in live.items():
-        if function.comment != declared[key].comment:
-            yield Difference(uri, "comment", None, function.comment, declared[key].comment)
 
 
 def _of_triggers(

@@ -1,4 +1,4 @@
-"""Marks that are left again, since triggers were made anew or got other names."""
+"""Marks that are left again on functions whose triggers were created again or renamed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pgmagic.plan.installed import InstalledFunction, InstalledTrigger
 
 
 def marking_again(function: InstalledFunction, triggers: Sequence[InstalledTrigger]) -> Marking | None:
-    """Return the mark of a function of ours whose triggers were made anew, or got other names, as they were declared.
+    """Return the mark for a function of pgmagic's whose triggers were created again, or renamed, as they were declared.
 
-    triggers: its own, and others. None where somebody edited one of them, or it: then the mark with the
-    digests of before goes on to tell that.
+    triggers: those of the function, and others. The result is None if somebody edited the function or one of its
+    triggers: then the mark with the former digests stays, and still shows the edit.
     """
     own = [trigger for trigger in triggers if trigger.own_function == function and trigger.mark is not None]
     if function.mark is None or any(trigger.is_edited for trigger in own):

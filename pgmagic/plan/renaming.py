@@ -1,4 +1,4 @@
-"""Tables that get another name, and what goes along with them: triggers, functions and marks."""
+"""Tables that get another name, with the triggers, functions and marks that are renamed with them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from pgmagic.plan.steps import Step
 
 @dataclass(frozen=True)
 class Renaming:
-    """A table that was made for a model of another name, or under another name, and the model that it is for now."""
+    """A table whose model, or whose name, was another one before.
+
+    former: the table as it is installed. table: the table as it is declared now.
+    """
 
     former: InstalledTable
     table: DesiredTable
@@ -27,12 +30,10 @@ class Renaming:
 
 
 def as_renamed(installed: Installed, renamings: Sequence[Renaming]) -> Installed:
-    """Return the catalog as it is once tables, triggers and functions have their new names."""
+    """Return the catalog as it is after tables, triggers and functions got their new names."""
     for renaming in renamings:
-        functions = {
-            part.own_function: _function(part.own_function, renaming)
-            for part in _triggers(installed, renaming)
-        }
+        parts = _triggers(installed, renaming)
+        functions = _renamed_functions(parts, renaming)
         installed = replace(
             installed,
             tables=tuple(
@@ -49,21 +50,20 @@ def as_renamed(installed: Installed, renamings: Sequence[Renaming]) -> Installed
 
 
 def renaming_steps(installed: Installed, renamings: Sequence[Renaming]) -> Iterator[Step]:
-    """Return the steps that give the triggers on renamed tables, and their functions, the names of their new URIs."""
+    """Yield the steps that give the triggers on renamed tables, and their functions, the names of their new URIs."""
     for renaming in renamings:
         parts = _triggers(installed, renaming)
-        functions = {part.own_function: _function(part.own_function, renaming) for part in parts}
+        functions = _renamed_functions(parts, renaming)
+        renamed = [_trigger(part, functions, renaming) for part in parts]
         for function, new in functions.items():
             if new.mark is not None and new.name != function.name:
-                rename = ddl.rename_function(function.schema, function.name, new.name)
+                rename = ddl.rename_function(*function.key, new.name)
                 comment = ddl.comment_on_function(function.schema, new.name, new.comment)
-                # Its triggers have their new names by the time at which marks are left.
+                # The triggers have their new names when the marks are left.
                 is_edited = any(part.is_edited for part in parts if part.own_function == function)
-                renamed = [_trigger(part, functions, renaming) for part in parts]
                 marking = None if is_edited else marking_again(new, renamed)
                 yield Step(new.mark.uri, "function", "alter", (rename, comment), marking=marking)
-        for part in parts:
-            trigger = _trigger(part, functions, renaming)
+        for part, trigger in zip(parts, renamed, strict=True):
             if trigger.mark is not None and trigger.name != part.name:
                 rename = ddl.rename_trigger(trigger.schema, trigger.table, part.name, trigger.name)
                 yield Step(trigger.mark.uri, "trigger", "alter", (rename,), fires=part.fires)
@@ -87,16 +87,23 @@ def _trigger(
     return replace(trigger, table=renaming.table.table, name=name, function=function, marked_by=marked_by)
 
 
-def _function(function: InstalledFunction, renaming: Renaming) -> InstalledFunction:
-    """Return a function under its new name; its mark speaks of the new URI, and of the triggers' new names."""
-    uri = _uri(function.mark)
-    name = _name(uri, function.name, renaming)
-    if name == function.name:
-        return function
-    mark = json.loads(str(function.comment))
-    triggers = {_name(uri, trigger, renaming): digests for trigger, digests in mark["triggers"].items()}
-    comment = json.dumps({**mark, "pgmagic": _new_uri(uri, renaming), "triggers": triggers})
-    return replace(function, name=name, comment=comment)
+def _renamed_functions(
+    parts: Sequence[InstalledTrigger], renaming: Renaming
+) -> dict[InstalledFunction, InstalledFunction]:
+    """Return the triggers' functions, each with what it is under its new name; marks name the new URI and triggers."""
+    renamed = {}
+    for function in (part.own_function for part in parts):
+        uri = _uri(function.mark)
+        name = _name(uri, function.name, renaming)
+        comment = function.comment
+        if name != function.name:
+            mark = json.loads(str(comment))
+            triggers = {
+                _name(uri, trigger, renaming): digests for trigger, digests in mark["triggers"].items()
+            }
+            comment = json.dumps({**mark, "pgmagic": _new_uri(uri, renaming), "triggers": triggers})
+        renamed[function] = replace(function, name=name, comment=comment)
+    return renamed
 
 
 def _uri(mark: Mark | None) -> str:

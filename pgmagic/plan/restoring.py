@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pgmagic.compile import ddl
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.plan.drops import drop_steps, parts_of
-from pgmagic.plan.installed import Installed, InstalledTrigger, TriggerPlace
+from pgmagic.plan.installed import Installed, InstalledFunction, InstalledTrigger, TriggerPlace
 from pgmagic.plan.steps import Plan, Step
 
 
@@ -19,18 +19,23 @@ def plan_restoring(desired: Sequence[DesiredTrigger], before: Installed, now: In
     functions = [part.function for part in was.values()]
     functions += [function for function in before.functions if function.mark and function.mark.uri in uris]
     steps = list(drop_steps(surplus, now, kept_functions={function.name for function in functions}))
-    for function in dict.fromkeys(functions):
-        live = now.function(function.name, function.schema)
-        if live is None or (live.stored, live.comment) != (function.stored, function.comment):
-            uri = function.mark.uri if function.mark else function.name
-            comment = ddl.comment_on_function(*function.key, function.comment)
-            steps.append(Step(uri, "function", "replace", (f"{function.definition};", comment)))
+    steps += _function_steps(functions, now)
     for place, part in was.items():
         if sql := tuple(_restoring_sql(part, present.get(place))):
             steps.append(
                 Step(part.uri, "trigger", "replace", sql, fires=part.fires, condition=part.condition)
             )
     return Plan(steps)
+
+
+def _function_steps(functions: Sequence[InstalledFunction], now: Installed) -> Iterator[Step]:
+    """Yield the steps that give functions back their definitions and comments."""
+    for function in dict.fromkeys(functions):
+        live = now.function(function.name, function.schema)
+        if live is None or (live.stored, live.comment) != (function.stored, function.comment):
+            uri = function.mark.uri if function.mark else function.name
+            comment = ddl.comment_on_function(*function.key, function.comment)
+            yield Step(uri, "function", "replace", (f"{function.definition};", comment))
 
 
 def _parts_by_place(

@@ -1,4 +1,4 @@
-"""The steps from what is installed to what is desired, and what became of them."""
+"""The steps from what is installed to what is desired, and their outcomes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Status = Literal["done", "failed", "rolled back", "skipped", "planned"]
 
 @dataclass(frozen=True)
 class Remembered:
-    """What the schema remembers of a table: the model that it was made from, and the digest of that declaration."""
+    """What the schema remembers of a table: the model that it was made for, and the digest of its declaration."""
 
     table: str
     label: str
@@ -27,7 +27,7 @@ class Remembered:
 class Step:
     """One change to one object; its statements belong together.
 
-    deferred: statements that run behind those of every other step, such as foreign keys between new tables.
+    deferred: statements that run after those of every other step, such as foreign keys between new tables.
     """
 
     object: str
@@ -40,17 +40,17 @@ class Step:
     marking: Marking | None = None
     # For a table: what the schema remembers of it.
     remember: Remembered | None = None
-    # For a table that got another name: the one to be forgotten, and what is remembered of those that refer to it.
+    # For a renamed table: the name to forget, and what the schema remembers of the tables that refer to it.
     forget: str | None = None
     remember_others: tuple[Remembered, ...] = ()
-    # For a function: whether Postgres is to check the body that it gets.
+    # For a function: whether Postgres has to check its body.
     needs_check: bool = True
-    # What the user should know of it.
+    # What the user should know about the step.
     notes: tuple[str, ...] = ()
 
     @property
     def changes(self) -> bool:
-        """Whether it changes the database."""
+        """Whether the step changes the database."""
         return bool(self.sql or self.deferred or self.remember)
 
 
@@ -58,7 +58,7 @@ class Step:
 class Evolution:
     """The steps that alter one table.
 
-    moves_columns: Postgres refuses some of them while a trigger's condition depends on the column.
+    moves_columns: whether Postgres refuses a step while a trigger's condition depends on the column.
     """
 
     steps: Sequence[Step]

@@ -10,31 +10,31 @@ from pgmagic.compile import ddl
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.errors import NotInstalledError
 from pgmagic.plan.drops import parts_of
-from pgmagic.plan.installed import Installed, InstalledTrigger
+from pgmagic.plan.installed import Installed
 from pgmagic.plan.steps import Plan, Step
 
 
 def plan_enabling(desired: Sequence[DesiredTrigger], installed: Installed) -> Plan:
-    """Return the steps that let triggers fire in ordinary sessions.
+    """Return the steps that make triggers fire in ordinary sessions.
 
     Raises:
-        NotInstalledError: one of them is not there.
+        NotInstalledError: if one of them is not installed.
     """
-    return Plan([_switch(trigger, part, "O") for trigger, part in _installed_parts(desired, installed)])
+    return _plan_switching(desired, installed, "O")
 
 
 def plan_disabling(desired: Sequence[DesiredTrigger], installed: Installed) -> Plan:
     """Return the steps that keep triggers from firing in every session.
 
     Raises:
-        NotInstalledError: one of them is not there.
+        NotInstalledError: if one of them is not installed.
     """
-    return Plan([_switch(trigger, part, "D") for trigger, part in _installed_parts(desired, installed)])
+    return _plan_switching(desired, installed, "D")
 
 
-def _installed_parts(
-    desired: Sequence[DesiredTrigger], installed: Installed
-) -> list[tuple[DesiredTrigger, InstalledTrigger]]:
+def _plan_switching(
+    desired: Sequence[DesiredTrigger], installed: Installed, state: Literal["O", "D"]
+) -> Plan:
     found = [(trigger, parts_of(trigger, installed)) for trigger in desired]
     missing = [trigger.uri for trigger, parts in found if not parts]
     if missing:
@@ -42,13 +42,13 @@ def _installed_parts(
         raise NotInstalledError(
             f"{', '.join(missing)} {are} not installed, so {they} cannot be enabled or disabled: install first."
         )
-    return [(trigger, part) for trigger, parts in found for part in parts]
-
-
-def _switch(trigger: DesiredTrigger, part: InstalledTrigger, state: Literal["O", "D"]) -> Step:
-    # One that fires always fires in ordinary sessions, too.
-    is_so = part.enabled == state or (state == "O" and part.is_enabled)
-    step = Step(trigger.uri, "trigger", "unchanged", fires=part.fires, condition=trigger.condition)
-    if is_so and not part.apart:
-        return step
-    return replace(step, action="alter", sql=(ddl.set_enabled(part.schema, part.table, part.name, state),))
+    steps = []
+    for trigger, parts in found:
+        for part in parts:
+            step = Step(trigger.uri, "trigger", "unchanged", fires=part.fires, condition=trigger.condition)
+            # A trigger that fires always fires in ordinary sessions, too.
+            is_so = part.enabled == state or (state == "O" and part.is_enabled)
+            if not is_so or part.apart:
+                step = replace(step, action="alter", sql=(ddl.set_enabled(*part.place, state),))
+            steps.append(step)
+    return Plan(steps)

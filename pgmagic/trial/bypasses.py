@@ -13,6 +13,7 @@ from django.db import Error as DatabaseFailure
 from django.db import connections, transaction
 from psycopg import errors
 
+from pgmagic.compile.sql_tokens import trigger_condition_in
 from pgmagic.declare import registry
 from pgmagic.declare.fsm import FSM
 from pgmagic.declare.ready_made import Protect
@@ -20,7 +21,6 @@ from pgmagic.errors import CellError, DeclarationError
 from pgmagic.trial.concerned import Concerned, Search, key_fields
 from pgmagic.trial.ways import Operation, Way, Ways
 from pgmagic.watch.cell import watched
-from pgmagic.watch.clauses import condition_of
 from pgmagic.watch.instruments import LOCK_TIMEOUT
 from pgmagic.watch.rejections import Rejection, rejection
 from pgmagic.watch.trace_messages import ENABLED, FOR_REPLICAS, NOT_IGNORED, Considered
@@ -119,7 +119,11 @@ def _installed(connection: Any, model: Any, trigger: Any) -> _Installed:
     per_row = next((definition for *_, definition in rows if " FOR EACH ROW " in definition), None)
     names = tuple(name for name, *_ in rows)
     return _Installed(
-        uri, isinstance(trigger, Protect | FSM), rows[0][1], names, condition_of(per_row) if per_row else None
+        uri,
+        isinstance(trigger, Protect | FSM),
+        rows[0][1],
+        names,
+        trigger_condition_in(per_row) if per_row else None,
     )
 
 

@@ -14,6 +14,7 @@ from django.db import models, transaction
 
 from pgmagic.compile.predicate import condition_sql
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, render, verbatim
+from pgmagic.compile.sql_tokens import row_columns_in
 from pgmagic.db.runtime.ignore import ignore
 from pgmagic.declare.conditions import composite_key, table_fields
 from pgmagic.declare.trigger import Trigger
@@ -21,7 +22,6 @@ from pgmagic.declare.vocabulary import Row, UpdateOf
 from pgmagic.trial.attempts import attempt
 from pgmagic.trial.examples import any_row, made_up, make_row
 from pgmagic.trial.sample_values import unique_fields, unused_value, values_of
-from pgmagic.watch.clauses import columns_of
 
 Model = type[models.Model]
 Values = dict[str, Any]
@@ -158,7 +158,7 @@ class Search:
 
     def _named(self, row: str) -> list[Any]:
         """Return the fields that the condition names of a row."""
-        columns = {column for name, column in columns_of(self._condition_text or "") if name == row}
+        columns = {column for name, column in row_columns_in(self._condition_text or "") if name == row}
         return [each for each in self._fields() if each.column in columns]
 
     # Choosing one, and bringing it about.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -12,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Max
 
+from pgmagic.compile.sql_tokens import tokens
 from pgmagic.declare.fsm import FSM
 from pgmagic.declare.trigger import Trigger
 from pgmagic.trial.examples import example_of, make_row
@@ -21,9 +21,6 @@ Model = type[models.Model]
 # How many values of a field are taken from its table, and how many are tried.
 _MOST_KNOWN = 12
 _MOST_VALUES = 36
-
-# Texts and numbers in a condition's SQL.
-_LITERAL = re.compile(r"""'((?:''|[^'])*)'|"(?:""|[^"])*"|(?<![\w.])(\d+(?:\.\d+)?)(?![\w.])""")
 
 
 def values_of(field: Any, model: Model, trigger: Trigger, condition: str, using: str) -> Iterator[Any]:
@@ -43,10 +40,11 @@ def values_of(field: Any, model: Model, trigger: Trigger, condition: str, using:
 
 def _named(field: Any, condition: str) -> Iterator[Any]:
     """Yield what a condition names, as far as the field takes it, and what is next to that."""
-    for text, number in _LITERAL.findall(condition):
-        literal = number or text.replace("''", "'")
+    for token in tokens(condition):
+        if token.kind not in ("string", "number"):
+            continue
         try:
-            value = field.to_python(literal)
+            value = field.to_python(token.value)
         except (ValidationError, ValueError, TypeError, ArithmeticError):
             continue
         yield value

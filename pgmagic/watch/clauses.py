@@ -7,16 +7,11 @@ Source: https://www.postgresql.org/docs/current/functions-info.html (pg_get_trig
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-_WHEN = re.compile(r" WHEN \((.*)\) EXECUTE (?:FUNCTION|PROCEDURE) ", re.DOTALL)
-# What is looked at as a whole: quoted text and names, words, and single characters.
-_TOKEN = re.compile(
-    r"""[eE]'(?:\\.|''|[^'\\])*' | '(?:''|[^'])*' | "(?:""|[^"])*" | \w+ | .""", re.DOTALL | re.VERBOSE
-)
+from pgmagic.compile.sql_tokens import tokens
 
 Connector = Literal["AND", "OR"]
 
@@ -37,12 +32,6 @@ class Node:
     sql: str
     connector: Connector | None = None
     parts: tuple[Node, ...] = ()
-
-
-def condition_of(definition: str) -> str | None:
-    """Return the condition in a trigger's definition, None where it has none."""
-    found = _WHEN.search(definition)
-    return found[1] if found else None
 
 
 def clauses_of(condition: str) -> tuple[Clause, ...]:
@@ -87,16 +76,6 @@ def flattened(node: Node) -> tuple[Clause, ...]:
     return tuple(found)
 
 
-def columns_of(sql: str) -> frozenset[tuple[str, str]]:
-    """Return the columns of OLD and NEW that a condition names, as pairs such as `("old", "title")`."""
-    tokens = [token.group() for token in _TOKEN.finditer(sql) if not token.group().isspace()]
-    return frozenset(
-        (row.lower(), name[1:-1].replace('""', '"') if name.startswith('"') else name.lower())
-        for row, dot, name in zip(tokens, tokens[1:], tokens[2:], strict=False)
-        if row.lower() in ("old", "new") and dot == "."
-    )
-
-
 def _bare(condition: str) -> str:
     """Return a condition without the parentheses around all of it."""
     condition = condition.strip()
@@ -107,23 +86,23 @@ def _bare(condition: str) -> str:
 
 def _closes_at_end(condition: str) -> bool:
     depth = 0
-    for token in _TOKEN.finditer(condition):
-        depth += (token.group() == "(") - (token.group() == ")")
+    for token in tokens(condition):
+        depth += (token.text == "(") - (token.text == ")")
         if depth == 0:
-            return token.end() == len(condition)
+            return token.end == len(condition)
     return False
 
 
 def _split(condition: str, connector: Connector) -> list[str]:
     """Return the operands of a connector that stands outside of every parenthesis, and outside of CASE."""
     parts, start, depth = [], 0, 0
-    for token in _TOKEN.finditer(condition):
-        word = token.group()
+    for token in tokens(condition):
+        word = token.text
         if word in ("(", "[") or word == "CASE":
             depth += 1
         elif word in (")", "]") or word == "END":
             depth -= 1
         elif depth == 0 and word == connector:
-            parts.append(condition[start : token.start()].strip())
-            start = token.end()
+            parts.append(condition[start : token.start].strip())
+            start = token.end
     return [*parts, condition[start:].strip()]

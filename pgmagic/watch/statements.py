@@ -13,6 +13,7 @@ from typing import Any, Literal
 from psycopg import sql
 from psycopg.pq import ExecStatus
 
+from pgmagic.compile.sql_tokens import code_of, unquoted, without_leading_comments
 from pgmagic.db.driver_private import all_results
 
 # Longer statements take their time anyhow, and are not remembered.
@@ -20,10 +21,6 @@ LONGEST_REMEMBERED = 10_000
 
 Kind = Literal["read", "write", "command", "rejected"]
 
-_NOT_CODE = re.compile(
-    r"""[eE]'(?:\\.|''|[^'\\])*' | '(?:''|[^'])*' | "(?:""|[^"])*" | --[^\n]* | /\*.*?\*/ | \$(\w*)\$.*?\$\1\$""",
-    re.DOTALL | re.VERBOSE,
-)
 _ENDING = re.compile(r"\b(?:commit|rollback|abort|end|begin|start|prepare)\b", re.IGNORECASE)
 _ENDS_TRANSACTION = re.compile(
     r"(?:commit|abort|end|begin|start\s+transaction|prepare\s+transaction"
@@ -34,7 +31,6 @@ _SAVEPOINT = re.compile(
     r"\s*(savepoint|release(?:\s+savepoint)?|rollback\s+(?:(?:work|transaction)\s+)?to(?:\s+savepoint)?)\s+(.+?)\s*;?\s*$",
     re.IGNORECASE,
 )
-_BEHIND_COMMENTS = re.compile(r"(?:\s+|--[^\n]*\n|/\*.*?\*/)*", re.DOTALL)
 _READING = re.compile(
     r"\s*(?:select|show|values|table|explain|fetch|declare|close|set|reset|with)\b", re.IGNORECASE
 )
@@ -126,7 +122,7 @@ def ends_transaction(text: str) -> bool:
     """Return whether a text holds a command that begins or ends a transaction, also as one of several commands."""
     if not _ENDING.search(text):
         return False
-    code = _NOT_CODE.sub(" ", text)
+    code = code_of(text)
     if re.search(r"\bbegin\s+atomic\b", code, re.IGNORECASE):
         # The body of an SQL function: its END is no command.
         return False
@@ -147,7 +143,7 @@ def savepoint_command(text: str) -> tuple[Literal["set", "release", "undo"], str
 
 def may_write(text: str) -> bool:
     """Return False for a statement that only reads, unless a function that it calls writes."""
-    return not _READING.match(text) or _WRITING.search(_NOT_CODE.sub(" ", text)) is not None
+    return not _READING.match(text) or _WRITING.search(code_of(text)) is not None
 
 
 def names_one_row(text: str, key: str | None) -> bool:
@@ -160,15 +156,9 @@ def names_one_row(text: str, key: str | None) -> bool:
     return key is not None and re.search(rf'"?{re.escape(key)}"?\s+(?:=|IN)\s', text) is not None
 
 
-def without_comments(text: str) -> str:
-    """Return a statement without the comments before it."""
-    found = _BEHIND_COMMENTS.match(text)
-    return text[found.end() :] if found else text
-
-
 def verb_of(text: str) -> str:
     """Return the first word of a statement, in capitals."""
-    found = _FIRST_WORD.match(without_comments(text))
+    found = _FIRST_WORD.match(without_leading_comments(text))
     return found[1].upper() if found else ""
 
 
@@ -179,11 +169,8 @@ def is_single(text: str) -> bool:
 
 def target_of(text: str) -> str | None:
     """Return the relation that a statement names as the one to write to, without its schema."""
-    found = _TARGET.match(without_comments(text))
-    if found is None:
-        return None
-    name = found[1]
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()
+    found = _TARGET.match(without_leading_comments(text))
+    return unquoted(found[1]) if found else None
 
 
 def answers(cursor: Any, many: bool) -> list[tuple[Kind, int | None, str, int | None]]:

@@ -11,10 +11,11 @@ from psycopg.pq import TransactionStatus
 
 from pgmagic.compile.ignored_names import IGNORE_SETTING, ignored
 from pgmagic.compile.sql import compose, literal, render
+from pgmagic.compile.sql_tokens import trigger_condition_in
 from pgmagic.compile.target import Target
 from pgmagic.db.schemas import target_of
 from pgmagic.watch.cell import CellObserver
-from pgmagic.watch.clauses import Clause, condition_of
+from pgmagic.watch.clauses import Clause
 from pgmagic.watch.instruments import LOCK_TIMEOUT, Instruments, Observed
 from pgmagic.watch.live_wording import clauses_in_words, judges_in_function
 from pgmagic.watch.messages import Messages
@@ -246,7 +247,7 @@ def _traced(
     deferral: Literal["DEFERRED", "IMMEDIATE"] | None = None
     if is_constraint and deferrable:
         deferral = "DEFERRED" if deferred else "IMMEDIATE"
-    condition = condition_of(definition)
+    condition = trigger_condition_in(definition)
     clauses = list(clauses_in_words(live, definition, condition, target)) if condition else []
     if ignored_as is not None and live.mark is not None:
         # A trigger of ours asks in its body.

@@ -15,8 +15,9 @@ from django.db import models
 
 from pgmagic.compile.predicate import condition_sql, renders_itself
 from pgmagic.compile.sql import render
+from pgmagic.compile.sql_tokens import row_columns_in
 from pgmagic.declare.conditions import Change, Combined, Condition, Not
-from pgmagic.watch.clauses import Connector, Node, columns_of, joined
+from pgmagic.watch.clauses import Connector, Node, joined
 
 Model = type[models.Model]
 Declared = Condition | models.Q
@@ -46,7 +47,7 @@ def worded(node: Node, condition: Declared, model: Model) -> Node:
 
 
 def _worded(said: _Said, node: Node) -> Node:
-    if said.columns != columns_of(node.sql) or (said.is_sql and node.parts):
+    if said.columns != row_columns_in(node.sql) or (said.is_sql and node.parts):
         return node
     if not said.parts:
         return Node(said.text, node.sql)
@@ -77,13 +78,13 @@ def _groups(said: Sequence[_Said], nodes: Sequence[Node]) -> Iterator[list[Seque
     first, rest = said[0], said[1:]
     named: Columns = frozenset()
     for size in range(1, len(nodes) - len(rest) + 1):
-        named |= columns_of(nodes[size - 1].sql)
+        named |= row_columns_in(nodes[size - 1].sql)
         if first.columns == named:
             yield from ([nodes[:size], *following] for following in _groups(rest, nodes[size:]))
 
 
 def _said(condition: Declared, model: Model) -> _Said:
-    columns = columns_of(render(condition_sql(condition, model)))
+    columns = row_columns_in(render(condition_sql(condition, model)))
     connector, parts = _parts(condition, model)
     flat = [inner for part in parts for inner in (part.parts if part.connector == connector else (part,))]
     if len(flat) == 1:
@@ -118,7 +119,7 @@ def _changes(condition: Change, model: Model) -> Iterator[_Said]:
     for field in condition.compared_fields(model):
         single = type(condition)(field.name)
         words = f"{field.name} {'changed' if condition.changed else 'did not change'}"
-        yield _Said(words, columns_of(render(condition_sql(single, model))))
+        yield _Said(words, row_columns_in(render(condition_sql(single, model))))
 
 
 def words_of(condition: Any) -> str:

@@ -90,8 +90,8 @@ def test_value_of_a_field_is_rendered(field, value, sql):
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
-        ("pages", "x", "'x' is no value of Book.pages: "),
-        ("day", "x", "'x' is no value of Book.day: “x” value has an invalid date format."),
+        ("pages", "x", "'x' is not a value of Book.pages: "),
+        ("day", "x", "'x' is not a value of Book.day: “x” value has an invalid date format."),
         (
             "title",
             models.F("shelf__label"),
@@ -107,10 +107,10 @@ def test_value_that_a_field_cannot_have_is_refused(field, value, sentence):
     assert "\n" not in str(raised.value)
 
 
-def test_trigger_without_a_body_of_its_own_says_so():
+def test_trigger_without_a_body_is_refused():
     class Empty(pgtrigger.Trigger):
         def get_func(self, model):
             return ready_made_body(self, model, Target())
 
-    with pytest.raises(DeclarationError, match="Empty has no body of its own: give it a func or a get_func"):
+    with pytest.raises(DeclarationError, match="Empty has no body: give it a func or a get_func"):
         Empty(name="t", when=pgtrigger.After, operation=pgtrigger.Update).compile(Book)

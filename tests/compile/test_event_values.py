@@ -68,9 +68,7 @@ def test_body_at_row_level_is_one_insert_of_values() -> None:
     ],
     ids=repr,
 )
-def test_comparisons_of_types_of_extensions_resolve_as_they_were_installed(
-    field: Any, is_resolved: bool
-) -> None:
+def test_types_of_extensions_are_compared_as_they_were_installed(field: Any, is_resolved: bool) -> None:
     sql = compiled("s", pghistory.UpdateEvent(), fields=["f"], columns={"f": field})
     assert ("SET search_path FROM CURRENT" in sql) == is_resolved
     own_sql = compiled("s", pghistory.UpdateEvent(condition=pghistory.Q(new__n=1)))
@@ -88,7 +86,7 @@ def test_comparisons_of_types_of_extensions_resolve_as_they_were_installed(
          f'({SAME_SOME} IS NOT TRUE AND (OLD."some" IS NOT NULL OR NEW."some" IS NOT NULL))'),
     ],
 )  # fmt: skip
-def test_changes_are_found_by_operators_of_postgres_own(condition: Any, expected: str) -> None:
+def test_changes_are_found_by_postgres_own_operators(condition: Any, expected: str) -> None:
     columns = {"some": models.TextField(null=True)}
     sql = compiled("s", pghistory.UpdateEvent(condition=condition), columns=columns)
     assert expected in sql
@@ -105,7 +103,7 @@ def test_changes_are_found_by_operators_of_postgres_own(condition: Any, expected
         ("app.tick(1)", "app.tick(1)", True),
     ],
 )
-def test_time_is_asked_of_the_function_that_was_configured(
+def test_time_comes_from_the_configured_function(
     settings_with: Any,  # noqa: F811
     function: str,
     expected: str,
@@ -119,7 +117,7 @@ def test_time_is_asked_of_the_function_that_was_configured(
 
 def test_condition_on_a_row_that_an_operation_does_not_have_is_refused() -> None:
     condition = pghistory.Q(old__n=1)
-    with pytest.raises(DeclarationError, match='"a" speaks of the old row, and INSERT has none'):
+    with pytest.raises(DeclarationError, match='"a" names the old row, which INSERT does not have'):
         compiled("s", pghistory.AfterInsertOrUpdate("a", condition=condition))
 
 
@@ -153,11 +151,11 @@ def test_context_is_attached_as_it_is_stored(kwargs: Any, expected: str) -> None
     assert expected in compiled("s", **kwargs)
 
 
-def test_context_is_not_asked_for_where_it_is_not_stored() -> None:
+def test_context_is_not_read_if_it_is_not_stored() -> None:
     assert "pgmagic.context" not in compiled("s", context_field=None)
 
 
-def test_routine_is_compiled_for_events_with_shared_contexts_alone() -> None:
+def test_routine_is_compiled_only_for_events_with_shared_contexts() -> None:
     with declaring():
         shared = pghistory.track()(model("Shared")).pgh_event_model
         own = pghistory.track(context_field=pghistory.ContextJSONField())(model("Own")).pgh_event_model

@@ -76,7 +76,7 @@ def test_options_survive():
     assert {tuple(pair) for pair in loaded["unique_together"]} == {("n", "id")}
 
 
-def test_what_only_python_knows_is_left_out():
+def test_arguments_that_only_matter_to_python_are_left_out():
     plain = declare(n=models.IntegerField())
     decorated = declare(
         n=models.IntegerField(
@@ -94,12 +94,12 @@ def test_what_only_python_knows_is_left_out():
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
-        ("os.system", "no field, index, constraint or expression"),
-        ("subprocess.Popen", "no field, index, constraint or expression"),
-        ("nowhere.Gone", "not here any more"),
+        ("os.system", "not a field, index, constraint or expression"),
+        ("subprocess.Popen", "not a field, index, constraint or expression"),
+        ("nowhere.Gone", "does not exist any more"),
     ],
 )
-def test_state_constructs_nothing_but_parts_of_models(path, sentence):
+def test_state_constructs_only_parts_of_models(path, sentence):
     text = json.dumps(
         {
             "app": "notebook",

@@ -39,7 +39,7 @@ def test_table_lists_its_own_columns():
     assert compile_table(Book).columns[:3] == ("id", "title", "Isbn No")
 
 
-def test_declaration_digest_tells_definitions_apart():
+def test_different_definitions_have_different_digests():
     def declared(field):
         class Same(models.Model):
             value = field

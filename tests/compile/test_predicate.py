@@ -168,12 +168,12 @@ REFUSED = [
     (Q(old__pages="x") & Condition("a"), "The condition on old__pages of Book is not usable: "),
     (Q(Q(old__id=1), ~Q(old__id=2), old__pages="x"), "The condition on old__id, old__id, old__pages of Book"),
     (models.Q(old__id__in=iter([1])), "The condition on old__id__in of Book holds an iterator, which is empty once it"),
-    (Q(pgtrigger.AnyChange("title")), "AnyChange('title') stands inside of Q(…): combine the two with & or |"),
+    (Q(pgtrigger.AnyChange("title")), "AnyChange('title') cannot be inside of Q(…): combine the two with & or |"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("condition", "sentence"), REFUSED, ids=[sentence[:50] for _, sentence in REFUSED])
-def test_condition_that_cannot_be_one_is_refused(condition, sentence):
+def test_unusable_condition_is_refused(condition, sentence):
     with pytest.raises(ConditionError, match="^" + re.escape(sentence)) as raised:
         condition_sql(condition, Book)
     assert "\n" not in str(raised.value)
@@ -203,8 +203,8 @@ def test_unknown_field_is_refused_with_the_known_ones(condition):
         Q(old__pages=models.Window(models.Sum("new__pages"))),
     ],
 )
-def test_what_asks_other_rows_is_refused_without_asking(condition):
-    with pytest.raises(ConditionError, match="of Book asks other rows, and Postgres takes no subquery"):
+def test_condition_on_other_rows_is_refused_without_a_query(condition):
+    with pytest.raises(ConditionError, match="of Book reads other rows, but Postgres allows no subquery"):
         condition_sql(condition, Book)
 
 
@@ -219,6 +219,9 @@ def test_what_asks_other_rows_is_refused_without_asking(condition):
         (pgtrigger.Condition("new.title = 'OLD.x' -- OLD.x"), {"new"}),
         (pgtrigger.Condition("current_user = 'x' /* NEW */"), set()),
         (pgtrigger.Condition("golden.x"), set()),
+        (pgtrigger.Condition("NEW.title <> $$the OLD one$$"), {"new"}),
+        (pgtrigger.Condition(r"NEW.title <> E'not it\'s OLD.title'"), {"new"}),
+        (pgtrigger.Condition("NEW.title = 'x' /* a /* nested */ OLD */"), {"new"}),
     ],
 )
 def test_rows_that_a_condition_names(condition, rows):
@@ -226,19 +229,19 @@ def test_rows_that_a_condition_names(condition, rows):
 
 
 @pytest.mark.parametrize("other", ["OLD.a", 3, Q, None])
-def test_what_is_no_condition_is_refused(other):
+def test_value_that_is_not_a_condition_is_refused(other):
     with pytest.raises(ConditionError, match="A condition is a Q, a Condition or a change condition, but"):
         condition_sql(other, Book)
 
 
-def test_time_zone_of_the_moment_changes_nothing():
+def test_current_time_zone_changes_nothing():
     condition = Q(old__printed__year=2020) & Q(new__printed__date=dt.date(2020, 1, 2))
     expected = render(condition_sql(condition, Book))
     with timezone.override("Asia/Tokyo"):
         assert render(condition_sql(condition, Book)) == expected
 
 
-def test_condition_of_a_users_own_kind_renders_itself():
+def test_condition_of_a_users_own_class_renders_itself():
     class Longer(Condition):
         def __init__(self, column):
             self.column = column

@@ -84,7 +84,7 @@ def test_change_in_place_is_noticed(model, compilations, change):
         assert compiled(trigger, model) != before
 
 
-def test_value_that_only_equals_the_former_is_another(model, compilations):
+def test_equal_value_of_another_type_is_a_change(model, compilations):
     trigger = pgtrigger.SoftDelete(name="soft", field="n", value=1)
     compiled(trigger, model)
     trigger.value = True
@@ -92,14 +92,14 @@ def test_value_that_only_equals_the_former_is_another(model, compilations):
     assert len(compilations) == 2
 
 
-def test_condition_that_is_added_to_is_noticed(model):
+def test_extended_condition_is_noticed(model):
     trigger = pgtrigger.Protect(name="t", operation=pgtrigger.Update, condition=pgtrigger.Q(new__n=1))
     before = compiled(trigger, model)
     trigger.condition.children.append(("new__title", "a"))
     assert compiled(trigger, model).condition != before.condition
 
 
-def test_target_and_time_zone_are_part_of_it(model, compilations):
+def test_target_and_time_zone_are_part_of_the_state(model, compilations):
     trigger = fixed()
     found = {compiled(trigger, model).install_sql}
     found.add(compiled(trigger, model, Target("a")).install_sql)

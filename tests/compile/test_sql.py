@@ -57,7 +57,7 @@ def test_merge_quotes_every_parameter_once(template, params, sql):
 
 
 @pytest.mark.parametrize("value", ["a\x00b", object(), "\ud800"])
-def test_value_that_postgres_does_not_have_is_refused(value):
+def test_value_that_postgres_cannot_store_is_refused(value):
     with pytest.raises(ValueError, match=r"\w"):
         quoted(value)
 
@@ -91,5 +91,5 @@ def test_no_text_ends_its_dollar_quotes(text):
 
 
 @given(st.lists(st.sampled_from(["$", "body", "1", "a", "$body$"]), max_size=8).map("".join))
-def test_no_text_ends_its_dollar_quotes_ever(text):
+def test_no_generated_text_ends_its_dollar_quotes(text):
     assert content(DollarQuoted(text).as_bytes(Transformer()).decode()) == text

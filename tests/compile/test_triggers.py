@@ -58,10 +58,10 @@ def test_trigger_compiles_to_golden_sql(name):
 
 
 def test_every_golden_file_has_its_test():
-    from tests.compile import test_bodies, test_tables
+    from tests.compile import test_bodies, test_model_tables
 
     names = {f"trigger_{name}" for name in GOLDEN} | {f"body_{name}" for name in test_bodies.GOLDEN}
-    names |= {f"table_{model.__name__.lower()}" for model in test_tables.MODELS}
+    names |= {f"table_{model.__name__.lower()}" for model in test_model_tables.MODELS}
     assert {path.stem for path in FOLDER.glob("*.sql")} == names
 
 
@@ -75,7 +75,7 @@ BLANKS = "\n\nv := 'line one\n\n  line three  \n';\n\tRETURN NULL;  \n"
 
 
 @pytest.mark.parametrize("body", [BLANKS, pgtrigger.Func(BLANKS)], ids=["text", "template"])
-def test_blanks_inside_of_a_body_are_its_own(body):
+def test_blanks_inside_of_a_body_are_kept(body):
     function = trigger(func=body).compile(Book).function
     assert "v := 'line one\n\n  line three  \n';" in function.body
 
@@ -91,7 +91,7 @@ def test_format_sql_may_be_overridden():
     assert "RETURN NULL;" in compiled.function.body
 
 
-def test_fires_says_when_in_the_words_of_create_trigger():
+def test_fires_uses_the_words_of_create_trigger():
     fires = {
         name: [part.fires for part in declared.compile(Book).triggers] for name, declared in GOLDEN.items()
     }
@@ -105,7 +105,7 @@ def test_fires_says_when_in_the_words_of_create_trigger():
     ]
 
 
-def test_order_of_operations_is_no_other_declaration():
+def test_order_of_operations_does_not_change_the_declaration():
     one, other = (
         trigger(operation=operation).compile(Book).triggers[0]
         for operation in (pgtrigger.Insert | pgtrigger.Update, pgtrigger.Insert | pgtrigger.Update)
@@ -133,7 +133,7 @@ def test_replacing_a_constraint_trigger_drops_it_first():
         ),
     ],
 )  # fmt: skip
-def test_what_cannot_be_compiled_is_refused(declared, kind, sentence):
+def test_trigger_that_cannot_be_compiled_is_refused(declared, kind, sentence):
     with pytest.raises(kind) as raised:
         declared.compile(Book)
     assert sentence in str(raised.value)
@@ -152,9 +152,9 @@ def test_names_that_django_cannot_quote_are_refused(name):
             app_label = "rooms_odd"
             db_table = name
 
-    with pytest.raises(DeclarationError, match=r"The db_column of column of Odd is .* choose another\."):
+    with pytest.raises(DeclarationError, match=r"The db_column of column of Odd is .* choose another name\."):
         trigger().compile(Odd)
-    with pytest.raises(DeclarationError, match=r"The db_table of OddTable is .* choose another\."):
+    with pytest.raises(DeclarationError, match=r"The db_table of OddTable is .* choose another name\."):
         trigger().compile(OddTable)
     del models.base.apps.all_models["rooms_odd"]
 

@@ -152,7 +152,7 @@ def test_names_and_values(live, label, model_name, field_name, table, column, tr
             {"db_column": "pgmagic_position"},
             "The db_column of text of Post is 'pgmagic_position': names that begin",
         ),
-        ({"db_table": "*"}, {}, "The db_table of Post is '*': Django takes it for all columns"),
+        ({"db_table": "*"}, {}, "The db_table of Post is '*': Django reads it as all columns"),
         ({"db_table": "\ud800"}, {}, "The db_table of Post is '\\ud800'"),
     ],
 )

@@ -264,7 +264,8 @@ def test_composite_key_in_a_condition(live: Live, condition, changes, stays):
     [Q(old__pk=pgtrigger.F("new__pk")), Q(old__pk__df=(1, 1)), Q(new__row=pgtrigger.F("old__pk"))],
 )
 def test_composite_key_is_not_compared_as_one(live: Live, condition):
-    sentence = "The composite key of Seat cannot be compared as one with another row's: compare row and number by them"
+    start = "The composite key of Seat cannot be compared as a whole with another row's: "
+    sentence = f"{start}compare row and number one by one"
     with pytest.raises(ConditionError, match=sentence):
         live.declare(
             "Seat", [pgtrigger.Protect(name="t", operation=pgtrigger.Update, condition=condition)],

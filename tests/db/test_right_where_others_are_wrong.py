@@ -32,7 +32,7 @@ def columns(**fields):
 
 @pytest.mark.parametrize("transitions", [[("a", 1.5)], [(1, "b")], [(1, [2])], [(object(), 1)]])
 def test_bad_state_machine_fails_at_declaration(live, transitions):
-    with pytest.raises(DeclarationError, match='The FSM "life" lists a state that is no value of'):
+    with pytest.raises(DeclarationError, match='The FSM "life" lists a state that is not a value of'):
         live.declare("Post", [pgtrigger.FSM(name="life", field="n", transitions=transitions)], **columns())
 
 

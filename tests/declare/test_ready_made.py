@@ -117,40 +117,40 @@ def test_contradiction_is_refused_at_declaration(declare, sentence):
         (
             pgtrigger.SoftDelete(name="t", field="pages", value="x"),
             DeclarationError,
-            "'x' is no value of Book.pages: ",
+            "'x' is not a value of Book.pages: ",
         ),
         (
             pgtrigger.SoftDelete(name="t", field="day", value="x"),
             DeclarationError,
-            "'x' is no value of Book.day: ",
+            "'x' is not a value of Book.day: ",
         ),
         (
             pgtrigger.SoftDelete(name="t", field="title", value="a\x00b"),
             DeclarationError,
-            "'a\\x00b' is no value of Book.title: ",
+            "'a\\x00b' is not a value of Book.title: ",
         ),
         (pgtrigger.FSM(**{**FSM, "field": "titel"}), UnknownFieldError, "Book has no field named 'titel'"),
         (
             pgtrigger.FSM(**{**FSM, "field": "pages"}),
             DeclarationError,
-            'The FSM "t" lists a state that is no value of Book.pages: ',
+            'The FSM "t" lists a state that is not a value of Book.pages: ',
         ),
         (
             pgtrigger.FSM(**{**FSM, "field": "code"}),
             DeclarationError,
-            'The FSM "t" lists a state that is no value of Book.code: ',
+            'The FSM "t" lists a state that is not a value of Book.code: ',
         ),
         (
             pgtrigger.FSM(**{**FSM, "transitions": [("a\x00b", "c")]}),
             DeclarationError,
-            'The FSM "t" lists a state that is no value of Book.title: ',
+            'The FSM "t" lists a state that is not a value of Book.title: ',
         ),
         (
             pgtrigger.Protect(
                 name="t", operation=pgtrigger.Update | pgtrigger.Truncate, condition=pgtrigger.Q(new__id=1)
             ),
             DeclarationError,
-            'TRUNCATE has no new row, but the condition of "t" speaks of it',
+            'TRUNCATE has no new row, but the condition of "t" names it',
         ),
         (
             pgtrigger.Protect(
@@ -160,7 +160,7 @@ def test_contradiction_is_refused_at_declaration(declare, sentence):
                 condition=pgtrigger.Condition("OLD.id = 1"),
             ),
             DeclarationError,
-            'INSERT has no old row, but the condition of "t" speaks of it',
+            'INSERT has no old row, but the condition of "t" names it',
         ),
         (
             pgtrigger.Trigger(
@@ -188,7 +188,7 @@ def test_contradiction_is_refused_at_declaration(declare, sentence):
         (
             pgtrigger.FSM(**FSM, initial=["a"], condition=pgtrigger.Q(old__id=1)),
             DeclarationError,
-            'The FSM "t" has initial states, so its condition is asked of inserts, too',
+            'The FSM "t" has initial states, so its condition holds for inserts, too',
         ),
         (
             pgtrigger.UpdateSearchVector(name="t", vector_field="title", document_fields=["isbn"]),
@@ -213,7 +213,7 @@ def test_contradiction_is_refused_at_declaration(declare, sentence):
         (
             pgtrigger.SoftDelete(name="t", field="pages", value=models.Max("id") + 1),
             DeclarationError,
-            "<CombinedExpression: Max(F(id)) + Value(1)> is of many rows, and a trigger sees one.",
+            "<CombinedExpression: Max(F(id)) + Value(1)> needs many rows, but a trigger sees only one row.",
         ),
     ],
 )

@@ -285,7 +285,7 @@ def test_contradictions_are_refused() -> None:
         )
     with pytest.raises(HistoryError, match="events in PlainEvent carry no hashes"):
         pgmagic.verify(plain)
-    with pytest.raises(DeclarationError, match="BlindNEvent does not tell which object"):
+    with pytest.raises(DeclarationError, match="BlindNEvent does not identify the object"):
         [trigger.compile(owner) for owner, trigger in pgtriggers(blind)]
     with pytest.raises(DeclarationError, match="The field 'pgh_hash' of Own is called like one"), declaring():
         pghistory.track(hash_chain=True)(model("Own", pgh_hash=models.IntegerField()))

@@ -558,14 +558,14 @@ def test_name_in_postgres_that_a_subclass_chooses(shell):
     shell.run("with pgtrigger.ignore('notebook.Post:b'): Post.objects.all().delete()")
 
 
-def test_names_in_postgres_that_are_none_are_refused(shell):
+def test_unusable_names_in_postgres_are_refused(shell):
     shell.run(OWN_NAME.format(model="Post", name="a", pgid="'mine'"))
     error = shell.error(OWN_NAME.format(model="Comment", name="a", pgid="'mine'"))
-    assert "notebook.Comment:a and notebook.Post:a have one name in Postgres, mine, and so" in str(error)
+    assert "notebook.Comment:a and notebook.Post:a have the same name in Postgres, mine, and so" in str(error)
     error = shell.error(OWN_NAME.format(model="Comment", name="a", pgid="'ü' * 31"))
-    assert "returned a name of 62 bytes: Postgres keeps 63, and 2 of them" in str(error)
+    assert "returned a name of 62 bytes: Postgres keeps 63, and needs 2 of them" in str(error)
     error = shell.error(OWN_NAME.format(model="Comment", name="a", pgid="None"))
-    assert "The get_pgid of notebook.Comment:a returned None, which is no name in Postgres." in str(error)
+    assert "The get_pgid of notebook.Comment:a returned None, which is not a name in Postgres." in str(error)
     assert listed(shell) == [("notebook.Post:a", "INSTALLED")]
 
 

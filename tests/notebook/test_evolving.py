@@ -148,7 +148,7 @@ def test_evolution_passes_this_notebooks_triggers_by(shell):
     shell.run("Post.objects.create(title='a')")
     frame = shell.run(cell(TITLE, "k = models.IntegerField(default=4)", meta=meta))
     assert list(frame.attached.values()) == [
-        ["The update that fills the column passes this notebook's triggers by."]
+        ["The update that fills the column skips this notebook's triggers."]
     ]
     assert rows(shell, "k") == [(4,)]
     assert "Cannot update" in str(shell.error("Post.objects.update(title='b')")), "and they are back"
@@ -218,8 +218,8 @@ def test_dry_run_shows_the_alterations_and_makes_none(post):
 
 
 EDITS = {
-    "DROP COLUMN n": "against the model it lacks n.",
-    "ADD COLUMN m int, DROP COLUMN n": "against the model it lacks n and has also m.",
+    "DROP COLUMN n": "compared with the model, it lacks n.",
+    "ADD COLUMN m int, DROP COLUMN n": "compared with the model, it lacks n and has also m.",
     "ALTER COLUMN n TYPE bigint": "has a column of another type, or with another NOT NULL.",
     "ALTER COLUMN n DROP NOT NULL": "has a column of another type, or with another NOT NULL.",
 }
@@ -235,7 +235,7 @@ def test_plan_says_where_somebody_changed_the_table(post, edit):
     alter(edit)
     frame = post.run(cell(TITLE, NUMBER))
     [line] = notes(frame)
-    assert line.startswith("Somebody changed notebook_post in the database since pgmagic did: ")
+    assert line.startswith("Somebody changed notebook_post in the database after pgmagic did: ")
     assert line.endswith(EDITS[edit])
     assert changes(frame) == []
     wider = post.run(cell(TITLE.replace("20", "30"), NUMBER, options="--dry-run"))

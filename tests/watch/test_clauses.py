@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pgmagic.watch.clauses import clauses_of, condition_of
+from pgmagic.compile.sql_tokens import trigger_condition_in
+from pgmagic.watch.clauses import clauses_of
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,6 @@ def test_clauses(condition, expected):
 
 def test_condition_of_a_definition():
     start = "CREATE TRIGGER t BEFORE UPDATE ON s.t FOR EACH ROW"
-    assert condition_of(f"{start} EXECUTE FUNCTION f()") is None
+    assert trigger_condition_in(f"{start} EXECUTE FUNCTION f()") is None
     definition = f"{start} WHEN ((old.a = ') EXECUTE '::text)) EXECUTE FUNCTION f()"
-    assert condition_of(definition) == "(old.a = ') EXECUTE '::text)"
+    assert trigger_condition_in(definition) == "(old.a = ') EXECUTE '::text)"

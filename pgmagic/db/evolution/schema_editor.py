@@ -21,8 +21,8 @@ from pgmagic.compile import ddl
 from pgmagic.compile.declarations import compile_as_declared
 from pgmagic.compile.desired import DesiredTrigger, Marking
 from pgmagic.compile.partitions import (
+    after_table,
     before_table,
-    behind_table,
     partition_of,
     partitioned_table_sql,
     renamed_sql,
@@ -73,7 +73,7 @@ class DatabaseSchemaEditorMixin:
             self.execute(before_table(model), params=None)
         super().create_model(model)  # type: ignore[misc]
         if is_partitioned:
-            for statement in behind_table(model, datetime.now(UTC)):
+            for statement in after_table(model, datetime.now(UTC)):
                 self.execute(statement, params=None)
         if self._is_active():
             for table, desired in _triggers_of(model, target_of(self.connection.alias)):

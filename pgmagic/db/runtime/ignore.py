@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from pgmagic.compile.calling import calls_another
-from pgmagic.compile.ignored_names import IGNORE_ALL, IGNORE_SETTING, told_as
+from pgmagic.compile.ignored_names import IGNORE_ALL, IGNORE_SETTING, coded_name
 from pgmagic.db.runtime.blocks import Block, checked_aliases, without_innermost
 from pgmagic.db.runtime.session_settings import Carried, carry, tell_open_connections
 from pgmagic.declare import registry
@@ -97,7 +97,7 @@ class ignore(Block):  # noqa: N801 - upstream's name
                 raise DeclarationError(
                     f"{trigger.get_uri(model)} cannot be ignored: it calls a function that does not ask for that."
                 )
-        return frozenset(told_as(trigger.get_pgid(model)) for model, trigger in named)
+        return frozenset(coded_name(trigger.get_pgid(model)) for model, trigger in named)
 
     @staticmethod
     def session(databases: Iterable[str] | None = None) -> AbstractContextManager[None]:
@@ -119,7 +119,7 @@ def is_ignored(uri: str) -> bool:
         UnknownTriggerError: nothing is registered under the URI.
     """
     [(model, trigger)] = registry.registered(uri)
-    name = told_as(trigger.get_pgid(model))
+    name = coded_name(trigger.get_pgid(model))
     return (
         trigger.ignorable
         and not calls_another(trigger, model)

@@ -122,7 +122,7 @@ def test_installed_as_declared_is_unchanged():
     ],
     ids=str,
 )  # fmt: skip
-def test_what_differs_is_replaced(changes, actions):
+def test_different_parts_are_replaced(changes, actions):
     [existing] = installed_as(KEEP)
     plan = plan_changes(Desired(triggers=[KEEP]), catalog(changed(existing, changes)))
     assert [step.action for step in plan.steps] == actions
@@ -178,7 +178,7 @@ def test_function_that_another_trigger_calls_is_not_dropped():
     assert [step.kind for step in drop_steps(found[:1], catalog(*found))] == ["trigger"]
 
 
-def test_function_that_is_not_called_stays_for_as_long_as_a_trigger_has_it():
+def test_function_that_is_not_called_stays_while_its_trigger_exists():
     own = installed_as(protect(operation=ALL))
     foreign = InstalledFunction("public", "shared", None, "f")
     found = [replace(part, function=foreign, marked_by=part.function) for part in own]
@@ -237,7 +237,7 @@ def test_routine_is_created_or_replaced(routines, action):
     assert steps(Desired(routines=[ROUTINE]), catalog(routines=routines)) == [("attach", "function", action)]
 
 
-def test_steps_come_in_the_order_in_which_they_can_be_carried_out():
+def test_steps_are_in_an_order_that_can_be_carried_out():
     gone = [replace(part, table="rooms_old") for part in installed_as(protect("gone"), with_model=True)]
     desired = Desired([TABLE], [ROUTINE], [KEEP], frozenset({"rooms.Book"}))
     found = [(kind, action) for _, kind, action in steps(desired, catalog(*gone))]
@@ -253,21 +253,21 @@ def test_steps_come_in_the_order_in_which_they_can_be_carried_out():
 PUBLIC_TABLE = InstalledTable("rooms_book", ("id", "title"), None, "public")
 
 
-def test_another_schema_is_not_the_notebooks():
+def test_other_schema_does_not_belong_to_the_notebook():
     elsewhere = installed_as(KEEP, schema="public", with_model=True)
     installed = catalog(*elsewhere, tables=[PUBLIC_TABLE], path=("nb", "public"))
     desired = Desired([replace(TABLE, schema="nb")], (), [KEEP], frozenset({"rooms.Book"}))
     assert {action for _, _, action in steps(desired, installed)} == {"create"}
 
 
-def test_what_marks_carry_away_from_home_is_not_ours():
+def test_marked_objects_outside_of_home_are_not_own():
     elsewhere = installed_as(KEEP, schema="public", with_model=True)
     installed = replace(catalog(*elsewhere, tables=[PUBLIC_TABLE], path=("nb", "public")), home=("nb",))
     assert installed.own_triggers == ()
     assert steps(Desired(owned_labels=frozenset({"rooms.Book"})), installed) == []
 
 
-def test_of_two_tables_with_one_name_the_visible_one_counts():
+def test_visible_table_counts_if_two_have_the_same_name():
     own_table = replace(PUBLIC_TABLE, schema="nb")
     public, own = installed_as(KEEP, "public"), installed_as(KEEP)
     name = KEEP.triggers[0].name
@@ -304,7 +304,7 @@ WIDE = protect(operation=ALL)
     ],
     ids=str,
 )
-def test_status_is_told_from_the_catalog(changes, status):
+def test_status_is_read_from_the_catalog(changes, status):
     parts = installed_as(WIDE)
     found = [changed(part, change) for part, change in zip(parts, changes, strict=False)]
     assert trigger_status(WIDE, catalog(*found)) == status
@@ -331,11 +331,11 @@ def test_status_is_told_from_the_catalog(changes, status):
         ("somebody's comment", None),
     ],
 )
-def test_mark_is_read_from_a_comment_of_ours_only(text, mark):
+def test_mark_is_read_only_from_a_comment_of_pgmagic(text, mark):
     assert Mark.from_comment(text) == mark
 
 
-def test_mark_of_a_function_speaks_for_its_triggers():
+def test_mark_of_a_function_describes_its_triggers():
     mark = Mark("u", "d", "s", True, (("t", "e", "r"),))
     assert mark.of_trigger("t") == Mark("u", "e", "r", True)
     assert mark.of_trigger("somebody's") is None
