@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
+import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
 
@@ -87,7 +90,8 @@ class Connection:
 
     def __init__(self, version=180000, closed=False, usable=True, status=TransactionStatus.IDLE):
         info = type("Info", (), {"server_version": version, "transaction_status": status})()
-        self.connection = type("Raw", (), {"info": info, "closed": closed})()
+        # Taken for a connection of psycopg's.
+        self.connection = Mock(spec=psycopg.Connection, info=info, closed=closed)
         self.usable = usable
 
     def is_usable(self):
