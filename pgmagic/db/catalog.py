@@ -8,6 +8,7 @@ Source: https://www.postgresql.org/docs/current/catalog-pg-trigger.html
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import LiteralString, NamedTuple
@@ -161,14 +162,14 @@ def _read_unless_dropped(connection: BaseDatabaseWrapper) -> Installed:
 
 def _read(connection: BaseDatabaseWrapper, pin_path: LiteralString) -> Installed:
     connection.ensure_connection()
-    rows: dict[str, list[_Row]] = {kind: [] for kind in ("path", "table", "routine", "function", "trigger")}
+    rows: defaultdict[str, list[_Row]] = defaultdict(list)
     with connection.wrap_database_errors, driver_connection(connection).cursor() as cursor:
         cursor.execute(f"{pin_path};{_CATALOG};{_RESTORE_PATH}")
         cursor.nextset()
         for kind, *row in cursor.fetchall():
             rows[kind].append(_Row(*row))
         path = tuple(rows["path"][0].names or ())
-        here = path[0] if path else None
+        here = next(iter(path), None)
         remembered: dict[str, _Remembered] = {}
         if any((row.schema, row.relation) == (here, STATE_TABLE) for row in rows["table"]):
             cursor.execute(_STATE)
@@ -181,7 +182,7 @@ def _read(connection: BaseDatabaseWrapper, pin_path: LiteralString) -> Installed
     return Installed(
         search_path=path,
         home=(own,) if own else path,
-        tables=tuple(row.as_table(remembered if row.schema == here else {}) for row in rows["table"]),
+        tables=tuple(row.as_table(here, remembered) for row in rows["table"]),
         routines={row.name: Mark.from_comment(row.comment) for row in rows["routine"]},
         triggers=tuple(_triggers(rows["trigger"], functions, path)),
         functions=tuple(functions[row.oid] for row in rows["function"] if row.first),
@@ -249,9 +250,10 @@ class _Row(NamedTuple):
     names: list[str] | None
     apart: list[str] | None
 
-    def as_table(self, remembered: Mapping[str, _Remembered]) -> InstalledTable:
-        """Return the table with what the schema remembers of it."""
-        columns, found = tuple(self.names or ()), remembered.get(self.relation)
+    def as_table(self, here: str | None, remembered: Mapping[str, _Remembered]) -> InstalledTable:
+        """Return the table; remembered: what the state table, which is in the schema `here`, says by name of table."""
+        columns = tuple(self.names or ())
+        found = remembered.get(self.relation) if self.schema == here else None
         if found is None:
             return InstalledTable(self.relation, columns, None, self.schema, None, self.first, None, False)
         return InstalledTable(

@@ -148,7 +148,7 @@ def _change(
     """Change the triggers that each database may have; return what was there before, and what was done."""
     targets = {alias: target_of(alias) for alias in aliases}
     with models_at_rest():
-        desired_for = {
+        desired = {
             target: [(model, compiled(model, trigger, target)) for model, trigger in change.declared]
             for target in {*targets.values()}
         }
@@ -157,18 +157,7 @@ def _change(
     before: list[_Before] = []
 
     def plan_for(alias: str) -> Callable[[Installed], Plan]:
-        desired = desired_for[targets[alias]]
-        allowed = {model for model in dict(desired) if lives_on(alias, model)}
-        triggers = [trigger for model, trigger in desired if model in allowed]
-
-        def plan(installed: Installed) -> Plan:
-            made = change.planner([each for each in triggers if each.uri not in apart], installed)
-            if apart or any(step.changes and step.action != "create" for step in made.steps):
-                installed = with_definitions(connections[alias], installed)
-            before.append(_Before(alias, triggers, installed))
-            return made
-
-        return plan
+        return _planning(change, alias, desired[targets[alias]], apart, before)
 
     if not hooked:
         return before, apply_to_each(aliases, plan_for, execution)
@@ -182,6 +171,30 @@ def _change(
                     getattr(trigger, str(change.hook))(model, database=each.alias)
             outcomes += each.outcomes(apart)
     return before, outcomes
+
+
+def _planning(
+    change: Change,
+    alias: str,
+    desired: Sequence[tuple[Model, DesiredTrigger]],
+    apart: Collection[str],
+    before: list[_Before],
+) -> Callable[[Installed], Plan]:
+    """Return the planner of a change on one database; it adds to `before` what the database held.
+
+    apart: the URIs of triggers whose own methods make the change.
+    """
+    allowed = {model for model in dict(desired) if lives_on(alias, model)}
+    triggers = [trigger for model, trigger in desired if model in allowed]
+
+    def plan(installed: Installed) -> Plan:
+        made = change.planner([each for each in triggers if each.uri not in apart], installed)
+        if apart or any(step.changes and step.action != "create" for step in made.steps):
+            installed = with_definitions(connections[alias], installed)
+        before.append(_Before(alias, triggers, installed))
+        return made
+
+    return plan
 
 
 def apply_to_each(
