@@ -81,8 +81,7 @@ class schema(Block):  # noqa: N801 - upstream's name
 
     Example:
         >>> with pgtrigger.schema("pg_catalog"), connection.cursor() as cursor:
-        ...     cursor.execute("SHOW search_path")
-        ...     cursor.fetchone()
+        ...     cursor.execute("SHOW search_path").fetchone()
         ('"pg_catalog"',)
     """
 
