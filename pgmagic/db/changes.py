@@ -9,15 +9,13 @@ from dataclasses import dataclass, replace
 from django.db import connections, router, transaction
 from psycopg.pq import TransactionStatus
 
-from pgmagic.compile.declarations import compile_as_declared
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.compile.remembering import models_at_rest
-from pgmagic.compile.target import Target
 from pgmagic.db.apply import Execution, execute_and_time, execute_untimed, plan_and_apply
 from pgmagic.db.catalog import read_catalog, with_definitions
+from pgmagic.db.declared import compiled
 from pgmagic.db.driver import transaction_status
 from pgmagic.db.schemas import target_of
-from pgmagic.declare import registry
 from pgmagic.declare.model_types import Model
 from pgmagic.declare.trigger import Trigger
 from pgmagic.plan.drops import parts_of
@@ -225,9 +223,3 @@ def lives_on(alias: str, model: Model) -> bool:
     return not model._meta.swapped and bool(
         router.allow_migrate_model(alias, model._meta.concrete_model or model)
     )
-
-
-def compiled(model: Model, trigger: Trigger, target: Target) -> DesiredTrigger:
-    """Return what a registered trigger asks the database to hold."""
-    desired = compile_as_declared(trigger, model, target)
-    return desired.declared_with_model() if registry.is_declared_with_model(trigger, model) else desired

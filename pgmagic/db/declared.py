@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pgmagic.compile.desired import Desired
+from pgmagic.compile.declarations import compile_as_declared
+from pgmagic.compile.desired import Desired, DesiredTrigger
 from pgmagic.compile.event_values import compile_routines
 from pgmagic.compile.model_tables import compile_table
-from pgmagic.db.changes import compiled
+from pgmagic.compile.target import Target
 from pgmagic.db.schemas import target_of
 from pgmagic.declare import registry
 from pgmagic.declare.model_types import Model
+from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import DeclarationError
 
 
@@ -34,6 +36,12 @@ def desired_by(declared: Sequence[Model], alias: str) -> Desired:
         triggers=[compiled(model, trigger, target) for model, trigger in triggers],
         owned_labels=frozenset(model._meta.label for model in declared),
     )
+
+
+def compiled(model: Model, trigger: Trigger, target: Target) -> DesiredTrigger:
+    """Return what a registered trigger asks the database to hold."""
+    desired = compile_as_declared(trigger, model, target)
+    return desired.declared_with_model() if registry.is_declared_with_model(trigger, model) else desired
 
 
 def check_fields(model: Model) -> None:

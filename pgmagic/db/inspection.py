@@ -10,7 +10,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from pgmagic.compile.desired import Desired
 from pgmagic.db.apply import try_out
 from pgmagic.db.catalog import read_catalog, read_whole_catalog
-from pgmagic.db.changes import compiled, lives_on
+from pgmagic.db.changes import lives_on
+from pgmagic.db.declared import compiled
 from pgmagic.db.installation import registered_uris
 from pgmagic.db.schemas import target_of
 from pgmagic.declare import registry

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from django.db import DEFAULT_DB_ALIAS
 
 from pgmagic.db import changes, inspection, installation
+from pgmagic.db.declared import compiled
 from pgmagic.db.installation_frame import InstallationFrame
 from pgmagic.db.schemas import target_of
 from pgmagic.declare import registry
@@ -82,7 +83,7 @@ def list_matching(pattern: str | None, database: str | None) -> TriggerFrame:
 def sql_of(uri: str) -> SqlText:
     """Return the SQL that installs a registered trigger on the default database."""
     [(model, trigger)] = registry.registered(uri)
-    return SqlText(changes.compiled(model, trigger, target_of(DEFAULT_DB_ALIAS)).install_sql)
+    return SqlText(compiled(model, trigger, target_of(DEFAULT_DB_ALIAS)).install_sql)
 
 
 def compare(uris: Sequence[str], database: str | None) -> DifferenceFrame:
