@@ -291,7 +291,7 @@ CREATE_STATE_TABLE = (
     "(table_name text PRIMARY KEY, label text NOT NULL, declared text NOT NULL, state text NOT NULL, stored text); "
     f"ALTER TABLE {STATE_TABLE} ADD COLUMN IF NOT EXISTS stored text"
 )
-_FORGET = f"DELETE FROM {STATE_TABLE} WHERE table_name = %s"  # noqa: S608 - a constant of ours
+_FORGET = f"DELETE FROM {STATE_TABLE} WHERE table_name = %s"  # noqa: S608 - a constant
 _REMEMBER = (
     f"INSERT INTO {STATE_TABLE} (table_name, label, declared, state) VALUES (%s, %s, %s, %s) "  # noqa: S608
     "ON CONFLICT (table_name) DO UPDATE SET label = EXCLUDED.label, declared = EXCLUDED.declared, "

@@ -48,7 +48,7 @@ def test_connection_without_a_schema_keeps_the_servers_path(live, choose):
         ("mysql://ann:s3cr3t@host/shop", "This is no database URL: "),
     ],
 )  # fmt: skip
-def test_database_that_cannot_be_reached_is_one_line(choose, url, words):
+def test_unreachable_database_is_reported_in_one_line(choose, url, words):
     choose(url)
     with pytest.raises(DatabaseUnavailableError) as raised:
         default.ensure_connection()
@@ -59,7 +59,7 @@ def test_database_that_cannot_be_reached_is_one_line(choose, url, words):
     assert raised.value.__suppress_context__
 
 
-def test_database_that_does_not_exist_is_one_line(live, choose):
+def test_missing_database_is_reported_in_one_line(live, choose):
     info = conninfo(live.connection)
     choose(f"postgresql://{info['user']}:s3cr3t@/no_such_db?host={info['host']}&port={info['port']}")
     with pytest.raises(DatabaseUnavailableError, match='database "no_such_db" does not exist') as raised:

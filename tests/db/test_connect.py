@@ -50,7 +50,7 @@ def test_url_is_masked(url, masked):
         "postgresql://ann:s3cr3t%zz@db.example/shop",
     ],
 )
-def test_url_that_cannot_be_read_is_refused_without_a_word_of_it(url):
+def test_unreadable_url_is_refused_without_repeating_it(url):
     with pytest.raises(
         DatabaseUnavailableError, match=r"This is no database URL: expected postgresql://user:password@host"
     ) as raised:
@@ -61,7 +61,7 @@ def test_url_that_cannot_be_read_is_refused_without_a_word_of_it(url):
     assert raised.value.__cause__ is None
 
 
-def test_password_is_in_no_text_of_a_choice():
+def test_no_text_of_a_choice_has_the_password():
     choice = Choice(url="postgresql://ann:s3cr3t@db.example/shop")
     assert SECRET not in repr(choice)
     assert SECRET not in str(choice)

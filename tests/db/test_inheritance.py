@@ -104,7 +104,7 @@ def test_each_table_of_a_child_has_triggers_of_its_own(cell):  # noqa: F811
     ],
     ids=repr,
 )
-def test_field_of_a_parents_table_is_refused(cell, trigger):  # noqa: F811
+def test_field_in_a_parents_table_is_refused(cell, trigger):  # noqa: F811
     from django.contrib.postgres.search import SearchVectorField
 
     sentence = "The field 'name' of Bar lives in the table of Place: declare the trigger there."
@@ -263,7 +263,7 @@ def test_composite_key_in_a_condition(live: Live, condition, changes, stays):
     "condition",
     [Q(old__pk=pgtrigger.F("new__pk")), Q(old__pk__df=(1, 1)), Q(new__row=pgtrigger.F("old__pk"))],
 )
-def test_composite_key_is_not_compared_as_one(live: Live, condition):
+def test_parts_of_a_composite_key_are_compared_one_by_one(live: Live, condition):
     sentence = "The composite key of Seat cannot be compared as one with another row's: compare row and number by them"
     with pytest.raises(ConditionError, match=sentence):
         live.declare(

@@ -12,7 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from pgmagic.db.runtime import raw_cursors
 from pgmagic.db.runtime.pooled import PooledSession
-from pgmagic.db.runtime.session_settings import ServerSession, session_of, tell_quietly
+from pgmagic.db.runtime.session_settings import ServerSession, send_quietly, session_of
 
 POOLER_SETTING = "PGMAGIC_TRANSACTION_POOLER"
 
@@ -32,7 +32,7 @@ def attach(connection: BaseDatabaseWrapper) -> None:
     raw_cursors.follow(session)
     if "_close" not in vars(connection):
         vars(connection)["_close"] = partial(close, connection)
-    tell_quietly(session)
+    send_quietly(session)
 
 
 def is_behind_pooler(alias: str) -> bool:

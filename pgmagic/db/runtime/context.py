@@ -172,7 +172,7 @@ class context(Block):  # noqa: N801 - upstream's name
         _before.set((*former, before))
         _open.set(now)
         try:
-            session_settings.tell_open_connections()
+            session_settings.send_to_open_connections()
         except BaseException:
             _open.set(before)
             _before.set(former)
@@ -188,7 +188,7 @@ class context(Block):  # noqa: N801 - upstream's name
         now = _open.get()
         if before is None or (now is not None and before.context.id != now.context.id):
             _open.set(before)
-            session_settings.tell_open_connections()
+            session_settings.send_to_open_connections()
 
     def __call__(self, function: F) -> F:
         """Return a function, sync or async, each call of which runs in the context."""

@@ -11,7 +11,7 @@ from types import TracebackType
 from pgmagic.compile.calling import calls_another
 from pgmagic.compile.ignored_names import IGNORE_ALL, IGNORE_SETTING, told_as
 from pgmagic.db.runtime.blocks import Block, checked_aliases, without_innermost
-from pgmagic.db.runtime.session_settings import Carried, carry, tell_open_connections
+from pgmagic.db.runtime.session_settings import Carried, carry, send_to_open_connections
 from pgmagic.declare import registry
 from pgmagic.errors import DeclarationError
 
@@ -33,20 +33,20 @@ class _Open:
 
     def __init__(self, *blocks: _Ignored) -> None:
         self.blocks = blocks
-        self._told: dict[str, str] = {}
+        self._sent: dict[str, str] = {}
 
-    def told(self, alias: str) -> str:
+    def sent(self, alias: str) -> str:
         """Return `:name:name:`, `*` for all triggers, or an empty text for none."""
-        if alias not in self._told:
+        if alias not in self._sent:
             names = {name for block in self.blocks if block.holds_for(alias) for name in block.names}
             joined = f":{':'.join(sorted(names))}:" if names else ""
-            self._told[alias] = IGNORE_ALL if IGNORE_ALL in names else joined
-        return self._told[alias]
+            self._sent[alias] = IGNORE_ALL if IGNORE_ALL in names else joined
+        return self._sent[alias]
 
 
 _open: ContextVar[_Open] = ContextVar("pgmagic_ignored", default=_Open())  # noqa: B039 - it never changes
 
-carry(Carried(IGNORE_SETTING, lambda alias: _open.get().told(alias)))
+carry(Carried(IGNORE_SETTING, lambda alias: _open.get().sent(alias)))
 
 
 class ignore(Block):  # noqa: N801 - upstream's name
@@ -80,7 +80,7 @@ class ignore(Block):  # noqa: N801 - upstream's name
         former = _open.get()
         _open.set(_Open(*former.blocks, _Ignored(self, ignored_names(self.uris), self.databases)))
         try:
-            tell_open_connections(self.databases)
+            send_to_open_connections(self.databases)
         except BaseException:
             _open.set(former)
             raise
@@ -91,7 +91,7 @@ class ignore(Block):  # noqa: N801 - upstream's name
         blocks = without_innermost(_open.get().blocks, self)
         if blocks is not None:
             _open.set(_Open(*blocks))
-            tell_open_connections(self.databases)
+            send_to_open_connections(self.databases)
 
     @staticmethod
     def session(databases: Iterable[str] | None = None) -> AbstractContextManager[None]:

@@ -61,19 +61,19 @@ class PooledSession(ServerSession):
             self._end("COMMIT")
         return result
 
-    def _note(self, told: list[tuple[Carried, str]]) -> None:
-        for part, value in told:
-            self.memory.was_told(part.name, value, lasts=False)
+    def _note(self, sent: list[tuple[Carried, str]]) -> None:
+        for part, value in sent:
+            self.memory.note_sent(part.name, value, lasts=False)
 
     def _end(self, command: LiteralString) -> None:
         if not self.raw.closed and self.status != TransactionStatus.IDLE:
             self.execute_at_once(sql.SQL(command))
         self.memory.transaction_ended()
 
-    def tell(self) -> None:
+    def send(self) -> None:
         """Send the settings if a transaction is open; otherwise the next statement does."""
         if self.status == TransactionStatus.INTRANS:
-            super().tell()
+            super().send()
         elif self.status == TransactionStatus.IDLE:
             self.memory.transaction_ended()
         else:

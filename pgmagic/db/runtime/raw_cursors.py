@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from pgmagic.db.driver import DriverConnection
-from pgmagic.db.runtime.session_settings import ServerSession, tell_quietly
+from pgmagic.db.runtime.session_settings import ServerSession, send_quietly
 
 if TYPE_CHECKING:
     import psycopg
@@ -90,26 +90,26 @@ class _Following(Cursor):
             return super().executemany(query, params_seq, **options)
 
     def stream(self, *args: Any, **options: Any) -> Iterator[TupleRow]:
-        self._tell()
+        self._send_settings()
         return super().stream(*args, **options)
 
     def copy(self, *args: Any, **options: Any) -> Any:
-        self._tell()
+        self._send_settings()
         return super().copy(*args, **options)
 
-    def _tell(self) -> None:
+    def _send_settings(self) -> None:
         session = _session_of(self.connection)
         if session is not None:
-            tell_quietly(session)
+            send_quietly(session)
 
     @contextmanager
     def _passing(self, session: ServerSession, statement: object) -> Iterator[None]:
-        tell_quietly(session)
+        send_quietly(session)
         try:
             yield
         finally:
             if session.notice(statement, self):
-                tell_quietly(session)
+                send_quietly(session)
 
 
 def around_commit(raw: DriverConnection, commit: Callable[[], None]) -> None:

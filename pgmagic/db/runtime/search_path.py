@@ -17,7 +17,7 @@ from types import TracebackType
 from psycopg import sql
 
 from pgmagic.db.runtime.blocks import Block, checked_aliases, without_innermost
-from pgmagic.db.runtime.session_settings import Carried, carry, tell_open_connections
+from pgmagic.db.runtime.session_settings import Carried, carry, send_to_open_connections
 from pgmagic.errors import SchemaError
 
 _PATH_SETTING = "search_path"
@@ -98,7 +98,7 @@ class schema(Block):  # noqa: N801 - upstream's name
             return
         _open.set((*former, _Entered(self, self.path, self.databases)))
         try:
-            tell_open_connections(self.databases)
+            send_to_open_connections(self.databases)
         except BaseException:
             _open.set(former)
             raise
@@ -109,7 +109,7 @@ class schema(Block):  # noqa: N801 - upstream's name
         entered = without_innermost(_open.get(), self)
         if entered is not None:
             _open.set(entered)
-            tell_open_connections(self.databases)
+            send_to_open_connections(self.databases)
 
     @staticmethod
     def session(databases: Iterable[str] | None = None) -> AbstractContextManager[None]:

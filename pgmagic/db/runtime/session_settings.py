@@ -75,11 +75,11 @@ def carry(*carried: Carried) -> None:
 class Memory:
     """The settings that were sent to one server session; kept for a psycopg connection, which a pool hands on.
 
-    told: the settings that it has now, if `known`. lasting: those that it has when no transaction is open, if
+    sent: the settings that it has now, if `known`. lasting: those that it has when no transaction is open, if
     `lasting_known`.
     """
 
-    told: dict[str, str] = field(default_factory=dict)
+    sent: dict[str, str] = field(default_factory=dict)
     lasting: dict[str, str] = field(default_factory=dict)
     known: bool = True
     lasting_known: bool = True
@@ -90,7 +90,7 @@ class Memory:
 
     def transaction_ended(self) -> None:
         """Note that the settings of a transaction ended with it."""
-        self.told = dict(self.lasting)
+        self.sent = dict(self.lasting)
         # Settings that end with the transaction cannot be left in an unknown state.
         self.known = self.lasting_known = self.lasting_known or not self.lasting
 
@@ -98,38 +98,38 @@ class Memory:
         """Return whether the server may have another value than this one."""
         if self.known:
             # A setting that was never made reads as empty.
-            return value != self.told.get(name, "")
-        return bool(value) or name in self.told or name in self.lasting
+            return value != self.sent.get(name, "")
+        return bool(value) or name in self.sent or name in self.lasting
 
     @property
     def is_empty(self) -> bool:
         """Whether the server has no setting of pgmagic's, and a savepoint can bring none back."""
-        return not (self.told or self.lasting) and self.known and self.lasting_known
+        return not (self.sent or self.lasting) and self.known and self.lasting_known
 
     @property
     def is_settled(self) -> bool:
         """Whether the server keeps what was last sent when no transaction is open."""
-        return self.lasting_known and self.told == self.lasting
+        return self.lasting_known and self.sent == self.lasting
 
-    def is_being_told(self, names: Iterable[str], lasts: bool) -> None:
+    def note_sending(self, names: Iterable[str], lasts: bool) -> None:
         """Note that settings are being sent: after an interrupt it is not known whether the server has them."""
         self.known = False
         self.lasting_known = self.lasting_known and not lasts
         for name in names:
-            self.told.setdefault(name, "")
+            self.sent.setdefault(name, "")
             if lasts:
                 self.lasting.setdefault(name, "")
 
-    def was_told(self, name: str, value: str, lasts: bool) -> None:
+    def note_sent(self, name: str, value: str, lasts: bool) -> None:
         """Note a value that was sent, and whether it lasts when the transaction ends."""
-        self.told[name] = value
+        self.sent[name] = value
         if lasts:
             self.lasting[name] = value
 
     def drop_empty(self) -> None:
         """Forget empty settings when no transaction is open: a setting that was never made reads the same."""
         self.lasting = {name: value for name, value in self.lasting.items() if value}
-        self.told = dict(self.lasting)
+        self.sent = dict(self.lasting)
 
 
 _memories: WeakKeyDictionary[DriverConnection, Memory] = WeakKeyDictionary()
@@ -155,7 +155,7 @@ class ServerSession:
                 return execute(statement, params, many, context)
             finally:
                 self.is_executing = False
-        self.tell()
+        self.send()
         self.is_executing = True
         try:
             result = execute(statement, params, many, context)
@@ -166,7 +166,7 @@ class ServerSession:
             self.is_executing = False
         if self.notice(statement, context["cursor"]):
             # At once: a cursor that somebody makes of psycopg's classes by hand is not seen here.
-            self.tell()
+            self.send()
         return result
 
     @property
@@ -189,7 +189,7 @@ class ServerSession:
             settle()
         return int(self.raw.pgconn.transaction_status)
 
-    def tell(self) -> None:
+    def send(self) -> None:
         """Send the settings whose values differ from those that were last sent.
 
         In a transaction in error nothing can be sent; the next statement after its rollback does.
@@ -204,7 +204,7 @@ class ServerSession:
             # In error, or in the middle of a COPY.
             memory.known = False
             return
-        self._tell(changed, lasts=status == TransactionStatus.IDLE)
+        self._send(changed, lasts=status == TransactionStatus.IDLE)
 
     def changed(self) -> list[tuple[Carried, str]]:
         """Return the settings whose values differ from those that were sent."""
@@ -215,13 +215,13 @@ class ServerSession:
             if differs(part.name, value)
         ]
 
-    def _tell(self, changed: list[tuple[Carried, str]], *, lasts: bool) -> None:
+    def _send(self, changed: list[tuple[Carried, str]], *, lasts: bool) -> None:
         memory = self.memory
         statements = [part.assign(part.name, value, not lasts) for part, value in changed]
-        memory.is_being_told([part.name for part, _ in changed], lasts)
+        memory.note_sending([part.name for part, _ in changed], lasts)
         self.execute_at_once(sql.SQL("; ").join(statements))
         for part, value in changed:
-            memory.was_told(part.name, value, lasts)
+            memory.note_sent(part.name, value, lasts)
         memory.known = True
         if lasts:
             memory.lasting_known = True
@@ -255,7 +255,7 @@ class ServerSession:
     def before_end(self) -> None:
         """Send the settings to deferred triggers, which fire at COMMIT."""
         if self.status == TransactionStatus.INTRANS:
-            self.tell()
+            self.send()
 
     def after_end(self) -> None:
         """Send the settings at once after a transaction, whose end took back those that were made inside."""
@@ -265,7 +265,7 @@ class ServerSession:
             memory.known = False
         elif not (memory.is_settled and memory.known):
             memory.transaction_ended()
-            tell_quietly(self)
+            send_quietly(self)
 
     def after_block(self) -> None:
         """Send the settings after a block of psycopg's, which may have rolled back to its savepoint."""
@@ -273,18 +273,18 @@ class ServerSession:
             self.after_end()
         else:
             self.memory.known = False
-            tell_quietly(self)
+            send_quietly(self)
 
     def leave(self) -> None:
         """Empty the settings before the connection goes back to a pool, where another user gets it."""
         memory = self.memory
-        if not (any(memory.told.values()) or any(memory.lasting.values())):
+        if not (any(memory.sent.values()) or any(memory.lasting.values())):
             return
         memory.forget()
         if self.status != TransactionStatus.IDLE:
             self.raw.rollback()
-        names = {*memory.told, *memory.lasting}
-        self._tell([(part, "") for part in _carried if part.name in names], lasts=True)
+        names = {*memory.sent, *memory.lasting}
+        self._send([(part, "") for part in _carried if part.name in names], lasts=True)
 
 
 def forgets(statement: object, cursor: StatusCursor) -> bool:
@@ -310,10 +310,10 @@ def text_of_query(statement: object, cursor: StatusCursor) -> str:
     return "".join(getattr(statement, "strings", ()))
 
 
-def tell_quietly(session: ServerSession) -> None:
+def send_quietly(session: ServerSession) -> None:
     """Send the settings; if the connection is lost, the next statement raises the error, not the end of a block."""
     try:
-        session.tell()
+        session.send()
     except Error:
         session.forget()
 
@@ -335,7 +335,7 @@ def session_of(connection: BaseDatabaseWrapper) -> ServerSession | None:
     )
 
 
-def tell_open_connections(aliases: Iterable[str] | None = None) -> None:
+def send_to_open_connections(aliases: Iterable[str] | None = None) -> None:
     """Send the settings on each open connection of this thread, to the given databases or to all."""
     for session in sessions(aliases):
-        tell_quietly(session)
+        send_quietly(session)
