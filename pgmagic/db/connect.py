@@ -22,8 +22,8 @@ URL_VARIABLE = "PGMAGIC_DATABASE_URL"
 MINIMUM_VERSION = 150000
 _MASK = "***"
 _NO_URL = (
-    "This is no database URL: expected postgresql://user:password@host:port/database, where an @, a slash or a colon "
-    "in the password is written as %40, %2F or %3A."
+    "This is not a database URL: expected postgresql://user:password@host:port/database, where an @, a slash or a "
+    "colon in the password is written as %40, %2F or %3A."
 )
 
 # A server that executes a statement does not notice by itself that its client is gone, and the transaction keeps its

@@ -53,7 +53,7 @@ def reset(connection: BaseDatabaseWrapper, schema: str) -> None:
         [found] = only_row(cursor)
         if found != MARK:
             raise SchemaError(
-                f'The schema "{schema}" was not created by pgmagic, so it is not reset; name one of its own with '
+                f'The schema "{schema}" was not created by pgmagic, so it is not reset: choose another schema with '
                 f"%pgconnect --schema."
             )
         cursor.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))

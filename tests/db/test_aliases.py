@@ -1,4 +1,4 @@
-"""Other databases and other ways to bind parameters: `ignore`, `schema` and `context` hold there, too."""
+"""Other databases and other ways to bind parameters: `ignore`, `schema` and `context` work there, too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The live catalog: what is read of triggers, functions and tables, and that reading changes nothing."""
+"""The live catalog: reading triggers, functions and tables, which changes nothing."""
 
 from __future__ import annotations
 

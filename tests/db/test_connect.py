@@ -1,4 +1,4 @@
-"""Which database: URLs are read and masked, and no password gets into any text."""
+"""Choosing a database: URLs are read and masked, and no password gets into any text."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def test_url_is_masked(url, masked):
 )
 def test_unreadable_url_is_refused_without_repeating_it(url):
     with pytest.raises(
-        DatabaseUnavailableError, match=r"This is no database URL: expected postgresql://user:password@host"
+        DatabaseUnavailableError,
+        match=r"This is not a database URL: expected postgresql://user:password@host",
     ) as raised:
         parse_url(url)
     assert SECRET not in str(raised.value)

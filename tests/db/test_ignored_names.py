@@ -1,4 +1,4 @@
-"""Which triggers a session ignores, told in one text: ignoring some never ignores another."""
+"""The setting with the names of ignored triggers: ignoring some never ignores another."""
 
 from __future__ import annotations
 

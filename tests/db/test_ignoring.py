@@ -1,4 +1,4 @@
-"""`ignore`: what a block does passes the triggers that it names, and nothing leaks out of it."""
+"""`ignore`: the triggers that a block names do not fire for it, and nothing leaks out of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Triggers on what is no plain table of a plain model: partitions, views, proxies, inheritance, other schemas."""
+"""Triggers on other than plain tables of plain models: partitions, views, proxies, inheritance, other schemas."""
 
 from __future__ import annotations
 

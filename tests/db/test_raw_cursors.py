@@ -1,4 +1,4 @@
-"""Statements and transactions of psycopg's own, which pass none of Django's wrappers, and what holds in a block."""
+"""Statements and transactions of psycopg's own, which do not pass through Django, inside blocks."""
 
 from __future__ import annotations
 

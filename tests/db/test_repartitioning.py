@@ -1,4 +1,4 @@
-"""Event tables that are led into partitions, and out of them, with all that they have."""
+"""Event tables that become partitioned tables, and plain tables again, with all that they have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`schema`: names resolve elsewhere for a block, and afterwards as before."""
+"""`schema`: names resolve in other schemas for a block, and afterwards as before."""
 
 from __future__ import annotations
 

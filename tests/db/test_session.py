@@ -1,4 +1,4 @@
-"""What the server was last told: told again exactly when it may have forgotten."""
+"""The settings of a session: sent again exactly when the server may have lost them."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             made: DriverConnection = super().get_new_connection(conn_params)
         except psycopg.OperationalError as error:
             raise DatabaseUnavailableError(
-                f"Cannot connect to {backend.choice.describe()}: {' '.join(str(error).split())}. Is the server up and "
-                f"the database there? Otherwise name another with %pgconnect."
+                f"Cannot connect to {backend.choice.describe()}: {' '.join(str(error).split())}. Check that the "
+                f"server runs and the database exists, or choose another database with %pgconnect."
             ) from None
         return made
 

@@ -133,8 +133,8 @@ class DatabaseSchemaEditorMixin(Base):
         if column and self._is_active() and (names := self._dependent(table, column)):
             triggers = ", ".join(sorted(names))
             raise InstallationError(
-                f"The column {column} of {table} cannot be dropped, because {triggers} would go with it: "
-                f"change the declaration, or remove the trigger in front of this operation by RemoveTrigger."
+                f"The column {column} of {table} cannot be dropped, because {triggers} would be dropped with it: "
+                f"change the declaration, or remove the trigger before this operation with RemoveTrigger."
             )
         super().remove_field(model, field)
 
@@ -178,9 +178,9 @@ class DatabaseSchemaEditorMixin(Base):
             self.execute(f"{trigger.definition};", params=None)
         except DatabaseFailure as error:
             raise InstallationError(
-                f"The trigger {trigger.uri} does not hold for "
-                f"the column's new type ({str(error).strip()}): remove it in front of this operation by RemoveTrigger, "
-                f"and add what holds behind it; makemigrations does so where the declaration changes, too."
+                f"The trigger {trigger.uri} is not valid for the column's new type ({str(error).strip()}): remove it "
+                f"before this operation with RemoveTrigger, and add the new trigger after it; makemigrations does both "
+                f"if the declaration changes, too."
             ) from error
         for statement in ddl.keep_enabled(*trigger.place, trigger.enabled):
             self.execute(statement, params=None)

@@ -121,10 +121,12 @@ def ignored_names(uris: Sequence[str]) -> frozenset[str]:
     named = registry.registered(*uris)
     for model, trigger in named:
         if not trigger.ignorable:
-            raise DeclarationError(f"{trigger.get_uri(model)} cannot be ignored: its class says so.")
+            raise DeclarationError(
+                f"{trigger.get_uri(model)} cannot be ignored: its class has `ignorable = False`."
+            )
         if calls_another(trigger, model):
             raise DeclarationError(
-                f"{trigger.get_uri(model)} cannot be ignored: it calls a function that does not ask for that."
+                f"{trigger.get_uri(model)} cannot be ignored: the function that it calls does not check the setting."
             )
     return frozenset(told_as(trigger.get_pgid(model)) for model, trigger in named)
 
