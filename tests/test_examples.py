@@ -50,7 +50,6 @@ HOOKS = {"pgmagic.load_ipython_extension", "pgmagic.unload_ipython_extension"}
 # Public functions and classes that have no example yet. This set only shrinks.
 NOT_YET: set[str] = {
     "pghistory.backfill",
-    "pghistory.context",
     "pghistory.create_event",
     "pghistory.create_partitions",
     "pghistory.prune_events",
@@ -60,16 +59,6 @@ NOT_YET: set[str] = {
     "pgmagic.timeline",
     "pgmagic.undo_plan",
     "pgmagic.verify",
-    "pgtrigger.constraints",
-    "pgtrigger.disable",
-    "pgtrigger.enable",
-    "pgtrigger.ignore",
-    "pgtrigger.install",
-    "pgtrigger.is_ignored",
-    "pgtrigger.prunable",
-    "pgtrigger.prune",
-    "pgtrigger.schema",
-    "pgtrigger.uninstall",
 }
 
 PUBLIC = public_callables()

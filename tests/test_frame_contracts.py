@@ -10,19 +10,14 @@ import pandas as pd
 import pytest
 
 import pgmagic
-from pgmagic.db.installation_frame import InstallationFrame, InstallationRow, installation_frame
-from pgmagic.db.trigger_frames import (
-    DifferenceFrame,
-    DifferenceRow,
-    TriggerFrame,
-    TriggerRow,
-    difference_frame,
-    trigger_frame,
-)
+from pgmagic.db.installation_frame import InstallationFrame
+from pgmagic.db.trigger_frames import DifferenceFrame, TriggerFrame
 from pgmagic.history.diff import DiffFrame, WideDiffFrame, diff_frame, wide_diff_frame
 from pgmagic.history.event_frame import HistoryFrame, history_frame
 from pgmagic.history.timeline import TimelineFrame, timeline_frame
 from pgmagic.history.undo.undo_frame import UndoFrame, UndoRow, undo_frame
+from pgmagic.plan.listing import Difference, Listed
+from pgmagic.plan.steps import Outcome, Step
 from pgmagic.tables.frame import ResultFrame
 from pgmagic.trial.bypass_frame import BypassFrame, BypassRow, bypass_frame
 from pgmagic.watch.outcome_frame import OutcomeFrame, OutcomeRow, outcome_frame
@@ -44,13 +39,9 @@ FULL_OUTCOME = OutcomeRow(
     reason="no",
     elapsed_ms=1.5,
 )
-FULL_INSTALLATION = InstallationRow(
-    object="notebook.Post:keep",
-    kind="trigger",
-    action="create",
-    status="done",
-    fires="BEFORE DELETE · ROW",
-    condition='OLD."kept"',
+FULL_INSTALLATION = Outcome(
+    Step("notebook.Post:keep", "trigger", "create", fires="BEFORE DELETE · ROW", condition='OLD."kept"'),
+    "done",
     elapsed_ms=2.5,
 )
 FULL_TRACE = TraceRow(
@@ -74,8 +65,8 @@ FRAMES = {
     "outcome, empty": (outcome_frame([]), OutcomeFrame),
     "outcome, full": (outcome_frame([FULL_OUTCOME]), OutcomeFrame),
     "outcome, all missing": (outcome_frame([OutcomeRow(step=1, statement="pass")]), OutcomeFrame),
-    "installation, empty": (installation_frame([]), InstallationFrame),
-    "installation, full": (installation_frame([FULL_INSTALLATION]), InstallationFrame),
+    "installation, empty": (InstallationFrame.from_rows([]), InstallationFrame),
+    "installation, full": (InstallationFrame.from_rows([FULL_INSTALLATION]), InstallationFrame),
     "commands, empty": (command_frame([]), CommandFrame),
     "commands, full": (command_frame([CommandRow(command="INSERT", rows=1)]), CommandFrame),
     "commands, all missing": (command_frame([CommandRow(command="BEGIN")]), CommandFrame),
@@ -88,20 +79,18 @@ FRAMES = {
         ),
         TraceFrame,
     ),
-    "triggers, empty": (trigger_frame([]), TriggerFrame),
+    "triggers, empty": (TriggerFrame.from_rows([]), TriggerFrame),
     "triggers, all missing": (
-        trigger_frame([TriggerRow(table="t", name="n", fires="f", state="FOREIGN")]),
+        TriggerFrame.from_rows([Listed("t", "n", "f", None, "FOREIGN", None, None)]),
         TriggerFrame,
     ),
     "triggers, full": (
-        trigger_frame(
-            [TriggerRow(table="t", name="n", fires="f", state="s", condition="c", enabled=True, drift="d")]
-        ),
+        TriggerFrame.from_rows([Listed("t", "n", "f", condition="c", state="s", enabled=True, drift="d")]),
         TriggerFrame,
     ),
-    "differences, empty": (difference_frame([]), DifferenceFrame),
+    "differences, empty": (DifferenceFrame.from_rows([]), DifferenceFrame),
     "differences, full": (
-        difference_frame([DifferenceRow(trigger="t", kind="function", line=1, live="a", declared="b")]),
+        DifferenceFrame.from_rows([Difference("t", "function", line=1, live="a", declared="b")]),
         DifferenceFrame,
     ),
     "bypass, empty": (bypass_frame([]), BypassFrame),
@@ -232,18 +221,22 @@ def test_roles_are_those_of_columns_in_the_contract(expected):
     ("row", "kind"),
     [
         (OutcomeRow, OutcomeFrame),
-        (InstallationRow, InstallationFrame),
         (CommandRow, CommandFrame),
         (TraceRow, TraceFrame),
         (BypassRow, BypassFrame),
         (WhatIfRow, WhatIfFrame),
-        (TriggerRow, TriggerFrame),
-        (DifferenceRow, DifferenceFrame),
+        (Listed, TriggerFrame),
+        (Difference, DifferenceFrame),
     ],
     ids=lambda kind: kind.__name__,
 )
 def test_row_has_a_field_for_every_column(row, kind):
     assert [field.name for field in fields(row)] == [*kind.columns_contract, "lines"]
+
+
+def test_outcome_has_an_attribute_for_every_column_of_the_installation_frame():
+    for column in (*InstallationFrame.columns_contract, "lines"):
+        assert hasattr(FULL_INSTALLATION, column), column
 
 
 def test_values_arrive_in_their_columns():

@@ -1,12 +1,11 @@
-"""A plan, carried out in one transaction: all of it takes effect, or nothing."""
+"""Carrying out a plan in one transaction: all of it takes effect, or nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
-from itertools import groupby
-from typing import Any
+from itertools import groupby, pairwise
 
 import psycopg
 import psycopg.errors
@@ -14,22 +13,18 @@ from django.db import Error as DatabaseFailure
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from pgmagic.db.catalog import (
-    STATE_TABLE,
-    STORED_TABLE,
-    read_catalog,
-    with_definitions,
-)
+from pgmagic.db.catalog import STATE_TABLE, STORED_TABLE, read_catalog, with_definitions
 from pgmagic.db.connect import LOOK_FOR_CLIENT
+from pgmagic.db.driver import DriverCursor, is_open, only_row, plain_cursor
 from pgmagic.db.marks import marks_sql
 from pgmagic.db.runtime.session_settings import sessions
 from pgmagic.errors import InstallationError
 from pgmagic.plan.installed import Installed
-from pgmagic.plan.steps import Outcome, Plan, Status, Step
+from pgmagic.plan.steps import Outcome, Plan, Step
 
-# One installation at a time in a schema: "pgmg" as a number, and the schema.
+# The advisory lock that allows one installation at a time in a schema: "pgmg" as a number, and the schema.
 _LOCK_CLASS = 0x70676D67
-# How long to wait for a lock that someone else holds on a table.
+# How long to wait for a lock that another session holds on a table.
 LOCK_TIMEOUT = "10s"
 
 
@@ -41,40 +36,35 @@ class Applied:
     error: InstallationError | None = None
 
 
-# Statements that belong together, and the step that they are of, None where they prepare for others.
+# Statements that belong together, and their step; None if they only prepare for others.
 Piece = tuple[Step | None, Sequence[str]]
 # Executes statements in one round trip; returns the milliseconds of each step, by its id, if it measures them.
 Execution = Callable[[BaseDatabaseWrapper, Sequence[Piece]], Mapping[int, float]]
 
 
 def execute_untimed(connection: BaseDatabaseWrapper, pieces: Sequence[Piece]) -> Mapping[int, float]:
-    """Execute statements and measure nothing: with many small steps, the clock is a tenth of the time."""
-    raw: Any = connection.connection
-    with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:
+    """Execute statements without measuring: with many small steps, reading the clock takes a tenth of the time."""
+    with plain_cursor(connection) as cursor:
         cursor.execute("\n".join(statement for _, statements in pieces for statement in statements))
     return {}
 
 
 def execute_and_time(connection: BaseDatabaseWrapper, pieces: Sequence[Piece]) -> Mapping[int, float]:
-    """Execute statements, with the server's clock read behind each step's."""
+    """Execute statements, and read the server's clock after those of each step."""
     clock = "SELECT clock_timestamp();"
     script = "\n".join([clock, *("\n".join([*statements, clock]) for _, statements in pieces)])
-    raw: Any = connection.connection
-    with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:
+    instants: list[datetime] = []
+    with plain_cursor(connection) as cursor:
         cursor.execute(script)
-        instants = list(_instants(cursor))
+        more: bool | None = True
+        while more:
+            if cursor.description and cursor.description[0].name == "clock_timestamp":
+                instants.append(only_row(cursor)[0])
+            more = cursor.nextset()
     elapsed: dict[int, float] = {}
-    for (step, _), start, end in zip(pieces, instants, instants[1:], strict=False):
+    for (step, _), (start, end) in zip(pieces, pairwise(instants), strict=False):
         elapsed[id(step)] = elapsed.get(id(step), 0.0) + (end - start) / timedelta(milliseconds=1)
     return elapsed
-
-
-def _instants(cursor: Any) -> Iterator[datetime]:
-    more = True
-    while more:
-        if cursor.description and cursor.description[0].name == "clock_timestamp":
-            yield cursor.fetchone()[0]
-        more = cursor.nextset()
 
 
 def plan_and_apply(
@@ -83,10 +73,10 @@ def plan_and_apply(
     before_commit: Callable[[], object] = lambda: None,
     execution: Execution = execute_and_time,
 ) -> Applied:
-    """Read the catalog, plan, and carry the plan out, in one transaction under a lock of the schema's own.
+    """Read the catalog, plan, and carry out the plan, in one transaction that holds the schema's advisory lock.
 
-    An error of a statement is returned with the outcomes; everything else (an interrupt, a lost connection) is
-    raised. Either way the database is as it was.
+    The error of a statement is returned with the outcomes; any other error (an interrupt, a lost connection) is
+    raised. In both cases the database is as it was before.
     """
     is_inside = connection.in_atomic_block
     try:
@@ -95,30 +85,25 @@ def plan_and_apply(
             steps = plan(read_catalog(connection)).steps
             outcomes = _execute(connection, steps, execution)
             if is_inside:
-                # The rest of the transaction is the user's, with all that an alteration has let triggers ignore.
+                # The rest of the transaction is the user's: an alteration may have left settings of its own.
                 for session in sessions([connection.alias]):
                     session.forget()
                 _set_lock_timeout(connection, former_timeout)
             before_commit()
     except _StepError as error:
-        return Applied(list(_failed(steps, error)), error.sentence)
+        return Applied(error.outcomes(steps), error.sentence)
     return Applied(outcomes)
-
-
-def plan_only(connection: BaseDatabaseWrapper, plan: Callable[[Installed], Plan]) -> Plan:
-    """Return the plan for the catalog as it stands; nothing is changed."""
-    return plan(read_catalog(connection))
 
 
 def try_out(
     connection: BaseDatabaseWrapper, plan: Callable[[Installed], Plan]
 ) -> tuple[Installed, Installed]:
-    """Return the catalog as it is, and as the plan would leave it: it is carried out and taken back.
+    """Return the catalog as it is, and as the plan would leave it: the plan is carried out and rolled back.
 
-    For that moment it holds the locks that carrying it out takes.
+    Until then the transaction holds the locks that the plan takes.
 
     Raises:
-        InstallationError: the database refuses the plan.
+        InstallationError: if the database refuses the plan.
     """
     try:
         with transaction.atomic(using=connection.alias):
@@ -134,16 +119,25 @@ def try_out(
 
 
 class _StepError(Exception):
-    """The step that the database refused; it leaves the transaction's block, which rolls back."""
+    """The step that the database refused; raising it rolls the transaction back."""
 
     def __init__(self, step: Step | None, sentence: InstallationError) -> None:
         super().__init__(sentence)
         self.step = step
         self.sentence = sentence
 
+    def outcomes(self, steps: Sequence[Step]) -> list[Outcome]:
+        """Return what became of the steps of the plan."""
+        place = next((place for place, step in enumerate(steps) if step is self.step), len(steps))
+        done = [Outcome(step, "rolled back" if step.changes else "skipped") for step in steps[:place]]
+        return [
+            *done,
+            *(Outcome(step, "skipped" if step is not self.step else "failed") for step in steps[place:]),
+        ]
+
 
 def _lock(connection: BaseDatabaseWrapper) -> str:
-    """Take the schema's lock, and wait for no lock forever; return the timeout that was set before."""
+    """Take the schema's lock, and set a timeout for all locks; return the timeout that was set before."""
     try:
         with connection.cursor() as cursor:
             cursor.execute(
@@ -170,7 +164,7 @@ def _execute(connection: BaseDatabaseWrapper, steps: Sequence[Step], execution: 
             elapsed = _carry_out(connection, changing, execution)
             _leave_marks(connection, changing)
     except DatabaseFailure as error:
-        if _is_lost(connection):
+        if not is_open(connection):
             raise
         raise _find_step(connection, changing, error) from error
     return [Outcome(step, "done", elapsed.get(id(step))) for step in steps]
@@ -179,17 +173,12 @@ def _execute(connection: BaseDatabaseWrapper, steps: Sequence[Step], execution: 
 def _carry_out(
     connection: BaseDatabaseWrapper, steps: Sequence[Step], execution: Execution
 ) -> Mapping[int, float]:
-    return execution(connection, list(_pieces(steps)))
+    return execution(connection, list(pieces_of(steps)))
 
 
 def _set_lock_timeout(connection: BaseDatabaseWrapper, timeout: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [timeout])
-
-
-def _is_lost(connection: BaseDatabaseWrapper) -> bool:
-    raw: Any = connection.connection
-    return raw is None or bool(raw.closed)
 
 
 _CHECK_NO_BODIES = """
@@ -199,39 +188,44 @@ _CHECK_BODIES_AS_BEFORE = """
 SELECT set_config('check_function_bodies', current_setting('pgmagic.check_function_bodies'), true);"""
 
 
-def _pieces(steps: Iterable[Step]) -> Iterator[Piece]:
-    """Yield the statements of steps in the order in which they are executed; what is deferred comes last.
-
-    The functions of triggers that are made one behind the other stand before these triggers: each CREATE FUNCTION
-    behind a CREATE TRIGGER lets the server look up anew what it knows of the table, a third of its time with 200
-    triggers. Those that pgmagic wrote come first, and Postgres does not parse them; that is as much as to make them.
-    """
+def pieces_of(steps: Iterable[Step]) -> Iterator[Piece]:
+    """Yield the statements of steps in the order in which they are executed; deferred statements come last."""
     steps = list(steps)
-    # A kernel that is killed meanwhile does not keep the next one waiting until the server is through with all of it.
+    # If this kernel is killed, the server notices, and the next kernel does not wait until the plan is finished.
     yield None, [f"{LOOK_FOR_CLIENT};"]
-    for making, run in groupby(steps, _makes_function_or_trigger):
-        found = list(run)
-        if not making:
-            yield from ((step, step.sql) for step in found)
-            continue
-        unchecked = [step for step in found if step.kind == "function" and not step.needs_check]
-        if unchecked:
-            yield None, [_CHECK_NO_BODIES]
-            yield from ((step, step.sql) for step in unchecked)
-            yield None, [_CHECK_BODIES_AS_BEFORE]
-        yield from ((step, step.sql) for step in found if step.kind == "function" and step.needs_check)
-        yield from ((step, step.sql) for step in found if step.kind != "function")
-    yield from ((step, step.deferred) for step in steps if step.deferred)
+    for making, run in groupby(steps, lambda step: step.makes_function_or_trigger):
+        if making:
+            yield from _functions_before_triggers(list(run))
+        else:
+            for step in run:
+                yield step, step.sql
+    for step in steps:
+        if step.deferred:
+            yield step, step.deferred
 
 
-def _makes_function_or_trigger(step: Step) -> bool:
-    return step.kind in ("function", "trigger") and step.action in ("create", "replace")
+def _functions_before_triggers(steps: Sequence[Step]) -> Iterator[Piece]:
+    """Yield the steps that make functions, then those that make triggers.
+
+    After a CREATE TRIGGER, each CREATE FUNCTION makes the server read again what it knows of the table: a third of its
+    time with 200 triggers. Functions that pgmagic wrote come first, unparsed: parsing takes as long as making them.
+    """
+    functions = [step for step in steps if step.kind == "function"]
+    unchecked = [step for step in functions if not step.needs_check]
+    if unchecked:
+        yield None, [_CHECK_NO_BODIES]
+        for step in unchecked:
+            yield step, step.sql
+        yield None, [_CHECK_BODIES_AS_BEFORE]
+    checked = [step for step in functions if step.needs_check]
+    for step in (*checked, *(step for step in steps if step.kind != "function")):
+        yield step, step.sql
 
 
 def _find_step(connection: BaseDatabaseWrapper, steps: Sequence[Step], error: Exception) -> _StepError:
-    """Return the step that failed: carry them out once more, one by one, in the transaction that is given up anyway."""
+    """Return the step that failed: execute them again, one by one, in the transaction that is rolled back anyway."""
     try:
-        # Who waited for a lock in vain does not wait as long again.
+        # A lock that timed out once is not waited for as long again.
         _set_lock_timeout(connection, "100ms")
         for step in steps:
             _execute_alone(connection, step, step.sql)
@@ -243,13 +237,12 @@ def _find_step(connection: BaseDatabaseWrapper, steps: Sequence[Step], error: Ex
 
 
 def _execute_alone(connection: BaseDatabaseWrapper, step: Step, statements: Sequence[str]) -> None:
-    raw: Any = connection.connection
     for statement in statements:
         try:
-            with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:
+            with plain_cursor(connection) as cursor:
                 cursor.execute(statement)
         except DatabaseFailure as error:
-            if _is_lost(connection):
+            if not is_open(connection):
                 raise
             sentence = (
                 f"Postgres refused to {step.action} the {step.kind} {step.object}: {_primary_message(error)}"
@@ -258,7 +251,7 @@ def _execute_alone(connection: BaseDatabaseWrapper, step: Step, statements: Sequ
 
 
 def _primary_message(error: BaseException) -> str:
-    """Return what Postgres said, with its reason and its hint, in one line."""
+    """Return the message of Postgres, with its detail and its hint, in one line."""
     cause = error.__cause__
     if isinstance(cause, psycopg.errors.LockNotAvailable):
         return f"another session holds a lock and did not release it within {LOCK_TIMEOUT}; end its transaction first"
@@ -266,43 +259,31 @@ def _primary_message(error: BaseException) -> str:
         reason = f": {cause.diag.message_detail}" if cause.diag.message_detail else ""
         hint = f" ({cause.diag.message_hint})" if cause.diag.message_hint else ""
         where = (cause.diag.context or "").partition("\n")[0]
-        # What is raised on purpose says all that there is to say.
+        # An error that was raised on purpose needs no place.
         line = f", {where}" if where and not where.endswith(" at RAISE") else ""
         return f"{cause.diag.message_primary}{line}{reason}{hint}"
     return str(error).strip().partition("\n")[0]
 
 
-def _failed(steps: Sequence[Step], error: _StepError) -> Iterator[Outcome]:
-    status: Status = "rolled back"
-    for step in steps:
-        if step is error.step:
-            yield Outcome(step, "failed")
-            status = "skipped"
-        else:
-            yield Outcome(step, status if step.changes else "skipped")
-
-
 def _leave_marks(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> None:
-    """Write what was declared, and what Postgres made of it, where the next reading of the catalog finds it."""
-    # Of an object that is renamed and then replaced, the last one holds.
-    last = {(each.schema, each.name): each for each in (step.marking for step in steps) if each}
-    markings = list(last.values())
-    raw: Any = connection.connection
-    with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:
-        if markings:
-            cursor.execute(marks_sql(markings))
+    """Store what was declared, and what Postgres made of it, for the next reading of the catalog."""
+    # If an object is renamed and then replaced, the last marking holds.
+    last = {(step.marking.schema, step.marking.name): step.marking for step in steps if step.marking}
+    with plain_cursor(connection) as cursor:
+        if last:
+            cursor.execute(marks_sql(list(last.values())))
         forgotten = [(step.forget,) for step in steps if step.forget]
         if forgotten:
             cursor.executemany(_FORGET, forgotten)
-        remembered = [
-            astuple(remembered)
-            for step in steps
-            for remembered in (*step.remember_others, *([step.remember] if step.remember else []))
-        ]
-        if remembered:
-            cursor.execute(CREATE_STATE_TABLE)
-            cursor.executemany(_REMEMBER, remembered)
-            cursor.execute(_NOTE_COLUMNS, [[table for table, *_ in remembered]])
+        _remember_tables(cursor, steps)
+
+
+def _remember_tables(cursor: DriverCursor, steps: Sequence[Step]) -> None:
+    remembered = [each for step in steps for each in step.all_remembered]
+    if remembered:
+        cursor.execute(CREATE_STATE_TABLE)
+        cursor.executemany(_REMEMBER, [astuple(each) for each in remembered])
+        cursor.execute(_NOTE_COLUMNS, [[each.table for each in remembered]])
 
 
 CREATE_STATE_TABLE = (
@@ -310,7 +291,7 @@ CREATE_STATE_TABLE = (
     "(table_name text PRIMARY KEY, label text NOT NULL, declared text NOT NULL, state text NOT NULL, stored text); "
     f"ALTER TABLE {STATE_TABLE} ADD COLUMN IF NOT EXISTS stored text"
 )
-_FORGET = f"DELETE FROM {STATE_TABLE} WHERE table_name = %s"  # noqa: S608 - a constant of ours
+_FORGET = f"DELETE FROM {STATE_TABLE} WHERE table_name = %s"  # noqa: S608 - a constant
 _REMEMBER = (
     f"INSERT INTO {STATE_TABLE} (table_name, label, declared, state) VALUES (%s, %s, %s, %s) "  # noqa: S608
     "ON CONFLICT (table_name) DO UPDATE SET label = EXCLUDED.label, declared = EXCLUDED.declared, "

@@ -1,4 +1,4 @@
-"""Which database, and how to reach it.
+"""Which database to use, and how to reach it.
 
 `%pgconnect URL` > `PGMAGIC_DATABASE_URL` > the configured Django project's > an embedded Postgres. A plain
 `DATABASE_URL`, which may well be production, is never picked up.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -16,18 +15,19 @@ from psycopg import conninfo
 from psycopg.pq import TransactionStatus
 
 from pgmagic import server
+from pgmagic.db.driver import driver_connection, is_open, transaction_status
 from pgmagic.errors import DatabaseUnavailableError
 
 URL_VARIABLE = "PGMAGIC_DATABASE_URL"
 MINIMUM_VERSION = 150000
 _MASK = "***"
 _NO_URL = (
-    "This is no database URL: expected postgresql://user:password@host:port/database, where an @, a slash or a colon "
-    "in the password is written as %40, %2F or %3A."
+    "This is not a database URL: expected postgresql://user:password@host:port/database, where an @, a slash or a "
+    "colon in the password is written as %40, %2F or %3A."
 )
 
-# A server that is busy with a statement does not notice by itself that its client is gone, and what the transaction has
-# locked stays so until the statement ends. Not every platform can look, so that a refusal says nothing.
+# A server that executes a statement does not notice by itself that its client is gone, and the transaction keeps its
+# locks until the statement ends. Not every platform supports the check, so an error of it is ignored.
 # Source: https://www.postgresql.org/docs/current/runtime-config-connection.html (client_connection_check_interval)
 LOOK_FOR_CLIENT = """
 DO $$ BEGIN
@@ -40,7 +40,7 @@ END $$"""
 
 @dataclass(repr=False)
 class Choice:
-    """The database that a process of pgmagic's own configuration works on: a URL, or else the embedded server.
+    """The database for which pgmagic configures Django itself: the one of a URL, or else the embedded server.
 
     schema: the notebook's own schema, made at the first connection.
     """
@@ -52,26 +52,26 @@ class Choice:
     def __repr__(self) -> str:
         return f"<Choice: {self.describe()}>"
 
-    def parameters(self) -> dict[str, Any]:
-        """Return the parameters of a psycopg connection; starts the embedded server where no URL was given.
+    def parameters(self) -> dict[str, object]:
+        """Return the parameters of a psycopg connection; starts the embedded server if no URL was given.
 
         Raises:
-            DatabaseUnavailableError: the URL cannot be read, or the embedded server not started.
+            DatabaseUnavailableError: if the URL cannot be read, or the embedded server does not start.
         """
         if self.url:
             return parse_url(self.url)
         former, self.lease = self.lease, server.acquire()
         if former is not None:
-            # Behind the new one, so that the server does not stop in between.
+            # After the new one, so that the server does not stop in between.
             former.release()
         return dict(self.lease.conninfo)
 
     def describe(self) -> str:
-        """Return what to call it, without a password."""
+        """Return how to name the database in a message, without a password."""
         return mask_url(self.url) if self.url else "the embedded Postgres"
 
     def leave(self) -> None:
-        """Give up the embedded server, which stops when nobody else uses it."""
+        """Release the embedded server, which stops when nobody else uses it."""
         if self.lease is not None:
             self.lease.release()
             self.lease = None
@@ -82,26 +82,22 @@ def choice_from_environment() -> Choice:
     return Choice(url=os.environ.get(URL_VARIABLE) or None)
 
 
-def parse_url(url: str) -> dict[str, Any]:
+def parse_url(url: str) -> dict[str, object]:
     """Return the parameters in a URL or a libpq connection string.
 
     Raises:
-        DatabaseUnavailableError: it is neither; the message does not repeat it, since it may hold a password.
+        DatabaseUnavailableError: if it is neither; the message does not repeat it, since it may hold a password.
     """
     try:
-        parameters = dict(conninfo.conninfo_to_dict(url))
+        parameters: dict[str, object] = {**conninfo.conninfo_to_dict(url)}
     except psycopg.ProgrammingError:
         raise DatabaseUnavailableError(_NO_URL) from None
-    if _holds_rest_of_password(parameters):
-        raise DatabaseUnavailableError(_NO_URL)
-    return parameters
-
-
-def _holds_rest_of_password(parameters: dict[str, Any]) -> bool:
-    """Return whether a password with an @ or a slash in it was taken apart, and its rest for a host, port or name."""
+    # A password with an @ or a slash in it is split, and its rest is taken for a host, a port or a name.
     ports = str(parameters.get("port") or "").replace(",", "")
     names = f"{parameters.get('host', '')}{parameters.get('dbname', '')}"
-    return "@" in names or not (ports == "" or ports.isdecimal())
+    if "@" in names or not (ports == "" or ports.isdecimal()):
+        raise DatabaseUnavailableError(_NO_URL)
+    return parameters
 
 
 def mask_url(url: str) -> str:
@@ -113,7 +109,7 @@ def mask_url(url: str) -> str:
     user = parameters.get("user", "")
     password = f":{_MASK}" if parameters.get("password") else ""
     at = "@" if user or password else ""
-    host = parameters.get("host", "")
+    host = str(parameters.get("host", ""))
     port = f":{parameters['port']}" if parameters.get("port") else ""
     if host.startswith("/"):
         return f"postgresql://{user}{password}{at}/{parameters.get('dbname', '')}?host={host}"
@@ -121,24 +117,23 @@ def mask_url(url: str) -> str:
 
 
 def check_version(connection: BaseDatabaseWrapper) -> None:
-    """Check that the server is one of those that are supported.
+    """Check that the version of the server is supported.
 
     Raises:
-        DatabaseUnavailableError: it is older than Postgres 15.
+        DatabaseUnavailableError: if it is older than Postgres 15.
     """
-    raw: Any = connection.connection
-    if raw.info.server_version < MINIMUM_VERSION:
+    version = driver_connection(connection).info.server_version
+    if version < MINIMUM_VERSION:
         raise DatabaseUnavailableError(
-            f"This server is Postgres {raw.info.server_version // 10000}; pgmagic needs 15 or newer."
+            f"This server is Postgres {version // 10000}; pgmagic needs 15 or newer."
         )
 
 
 def is_alive(connection: BaseDatabaseWrapper) -> bool:
     """Return whether an open connection still answers; a connection that was never made counts as alive."""
-    raw: Any = connection.connection
-    if raw is None:
+    if connection.connection is None:
         return True
-    if raw.closed:
+    if not is_open(connection):
         return False
-    # In a transaction in error every question is refused; it is the user's to end.
-    return raw.info.transaction_status == TransactionStatus.INERROR or connection.is_usable()
+    # A transaction in error refuses every question; ending it is up to the user.
+    return transaction_status(connection) == TransactionStatus.INERROR or connection.is_usable()

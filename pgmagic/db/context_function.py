@@ -10,11 +10,11 @@ from pgmagic.compile.target import Target
 
 
 def install_context_function(alias: str) -> bool:
-    """Make the function, or make it anew, where the shared table of contexts is; return whether that is there."""
+    """Create or replace the function if the shared table of contexts exists; return whether it does."""
     table = literal(render(identifier(CONTEXT_TABLE)))
     with connections[alias].cursor() as cursor:
         cursor.execute(render(compose("SELECT to_regclass(", table, ") IS NOT NULL")))
-        is_there = bool(cursor.fetchone()[0])
-        if is_there:
+        exists = bool(cursor.fetchone()[0])
+        if exists:
             cursor.execute(attach_routine(Target()).create)
-    return is_there
+    return exists

@@ -1,4 +1,4 @@
-"""What a database holds of triggers, seen beside what is declared; nothing is changed."""
+"""Comparing the triggers of a database with their declarations; nothing is changed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from pgmagic.compile.desired import Desired
 from pgmagic.db.apply import try_out
 from pgmagic.db.catalog import read_catalog, read_whole_catalog
-from pgmagic.db.changes import compiled, lives_on
+from pgmagic.db.changes import lives_on
+from pgmagic.db.declared import compiled
 from pgmagic.db.installation import registered_uris
 from pgmagic.db.schemas import target_of
 from pgmagic.declare import registry
@@ -23,12 +24,12 @@ from pgmagic.plan.steps import Plan
 
 
 def list_database(database: str | None = None) -> list[Listed]:
-    """Return every trigger of a database, ours or not, and those that are registered and not installed."""
+    """Return every trigger of a database, whoever made it, and those that are registered and not installed."""
     return _list(database or "default", read_whole_catalog)
 
 
 def list_visible(database: str | None = None) -> list[Listed]:
-    """Return what `list_database` returns, of the schemas of the session's `search_path` alone."""
+    """Return what `list_database` returns, but only of the schemas of the session's `search_path`."""
     return _list(database or "default", read_catalog)
 
 
@@ -44,7 +45,7 @@ def list_declared(*uris: str, database: str) -> dict[str, tuple[str, bool | None
     """Return the state of registered triggers, all of them without a URI, and whether they are enabled, by URI.
 
     Raises:
-        UnknownTriggerError: nothing is registered under a URI.
+        UnknownTriggerError: if nothing is registered under a URI.
     """
     declared = registry.registered(*uris)
     installed, target = read_catalog(connections[database]), target_of(database)
@@ -59,12 +60,12 @@ def list_declared(*uris: str, database: str) -> dict[str, tuple[str, bool | None
 def compare(*uris: str, database: str | None = None) -> list[Difference]:
     """Return where the registered triggers, all of them without a URI, differ from what is installed.
 
-    What Postgres would make of a declaration is found out by installing it and taking that back, which holds the
-    locks of an installation for that moment. Without a URI, what can be pruned differs, too.
+    To know what Postgres makes of a declaration, it is installed and rolled back; until then the locks of an
+    installation are held. Without a URI, triggers that can be pruned count as differences.
 
     Raises:
-        UnknownTriggerError: nothing is registered under a URI.
-        InstallationError: the database refuses a declaration, or somebody holds a lock.
+        UnknownTriggerError: if nothing is registered under a URI.
+        InstallationError: if the database refuses a declaration, or a lock is not free in time.
     """
     alias = database or "default"
     allowed = [pair for pair in registry.registered(*uris) if lives_on(alias, pair[0])]

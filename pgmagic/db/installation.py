@@ -1,4 +1,4 @@
-"""Installing, dropping, enabling and disabling declared triggers: all URIs of a call together, or none."""
+"""Installing, dropping, enabling and disabling declared triggers: all triggers of a call, or none."""
 
 from __future__ import annotations
 
@@ -49,47 +49,128 @@ def disabling(*uris: str) -> Change:
 
 
 def install(*uris: str, database: str | None = None) -> Restoration:
-    """Install registered triggers, all of them without a URI, on a database or on every one that a router allows.
+    """Install registered triggers, or replace what is installed of them, in one transaction for each database.
 
-    Without a URI, triggers that are no longer registered are dropped, too, if `PGTRIGGER_PRUNE_ON_INSTALL` says so.
-    As a context manager, it leaves everything as it was before.
+    Installing takes a SHARE ROW EXCLUSIVE lock on each table whose triggers change, and waits at most 10 seconds for
+    it. Triggers that are installed as declared are not touched.
+
+    Args:
+        uris: `app_label.Model:trigger_name`; without a URI, all registered triggers. Without a URI, triggers that are
+            no longer registered are dropped, unless `PGTRIGGER_PRUNE_ON_INSTALL` is False.
+        database: An alias of DATABASES; None means every Postgres. A trigger is installed where a router allows its
+            model.
+
+    Returns:
+        A context manager that restores at the end of its block what was installed before.
 
     Raises:
-        UnknownTriggerError: nothing is registered under a URI.
-        InstallationError: a database refused; nothing was kept on any.
+        UnknownTriggerError: if nothing is registered under a URI.
+        InstallationError: if a database refuses, or a lock is not free in time; then no database is changed.
+
+    Example:
+        >>> pgtrigger.install("notebook.Post:keep_published")
+        <changed: notebook.Post:keep_published>
     """
     return make(installing(*uris), database)
 
 
 def uninstall(*uris: str, database: str | None = None) -> Restoration:
-    """Drop registered triggers, all of them without a URI, with their functions; see `install`."""
+    """Drop registered triggers with their functions; triggers that are not installed are skipped.
+
+    Dropping a trigger takes an ACCESS EXCLUSIVE lock on its table. A transaction, errors and pruning as for `install`.
+
+    Args:
+        uris: `app_label.Model:trigger_name`; without a URI, all registered triggers.
+        database: An alias of DATABASES; None means every Postgres.
+
+    Returns:
+        A context manager that restores at the end of its block what was installed before.
+
+    Raises:
+        UnknownTriggerError: if nothing is registered under a URI.
+        InstallationError: if a database refuses, or a lock is not free in time; then no database is changed.
+
+    Example:
+        >>> with pgtrigger.uninstall("notebook.Post:keep_published"):
+        ...     Post.objects.create(title="Old", status="published").delete()
+        (1, {'notebook.Post': 1})
+    """
     return make(uninstalling(*uris), database)
 
 
 def enable(*uris: str, database: str | None = None) -> Restoration:
-    """Let registered triggers, all of them without a URI, fire in ordinary sessions; see `install`.
+    """Let registered triggers fire again in ordinary sessions, for everybody.
+
+    Enabling takes a SHARE ROW EXCLUSIVE lock on the table.
+
+    Args:
+        uris: `app_label.Model:trigger_name`; without a URI, all registered triggers.
+        database: An alias of DATABASES; None means every Postgres.
+
+    Returns:
+        A context manager that restores at the end of its block whether the triggers were enabled.
 
     Raises:
-        NotInstalledError: one of them is not installed; then none is enabled.
+        UnknownTriggerError: if nothing is registered under a URI.
+        NotInstalledError: if a trigger is not installed; then none is enabled.
+        InstallationError: if a database refuses, or a lock is not free in time; then no database is changed.
+
+    Example:
+        >>> pgtrigger.enable("notebook.Post:keep_published")
+        <changed: notebook.Post:keep_published>
     """
     return make(enabling(*uris), database)
 
 
 def disable(*uris: str, database: str | None = None) -> Restoration:
-    """Keep registered triggers, all of them without a URI, from firing in every session; see `enable`."""
+    """Keep registered triggers from firing, for everybody and in every session; `ignore` is for one block of code.
+
+    Disabling takes a SHARE ROW EXCLUSIVE lock on the table.
+
+    Args:
+        uris: `app_label.Model:trigger_name`; without a URI, all registered triggers.
+        database: An alias of DATABASES; None means every Postgres.
+
+    Returns:
+        A context manager that restores at the end of its block whether the triggers were enabled.
+
+    Raises:
+        UnknownTriggerError: if nothing is registered under a URI.
+        NotInstalledError: if a trigger is not installed; then none is disabled.
+        InstallationError: if a database refuses, or a lock is not free in time; then no database is changed.
+
+    Example:
+        >>> with pgtrigger.disable("notebook.Post:keep_published"):
+        ...     Post.objects.create(title="Old", status="published").delete()
+        (1, {'notebook.Post': 1})
+    """
     return make(disabling(*uris), database)
 
 
 def prune(database: str | None = None) -> None:
-    """Drop the triggers that pgmagic installed and that are not registered, and functions left without a trigger."""
+    """Drop the triggers that pgmagic installed and that are not registered, and functions without a trigger.
+
+    One transaction for each database, with an ACCESS EXCLUSIVE lock on each table that loses a trigger.
+
+    Args:
+        database: An alias of DATABASES; None means every Postgres.
+
+    Raises:
+        InstallationError: if a database refuses, or a lock is not free in time; then no database is changed.
+
+    Example:
+        >>> pgtrigger.prune()
+        >>> pgtrigger.prunable()
+        []
+    """
     prune_only((), database)
 
 
 def prune_only(uris: Collection[str], database: str | None) -> list[Outcome]:
-    """Drop those with the given URIs, or all without one, of what `prune` drops; return what was done.
+    """Drop what `prune` drops, or only what has the given URIs; return what was done.
 
     Raises:
-        UnknownTriggerError: there is nothing to prune under a URI.
+        UnknownTriggerError: if there is nothing to prune under a URI.
     """
 
     def plan(installed: Installed) -> Plan:
@@ -107,7 +188,18 @@ def prune_only(uris: Collection[str], database: str | None) -> list[Outcome]:
 
 
 def prunable(database: str | None = None) -> list[tuple[str, str, bool, str]]:
-    """Return (table, name in Postgres, enabled, database) of the triggers that `prune` would drop."""
+    """Return the triggers that `prune` would drop: those that pgmagic installed and that are not registered.
+
+    Args:
+        database: An alias of DATABASES; None means every Postgres.
+
+    Returns:
+        (table, name in Postgres, whether it is enabled, database) for each trigger, by database, table and name.
+
+    Example:
+        >>> pgtrigger.prunable()
+        []
+    """
     return [
         (found.table, found.name, found.is_enabled, alias)
         for alias in aliases_of(database)
@@ -116,9 +208,9 @@ def prunable(database: str | None = None) -> list[tuple[str, str, bool, str]]:
 
 
 def install_where_possible(database: str) -> None:
-    """Install every registered trigger whose table is there with its columns; the last step of a migration.
+    """Install every registered trigger whose table exists with its columns; the last step of a migration.
 
-    A project that is migrated back to a former state lacks tables and columns that the code names already.
+    A project that is migrated back to a former state lacks tables and columns that its code names.
     """
 
     def plan(triggers: Sequence[DesiredTrigger], installed: Installed) -> Plan:
@@ -143,7 +235,7 @@ def plan_installing(triggers: Sequence[DesiredTrigger], installed: Installed) ->
 
 
 def _with_pruning(planner: Planner, uris: Sequence[str]) -> Planner:
-    """Return a planner that also prunes, where that belongs to installing all triggers."""
+    """Return a planner that also prunes if all triggers are meant, unless the settings forbid it."""
     if uris or not getattr(settings, "PGTRIGGER_PRUNE_ON_INSTALL", True):
         return planner
 

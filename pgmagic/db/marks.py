@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from psycopg import sql
 
@@ -14,12 +13,16 @@ from pgmagic.db.catalog import STORED_FUNCTION, STORED_TRIGGER
 
 
 def marks_sql(markings: Sequence[Marking]) -> str:
-    """Return the statement that leaves marks in the comments of functions that are there already, as are triggers."""
+    """Return the statement that writes marks into the comments of functions; functions and triggers exist already."""
     triggers = [(number, each) for number, marking in enumerate(markings, 1) for each in marking.triggers]
+    marks = [
+        {"pgmagic": each.uri, "declared": each.declared, "with_model": each.with_model, "stored": ""}
+        for each in markings
+    ]
     body = sql.SQL(_MARK).format(
         schemas=_elements([marking.schema for marking in markings]),
         functions=_elements([marking.name for marking in markings]),
-        marks=_elements([_open(_mark(marking), 2) for marking in markings]),
+        marks=_elements([_open(each, 2) for each in marks]),
         owners=_elements([number for number, _ in triggers]),
         table_schemas=_elements([each.schema for _, each in triggers]),
         tables=_elements([each.table for _, each in triggers]),
@@ -32,25 +35,16 @@ def marks_sql(markings: Sequence[Marking]) -> str:
     return render(compose("DO LANGUAGE plpgsql ", DollarQuoted(body.as_string(None)), ";"))
 
 
-def _elements(values: list[Any]) -> Fragment:
-    """Return a set of texts: as JSON, which is quoted as a whole, and not value by value as an array is."""
+def _elements(values: Sequence[str | int | None]) -> Fragment:
+    """Return a set of texts, written as JSON: it is quoted as a whole, while an array is quoted value by value."""
     return compose("jsonb_array_elements_text(", literal(_json.encode(values)), "::jsonb)")
 
 
 _json = json.JSONEncoder(ensure_ascii=False)
 
 
-def _mark(marking: Marking) -> dict[str, Any]:
-    return {
-        "pgmagic": marking.uri,
-        "declared": marking.declared,
-        "with_model": marking.with_model,
-        "stored": "",
-    }
-
-
-def _open(value: dict[str, Any], brackets: int) -> str:
-    """Return JSON up to the digest at its end, which only the server knows: without that many closing characters."""
+def _open(value: Mapping[str, object], brackets: int) -> str:
+    """Return JSON without its last `brackets` characters: they follow the digest, which only the server knows."""
     return _json.encode(value)[:-brackets]
 
 

@@ -1,8 +1,8 @@
-"""What pgmagic adds to every Postgres connection of Django's as soon as it is made."""
+"""What pgmagic adds to every Postgres connection of Django's when it is made."""
 
 from __future__ import annotations
 
-from typing import Any
+from types import TracebackType
 
 import psycopg.errors
 from django.db import connections
@@ -15,30 +15,31 @@ from pgmagic.errors import TriggerError
 
 
 class _TriggerErrorWrapper(DatabaseErrorWrapper):
-    """Django's wrapper, except that what a trigger raised becomes one error of both classes that user code catches."""
+    """Django's wrapper, except that the error of a trigger becomes one of both classes that user code catches."""
 
-    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         if isinstance(exc_value, psycopg.errors.RaiseException):
             raise TriggerError(*exc_value.args).with_traceback(traceback) from exc_value
         if exc_type is not None:
             super().__exit__(exc_type, exc_value, traceback)
 
 
-def prepare(connection: BaseDatabaseWrapper) -> None:
-    """Let a connection carry this task's state to the server, and raise `TriggerError` for a rejection."""
+def prepare(connection: BaseDatabaseWrapper, **_signal: object) -> None:
+    """Let a connection send this task's settings to the server, and raise `TriggerError` if a trigger rejects."""
     if connection.vendor != "postgresql":
         return
     connection.__dict__["wrap_database_errors"] = _TriggerErrorWrapper(connection)
     attach(connection)
 
 
-def _on_connect(sender: object, connection: BaseDatabaseWrapper, **_kwargs: object) -> None:
-    prepare(connection)
-
-
 def prepare_every_connection() -> None:
-    """Prepare each connection when it is made, and those that are already open."""
-    connection_created.connect(_on_connect, dispatch_uid="pgmagic.prepare")
+    """Prepare each connection when it is made, and those that are open already."""
+    connection_created.connect(prepare, dispatch_uid="pgmagic.prepare")
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None:
             prepare(connection)

@@ -14,7 +14,8 @@ from pgmagic.compile.sql import render
 from pgmagic.compile.target import Target
 from pgmagic.compile.transition_tables import transition_kwargs
 from pgmagic.db.catalog import read_catalog
-from pgmagic.db.changes import Change, Restoration, compiled, lives_on, make
+from pgmagic.db.changes import Change, Restoration, lives_on, make
+from pgmagic.db.declared import compiled
 from pgmagic.db.installation import plan_installing
 from pgmagic.db.schemas import target_of
 from pgmagic.declare.composer import Composer

@@ -1,43 +1,36 @@
-"""The triggers of a database, and where they differ from their declarations."""
+"""What `%pgtrigger` shows and does, as frames: the triggers of a database, and where they differ from declarations."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
+from django.db import DEFAULT_DB_ALIAS
+
+from pgmagic.db import changes, inspection, installation
+from pgmagic.db.declared import compiled
+from pgmagic.db.installation_frame import InstallationFrame
+from pgmagic.db.schemas import target_of
+from pgmagic.declare import registry
 from pgmagic.tables.frame import ResultFrame
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TriggerRow:
-    """One trigger as Postgres counts them: a declaration can need several."""
-
-    table: str
-    name: str
-    fires: str
-    condition: str | None = None
-    state: str
-    enabled: bool | None = None
-    drift: str | None = None
-    lines: Sequence[str] = ()
+from pgmagic.tables.highlighting import SqlText
 
 
 class TriggerFrame(ResultFrame):
     """One row for each trigger that is installed or declared, by table and name.
 
+    Postgres counts the triggers: a declaration can need several. The rows are made from `pgmagic.plan.listing.Listed`.
+
     Columns:
-        table (string): its table; with the schema where the name alone means another table.
-        name (string): the URI of one of pgmagic's, otherwise its name in Postgres.
+        table (string): its table; with the schema if the name alone means another table.
+        name (string): the URI of a trigger of pgmagic's, otherwise its name in Postgres.
         fires (string): when it fires, as in `BEFORE DELETE · ROW`.
-        condition (string): the SQL of its condition; missing where it always fires.
+        condition (string): the SQL of its condition; missing if it always fires.
         state (string): `INSTALLED`, `OUTDATED`, `UNINSTALLED`, `PRUNE` (installed, but not registered in this
             process), `UNALLOWED` (by the database router) or `FOREIGN` (not installed by pgmagic, or not from here).
-        enabled (boolean): whether it fires in ordinary sessions; missing where it is not installed.
-        drift (string): in what it differs from its declaration; missing where it does not.
+        enabled (boolean): whether it fires in ordinary sessions; missing if it is not installed.
+        drift (string): how it differs from its declaration; missing if it does not.
     """
 
     columns_contract = MappingProxyType(
@@ -54,34 +47,17 @@ class TriggerFrame(ResultFrame):
     columns_roles = MappingProxyType({"condition": "code", "state": "verdict", "enabled": "verdict"})
 
 
-def trigger_frame(
-    rows: Iterable[TriggerRow], *, caption: str | None = None, notes: Iterable[str] = ()
-) -> TriggerFrame:
-    """Return the rows as a `TriggerFrame`, in their order."""
-    return TriggerFrame.from_rows(rows, caption=caption, notes=notes)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DifferenceRow:
-    """A stretch of lines in which an installed object differs from what is declared."""
-
-    trigger: str
-    kind: str
-    line: int | None = None
-    live: str | None = None
-    declared: str | None = None
-    lines: Sequence[str] = ()
-
-
 class DifferenceFrame(ResultFrame):
-    """One row for each stretch of lines that differs; empty where everything is installed as declared.
+    """One row for each stretch of lines that differs; empty if everything is installed as declared.
+
+    Its rows are made from `pgmagic.plan.listing.Difference`.
 
     Columns:
         trigger (string): URI.
         kind (string): `function`, `trigger` or `comment`.
-        line (Int64): number of the first line in the live definition, from 1; missing where a whole object differs.
-        live (string): the lines that Postgres holds; missing where it holds none.
-        declared (string): the lines that it would hold; missing where nothing declares any.
+        line (Int64): number of the first line in the live definition, from 1; missing if a whole object differs.
+        live (string): the lines that Postgres holds; missing if it holds none.
+        declared (string): the lines that it would hold; missing if nothing declares any.
     """
 
     columns_contract = MappingProxyType(
@@ -90,8 +66,54 @@ class DifferenceFrame(ResultFrame):
     columns_roles = MappingProxyType({"line": "count", "live": "before", "declared": "after"})
 
 
-def difference_frame(
-    rows: Iterable[DifferenceRow], *, caption: str | None = None, notes: Iterable[str] = ()
-) -> DifferenceFrame:
-    """Return the rows as a `DifferenceFrame`, in their order."""
-    return DifferenceFrame.from_rows(rows, caption=caption, notes=notes)
+def list_matching(pattern: str | None, database: str | None) -> TriggerFrame:
+    """Return every trigger of the database, or those with the pattern in their table or name.
+
+    pattern: * and ? in it stand for any text and for any character; upper and lower case are the same.
+    """
+    found = inspection.list_database(database)
+    wanted = f"*{pattern.lower()}*" if pattern else "*"
+    shown = [row for row in found if any(fnmatchcase(text.lower(), wanted) for text in (row.table, row.name))]
+    hidden = len(found) - len(shown)
+    return TriggerFrame.from_rows(
+        shown, notes=[f"{hidden:,} of {len(found):,} triggers do not match {pattern!r}."] if hidden else []
+    )
+
+
+def sql_of(uri: str) -> SqlText:
+    """Return the SQL that installs a registered trigger on the default database."""
+    [(model, trigger)] = registry.registered(uri)
+    return SqlText(compiled(model, trigger, target_of(DEFAULT_DB_ALIAS)).install_sql)
+
+
+def compare(uris: Sequence[str], database: str | None) -> DifferenceFrame:
+    """Return where triggers differ from their declarations."""
+    found = inspection.compare(*uris, database=database)
+    return DifferenceFrame.from_rows(
+        found, notes=[] if found else ["Everything is installed as it is declared."]
+    )
+
+
+def install(uris: Sequence[str], database: str | None) -> InstallationFrame:
+    """Install registered triggers, all of them without a URI."""
+    return InstallationFrame.from_rows(changes.carry_out(installation.installing(*uris), database))
+
+
+def uninstall(uris: Sequence[str], database: str | None) -> InstallationFrame:
+    """Drop registered triggers, all of them without a URI."""
+    return InstallationFrame.from_rows(changes.carry_out(installation.uninstalling(*uris), database))
+
+
+def enable(uris: Sequence[str], database: str | None) -> InstallationFrame:
+    """Let registered triggers fire, all of them without a URI."""
+    return InstallationFrame.from_rows(changes.carry_out(installation.enabling(*uris), database))
+
+
+def disable(uris: Sequence[str], database: str | None) -> InstallationFrame:
+    """Keep registered triggers from firing, all of them without a URI."""
+    return InstallationFrame.from_rows(changes.carry_out(installation.disabling(*uris), database))
+
+
+def prune(uris: Sequence[str], database: str | None) -> InstallationFrame:
+    """Drop what is installed and not registered, all of it without a URI."""
+    return InstallationFrame.from_rows(installation.prune_only(uris, database))

@@ -53,6 +53,16 @@ class Step:
         """Whether the step changes the database."""
         return bool(self.sql or self.deferred or self.remember)
 
+    @property
+    def makes_function_or_trigger(self) -> bool:
+        """Whether it creates or replaces a function or a trigger."""
+        return self.kind in ("function", "trigger") and self.action in ("create", "replace")
+
+    @property
+    def all_remembered(self) -> Sequence[Remembered]:
+        """What the schema remembers of this table and of those that refer to it."""
+        return (*self.remember_others, self.remember) if self.remember else self.remember_others
+
 
 @dataclass(frozen=True)
 class Evolution:

@@ -8,7 +8,7 @@ from django.db import models
 
 from pgmagic.compile.sql import compose, identifier, render
 from pgmagic.compile.target import Target
-from pgmagic.db.changes import compiled
+from pgmagic.db.declared import compiled
 from pgmagic.declare import registry
 from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import CellError

@@ -6,7 +6,7 @@ from hashlib import md5
 from typing import Any
 
 from pgmagic.compile.target import Target
-from pgmagic.db.changes import compiled
+from pgmagic.db.declared import compiled
 from pgmagic.declare import registry
 from pgmagic.declare.fsm import FSM
 from pgmagic.declare.trigger import Trigger

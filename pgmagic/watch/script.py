@@ -77,7 +77,7 @@ def run_script(connection: BaseDatabaseWrapper, text: str) -> tuple[list[Command
     raw: Any = connection.connection
     for wrapper in connection.execute_wrappers:
         if isinstance(wrapper, ServerSession):
-            wrapper.tell()
+            wrapper.send()
     messages = Messages()
     raw.add_notice_handler(messages)
     inside = raw.info.transaction_status != TransactionStatus.IDLE

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.db.live import Live
+from tests.history_support import history, history_schema  # noqa: F401
 from tests.watch.observing import TABLE
 
 

@@ -14,7 +14,7 @@ from pgmagic.compile.event_values import compile_routines
 from pgmagic.compile.model_tables import compile_table
 from pgmagic.compile.target import Target
 from pgmagic.db.apply import Applied, plan_and_apply
-from pgmagic.db.changes import compiled
+from pgmagic.db.declared import compiled
 from pgmagic.declare import registry
 from pgmagic.declare.model_registry import redeclaring
 from pgmagic.plan.planning import plan_changes

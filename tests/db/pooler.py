@@ -1,4 +1,4 @@
-"""A pooler in transaction mode, as small as can be: each transaction goes to the other one of two server sessions.
+"""A pooler in transaction mode, as small as possible: it alternates between two server sessions.
 
 It speaks the protocol: it answers the client's startup itself, passes messages on, and changes the server session
 whenever that one says ReadyForQuery outside of a transaction.

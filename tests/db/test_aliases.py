@@ -1,4 +1,4 @@
-"""Other databases and other ways to bind parameters: `ignore`, `schema` and `context` hold there, too."""
+"""Other databases and other ways to bind parameters: `ignore`, `schema` and `context` work there, too."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_every_kind_of_statement_passes_unchanged(post, other):
     assert (parameters, many) == ({"title": "100%"}, [{"title": "a"}, {"title": "b"}])
 
 
-def test_no_database_is_none_of_them(post):
+def test_empty_list_of_databases_means_none(post):
     post.objects.create(title="a")
     with pgtrigger.ignore(KEEP, databases=[]), pytest.raises(TriggerError):
         post.objects.all().delete()

@@ -98,7 +98,7 @@ EDITS = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_edit_behind_our_back_is_outdated_and_undone(live, edit):
+def test_edit_in_the_database_is_outdated_and_undone(live, edit):
     trigger = keep()
     model = declare(live, trigger)
     name = f'"{trigger.get_pgid(model)}"'
@@ -131,7 +131,7 @@ def test_comment_on_a_trigger_is_the_users(live):
     ]
 
 
-def test_function_dropped_behind_our_back_comes_back(live):
+def test_function_dropped_by_somebody_else_is_made_again(live):
     trigger = keep()
     model = declare(live, trigger)
     live.sql(f'DROP FUNCTION "{trigger.get_pgid(model)}"() CASCADE')
@@ -186,7 +186,7 @@ def test_only_our_triggers_declared_with_the_model_are_dropped(live):
     )
 
 
-def test_declaration_that_needs_less_leaves_nothing_behind(live):
+def test_smaller_declaration_drops_what_it_no_longer_needs(live):
     model = live.declare("Post", title=models.TextField())
     wide = keep(operation=pgtrigger.Delete | pgtrigger.Truncate)
     wide.register(model)
@@ -238,7 +238,7 @@ def test_refusal_says_what_postgres_said(live, trigger, words):
     assert catalog_rows(live) == before
 
 
-def test_failure_of_a_foreign_key_is_told_of_its_table(live):
+def test_failure_of_a_foreign_key_names_its_table(live):
     live.sql("CREATE TABLE live_target (id text PRIMARY KEY)")
     target = live.declare("Target", meta={"managed": False}, title=models.TextField())
     _, applied = live.try_declare("Post", target=models.ForeignKey(target, models.CASCADE))
@@ -246,7 +246,7 @@ def test_failure_of_a_foreign_key_is_told_of_its_table(live):
     assert [status for _, _, status in actions(applied)] == ["failed"]
 
 
-def test_installation_inside_a_transaction_of_the_users(live):
+def test_installation_inside_the_users_transaction(live):
     model = live.declare("Post", title=models.TextField())
     with transaction.atomic():
         model.objects.create(title="kept")
@@ -293,7 +293,7 @@ def interrupt_main(*_args):
     signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
-def test_lock_that_is_not_given_ends_the_installation(live, monkeypatch):
+def test_installation_ends_if_a_lock_is_not_free_in_time(live, monkeypatch):
     monkeypatch.setattr(apply_module, "LOCK_TIMEOUT", "100ms")
     model = live.declare("Post", title=models.TextField())
     other = blocking(live)
@@ -344,7 +344,7 @@ def _sleeping(desired):
     )
 
 
-def test_killed_connection_is_raised_and_keeps_nothing(live):
+def test_killed_connection_raises_and_keeps_nothing(live):
     model = live.declare("Post", title=models.TextField())
     other = blocking(live)
     thread = once_waiting(
@@ -387,7 +387,7 @@ def test_two_kernels_install_at_once(live):
     assert [trigger.get_installation_status(model) for trigger in triggers] == [("INSTALLED", True)] * 5
 
 
-def test_installation_of_another_session_is_waited_for_and_named(live, monkeypatch):
+def test_installation_waits_for_another_session_and_names_it(live, monkeypatch):
     monkeypatch.setattr(apply_module, "LOCK_TIMEOUT", "100ms")
     model = live.declare("Post", title=models.TextField())
     lock = f"SELECT pg_advisory_xact_lock({apply_module._LOCK_CLASS}, hashtext(current_schema()))"
@@ -444,7 +444,7 @@ def test_bodies_are_checked_as_the_session_has_it(live):
     ],
     ids=["func", "condition", "value"],
 )
-def test_sql_that_somebody_wrote_is_checked(live, broken):
+def test_sql_written_by_the_user_is_checked(live, broken):
     _, applied = live.try_declare("Post", [keep(), broken], title=models.TextField())
     assert "syntax error" in str(applied.error)
     assert live.sql("SELECT count(*) FROM pg_proc WHERE pronamespace = current_schema()::regnamespace") == [

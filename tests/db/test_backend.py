@@ -1,4 +1,4 @@
-"""The backend for notebooks: it finds its database at the first connection, and says in one line where it cannot."""
+"""The backend for notebooks: it finds its database at the first connection, or says in one line why it cannot."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def test_connection_without_a_schema_keeps_the_servers_path(live, choose):
         ("postgresql://ann:s3cr3t@/shop?host=/no/such/folder", "Cannot connect to postgresql://ann:***@/shop?host=/no/such/"),
         ("postgresql://ann:s3cr3t@no-such-host.invalid/shop", "Cannot connect to postgresql://ann:***@no-such-host.invalid/"),
         ("postgresql://ann:s3cr3t@127.0.0.1:99999/shop", "Cannot connect to postgresql://ann:***@127.0.0.1:99999/s"),
-        ("mysql://ann:s3cr3t@host/shop", "This is no database URL: "),
+        ("mysql://ann:s3cr3t@host/shop", "This is not a database URL: "),
     ],
 )  # fmt: skip
-def test_database_that_cannot_be_reached_is_one_line(choose, url, words):
+def test_unreachable_database_is_reported_in_one_line(choose, url, words):
     choose(url)
     with pytest.raises(DatabaseUnavailableError) as raised:
         default.ensure_connection()
@@ -59,12 +59,13 @@ def test_database_that_cannot_be_reached_is_one_line(choose, url, words):
     assert raised.value.__suppress_context__
 
 
-def test_database_that_does_not_exist_is_one_line(live, choose):
+def test_missing_database_is_reported_in_one_line(live, choose):
     info = conninfo(live.connection)
     choose(f"postgresql://{info['user']}:s3cr3t@/no_such_db?host={info['host']}&port={info['port']}")
     with pytest.raises(DatabaseUnavailableError, match='database "no_such_db" does not exist') as raised:
         default.ensure_connection()
-    assert "Is the server up and the database there? Otherwise name another with %pgconnect." in str(
-        raised.value
+    assert (
+        "Check that the server runs and the database exists, or choose another database with %pgconnect."
+        in str(raised.value)
     )
     assert SECRET not in str(raised.value)

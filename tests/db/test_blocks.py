@@ -1,4 +1,4 @@
-"""Blocks as decorators: the body runs inside, whoever calls it outside - functions, coroutines and generators."""
+"""Blocks as decorators: the body of functions, coroutines and generators runs inside, wherever it is called."""
 
 from __future__ import annotations
 

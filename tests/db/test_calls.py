@@ -65,7 +65,7 @@ def test_own_function_with_arguments(live, declare):
     assert post.title == "b"
 
 
-def test_another_function_is_called_and_nobodys_to_drop(live, declare):
+def test_another_function_is_called_and_never_dropped(live, declare):
     trigger = OfAnother(**GIVEN)
     model = declare(trigger)
     post = model.objects.create(title="a")

@@ -1,4 +1,4 @@
-"""The live catalog: what is read of triggers, functions and tables, and that reading changes nothing."""
+"""The live catalog: reading triggers, functions and tables, which changes nothing."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_constraint_trigger_is_described(live, timing, fires):
     assert [found.fires for found in read_catalog(live.connection).triggers] == [fires]
 
 
-def test_kind_names_the_columns_behind_update():
+def test_kind_names_the_columns_after_update():
     assert describe_kind(1 | 2 | 4 | 16, ["a"]) == 'BEFORE INSERT OR UPDATE OF "a" · ROW'
 
 
@@ -99,7 +99,7 @@ def test_other_schemas_stay_unread(live):
         live.sql(f'DROP SCHEMA "{live.schema}_other" CASCADE')
 
 
-def test_first_table_of_a_name_counts(live):
+def test_first_table_with_a_name_counts(live):
     other = f"{live.schema}_other"
     live.sql(f'CREATE SCHEMA "{other}"')
     try:
@@ -150,7 +150,7 @@ def test_partitions_show_the_triggers_of_their_table(live):
     assert ("t", "theirs") in {(trigger.table, trigger.name) for trigger in found.triggers}
 
 
-def test_objects_that_are_dropped_meanwhile_are_left_out(live):
+def test_objects_dropped_during_the_query_are_left_out(live):
     """Another session's DROP, committed behind the snapshot of the query: its definition is NULL by then."""
     other, stop = live.other(), threading.Event()
     other.execute(f'SET search_path TO "{live.schema}"')
@@ -178,7 +178,7 @@ def test_objects_that_are_dropped_meanwhile_are_left_out(live):
 
 @pytest.mark.parametrize("inside", [False, True], ids=["autocommit", "in a transaction"])
 @pytest.mark.parametrize("times", [1, 4])
-def test_whole_catalog_is_read_again_where_something_was_dropped_meanwhile(live, monkeypatch, times, inside):
+def test_whole_catalog_is_read_again_if_something_was_dropped(live, monkeypatch, times, inside):
     """As Postgres says it: could not open relation with OID … It must not end the caller's transaction."""
     live.declare("Post", [pgtrigger.Protect(**KEEP)], title=models.TextField())
     failures, read = [None] * times, catalog._read

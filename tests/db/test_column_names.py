@@ -1,4 +1,4 @@
-"""Columns that are called what bodies call their own things, and as Postgres calls its own."""
+"""Columns with the names that bodies and Postgres use themselves."""
 
 from __future__ import annotations
 

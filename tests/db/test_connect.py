@@ -1,7 +1,10 @@
-"""Which database: URLs are read and masked, and no password gets into any text."""
+"""Choosing a database: URLs are read and masked, and no password gets into any text."""
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
+import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
 
@@ -47,9 +50,10 @@ def test_url_is_masked(url, masked):
         "postgresql://ann:s3cr3t%zz@db.example/shop",
     ],
 )
-def test_url_that_cannot_be_read_is_refused_without_a_word_of_it(url):
+def test_unreadable_url_is_refused_without_repeating_it(url):
     with pytest.raises(
-        DatabaseUnavailableError, match=r"This is no database URL: expected postgresql://user:password@host"
+        DatabaseUnavailableError,
+        match=r"This is not a database URL: expected postgresql://user:password@host",
     ) as raised:
         parse_url(url)
     assert SECRET not in str(raised.value)
@@ -58,7 +62,7 @@ def test_url_that_cannot_be_read_is_refused_without_a_word_of_it(url):
     assert raised.value.__cause__ is None
 
 
-def test_password_is_in_no_text_of_a_choice():
+def test_no_text_of_a_choice_has_the_password():
     choice = Choice(url="postgresql://ann:s3cr3t@db.example/shop")
     assert SECRET not in repr(choice)
     assert SECRET not in str(choice)
@@ -87,7 +91,8 @@ class Connection:
 
     def __init__(self, version=180000, closed=False, usable=True, status=TransactionStatus.IDLE):
         info = type("Info", (), {"server_version": version, "transaction_status": status})()
-        self.connection = type("Raw", (), {"info": info, "closed": closed})()
+        # Taken for a connection of psycopg's.
+        self.connection = Mock(spec=psycopg.Connection, info=info, closed=closed)
         self.usable = usable
 
     def is_usable(self):

@@ -67,7 +67,7 @@ def test_deferred_waits_for_commit(post):
     assert post.objects.get().title == "a"
 
 
-def test_pending_row_that_is_rejected_leaves_the_transaction_usable(post):
+def test_rejected_pending_row_leaves_the_transaction_usable(post):
     with transaction.atomic():
         row = post.objects.create(title="a")
         with pytest.raises(TriggerError, match="late"):
@@ -171,7 +171,7 @@ def test_raw_and_manual_transactions_count(post):
         transaction.set_autocommit(True)
 
 
-def test_trigger_that_is_not_installed_is_named(post, live):
+def test_missing_trigger_is_named(post, live):
     trigger = refusing("other", pgtrigger.Insert, pgtrigger.Deferred)
     trigger.register(post)
     with transaction.atomic():

@@ -40,7 +40,7 @@ def thing(history: History) -> Any:  # noqa: F811
     return tracked
 
 
-def test_ids_are_in_the_order_of_time() -> None:
+def test_ids_are_ordered_by_time() -> None:
     before = time.time_ns()
     ids = []
     for _ in range(100):
@@ -240,7 +240,7 @@ def test_context_survives_a_transaction_in_error(thing: Any) -> None:
     assert contexts(thing) == [(1, None), (2, {"user": 1}), (3, {"user": 1}), (4, None)]
 
 
-def test_context_left_in_a_transaction_in_error_is_told_behind_its_rollback(thing: Any) -> None:
+def test_context_left_in_a_transaction_in_error_is_sent_after_its_rollback(thing: Any) -> None:
     thing.objects.create(n=1)
     with pytest.raises(IntegrityError), transaction.atomic(), pghistory.context(user=1):
         thing.objects.create(n=1)
@@ -248,7 +248,7 @@ def test_context_left_in_a_transaction_in_error_is_told_behind_its_rollback(thin
     assert contexts(thing) == [(1, None), (2, None)]
 
 
-def test_context_that_was_removed_meanwhile_is_written_again(thing: Any) -> None:
+def test_removed_context_is_written_again(thing: Any) -> None:
     with pghistory.context(user=1):
         thing.objects.create(n=1)
         Context.objects.all().delete()
@@ -256,7 +256,7 @@ def test_context_that_was_removed_meanwhile_is_written_again(thing: Any) -> None
     assert contexts(thing) == [(1, {"user": 1}), (2, {"user": 1})]
 
 
-def test_server_is_told_on_entering_and_on_leaving(thing: Any) -> None:
+def test_settings_are_sent_on_entering_and_on_leaving(thing: Any) -> None:
     def told() -> Any:
         # psycopg's own cursor, of which Django, and what it would tell before a statement, knows nothing.
         return connection.connection.execute("SELECT current_setting('pgmagic.context_id', true)").fetchone()[
@@ -382,7 +382,7 @@ def test_async_functions_can_be_decorated(thing: Any) -> None:
     [object(), float("nan"), "nul \x00", "\ud800", {1, 2}, {"deep": [b"bytes"]}],
     ids=lambda odd: type(odd).__name__,
 )
-def test_metadata_that_is_no_json_changes_nothing(thing: Any, odd: Any) -> None:
+def test_metadata_without_json_changes_nothing(thing: Any, odd: Any) -> None:
     with pghistory.context(user=1) as opened:
         with pytest.raises(ContextError, match='"odd"') as raised, pghistory.context(fine=1, odd=odd):
             raise AssertionError

@@ -156,7 +156,7 @@ def test_names_and_values(live, label, model_name, field_name, table, column, tr
         ({"db_table": "\ud800"}, {}, "The db_table of Post is '\\ud800'"),
     ],
 )
-def test_names_that_cannot_be_are_refused_at_declaration(live: Live, meta, fields, sentence):
+def test_impossible_names_are_refused_at_declaration(live: Live, meta, fields, sentence):
     triggers = [pgtrigger.Protect(name="keep", operation=pgtrigger.Delete)]
     with pytest.raises(DeclarationError) as raised:
         live.declare("Post", triggers, meta=meta, text=models.TextField(**fields))
@@ -167,6 +167,6 @@ def test_names_that_cannot_be_are_refused_at_declaration(live: Live, meta, field
 
 
 @pytest.mark.parametrize("name", ["", None, 3, "a\x00", "\udfff"])
-def test_trigger_names_that_cannot_be_are_refused(name):
+def test_impossible_names_of_triggers_are_refused(name):
     with pytest.raises(DeclarationError, match="name"):
         pgtrigger.Protect(name=name, operation=pgtrigger.Delete)

@@ -1,4 +1,4 @@
-"""Which triggers a session ignores, told in one text: ignoring some never ignores another."""
+"""The setting with the names of ignored triggers: ignoring some never ignores another."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_ignoring_some_never_ignores_another(live, model, names, data, kind):
     assert {place for place, passes in enumerate(answers) if passes} == chosen
 
 
-def test_trigger_called_as_all_of_them_is_one(live, model):
+def test_trigger_with_the_name_for_all_triggers_is_a_single_trigger(live, model):
     named = [Own(name=name, operation=pgtrigger.Delete) for name in ("*", "a")]
     with named[0].register(model), named[1].register(model), pgtrigger.ignore("live.Post:*"):
         assert [pgtrigger.is_ignored(f"live.Post:{name}") for name in ("*", "a")] == [True, False]

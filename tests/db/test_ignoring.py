@@ -1,4 +1,4 @@
-"""`ignore`: what a block does passes the triggers that it names, and nothing leaks out of it."""
+"""`ignore`: the triggers that a block names do not fire for it, and nothing leaks out of it."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def test_rollback_to_a_savepoint_that_began_inside(post):
     assert not deletes(post)
 
 
-def test_rollback_behind_the_block_does_not_bring_it_back(post):
+def test_rollback_after_the_block_does_not_bring_it_back(post):
     with transaction.atomic():
         with pytest.raises(ZeroDivisionError), transaction.atomic(), pgtrigger.ignore(KEEP):
             raise ZeroDivisionError
@@ -239,7 +239,7 @@ def test_block_entered_in_a_transaction_in_error(live, post):
         assert not deletes(post)
 
 
-def test_rejection_inside_of_the_block_spoils_nothing(post):
+def test_rejection_inside_the_block_changes_nothing(post):
     with pgtrigger.ignore(KEEP):
         assert not updates(post)
         assert deletes(post)
@@ -265,7 +265,7 @@ def test_manual_transactions(live, post):
 
 
 @pytest.mark.parametrize("statement", ["DISCARD ALL", "RESET ALL", "RESET pgmagic.ignore"])
-def test_settings_taken_away_by_the_user_are_told_again(live, post, statement):
+def test_settings_reset_by_the_user_are_sent_again(live, post, statement):
     with pgtrigger.ignore(KEEP):
         live.sql(statement)
         live.sql(f'SET search_path TO "{live.schema}"')
@@ -303,7 +303,7 @@ def test_every_kind_of_statement_passes_unchanged(live, post):
     assert not deletes(post)
 
 
-def test_raw_cursors_are_told_when_the_block_begins_and_ends(post):
+def test_raw_cursors_have_the_settings_when_the_block_begins_and_ends(post):
     post.objects.create(title="a")
     with pgtrigger.ignore(KEEP), default.connection.cursor() as cursor:
         assert cursor.execute("DELETE FROM live_post").rowcount == 1
@@ -313,7 +313,7 @@ def test_raw_cursors_are_told_when_the_block_begins_and_ends(post):
             cursor.execute("DELETE FROM live_post")
 
 
-def test_connection_opened_anew_inside_of_the_block(post):
+def test_connection_reopened_inside_the_block(post):
     with pgtrigger.ignore(KEEP):
         default.close()
         assert deletes(post)
@@ -324,7 +324,7 @@ def test_connection_opened_anew_inside_of_the_block(post):
         assert deletes(post)
 
 
-def test_statement_is_told_nothing_that_the_server_knows(post, monkeypatch):
+def test_nothing_is_sent_that_the_server_knows(post, monkeypatch):
     told = []
     original = ServerSession.execute_at_once
     monkeypatch.setattr(
@@ -366,7 +366,7 @@ def test_threads_share_nothing(post):
     assert found == [False, False]
 
 
-def test_tasks_that_share_a_connection_share_nothing_else(post):
+def test_tasks_on_one_connection_share_nothing_else(post):
     async def work(ignored, log):
         for _ in range(5):
             if ignored:

@@ -104,7 +104,7 @@ def test_each_table_of_a_child_has_triggers_of_its_own(cell):  # noqa: F811
     ],
     ids=repr,
 )
-def test_field_of_a_parents_table_is_refused(cell, trigger):  # noqa: F811
+def test_field_in_a_parents_table_is_refused(cell, trigger):  # noqa: F811
     from django.contrib.postgres.search import SearchVectorField
 
     sentence = "The field 'name' of Bar lives in the table of Place: declare the trigger there."

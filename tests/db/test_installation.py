@@ -60,7 +60,7 @@ def test_disabled_trigger_fires_for_nobody(live, model):
 
 
 @pytest.mark.parametrize("change", ["enable", "disable"])
-def test_what_is_not_installed_cannot_be_switched(model, change):
+def test_missing_triggers_cannot_be_enabled_or_disabled(model, change):
     with pytest.raises(
         InstallationError, match=r"live\.Post:keep is not installed, so it cannot be enabled or dis"
     ):
@@ -83,7 +83,7 @@ def test_changes_belong_to_the_users_transaction(model):
     assert trigger.get_installation_status(model) == ("UNINSTALLED", None)
 
 
-def test_router_that_forbids_the_model_is_obeyed(live, model, settings_routers):
+def test_router_can_forbid_a_model(live, model, settings_routers):
     trigger = pgtrigger.Protect(**KEEP)
     trigger.install(model)
     trigger.uninstall(model)
@@ -196,7 +196,7 @@ def test_unknown_uri_changes_nothing(live, five, change):
     assert read_catalog(live.connection) == before
 
 
-def test_failure_of_the_third_of_five_installs_none(live, model, five):
+def test_if_one_of_five_fails_none_is_installed(live, model, five):
     with five[2].unregister(model), by_hand("t2", "RETURN nothing at all;").register(model):
         with pytest.raises(InstallationError, match=r"create the function live\.Post:t2: "):
             pgtrigger.install()
@@ -205,7 +205,7 @@ def test_failure_of_the_third_of_five_installs_none(live, model, five):
     assert len(names(live)) == 5
 
 
-def test_switching_names_all_that_are_missing_and_switches_none(live, model, five):
+def test_enabling_names_all_missing_triggers_and_enables_none(live, model, five):
     pgtrigger.install("live.Post:t0")
     with pytest.raises(NotInstalledError) as raised:
         pgtrigger.disable("live.Post:t0", "live.Post:t1", "live.Post:t2")
@@ -213,7 +213,7 @@ def test_switching_names_all_that_are_missing_and_switches_none(live, model, fiv
     assert five[0].get_installation_status(model) == ("INSTALLED", True)
 
 
-def test_error_of_what_is_not_installed_is_what_upstream_raises(model, five):
+def test_missing_trigger_raises_the_error_of_upstream(model, five):
     with pytest.raises(ProgrammingError):
         pgtrigger.enable()
 
@@ -321,7 +321,7 @@ def test_registration_block_puts_back_what_was_registered(model, five, fails):
     assert sorted(map(str, registry.registered())) == sorted(map(str, before))
 
 
-def test_uninstalling_drops_the_function_of_a_trigger_that_somebody_dropped(live, model, five):
+def test_uninstalling_drops_the_function_of_a_dropped_trigger(live, model, five):
     pgtrigger.install()
     live.sql(f'DROP TRIGGER "{five[1].get_pgid(model)}" ON live_post')
     pgtrigger.uninstall("live.Post:t1")
@@ -357,7 +357,7 @@ def test_prune_drops_what_is_not_registered_with_functions(live, model, five):
     assert "pgtrigger_theirs" in {found.name for found in read_catalog(live.connection).triggers}
 
 
-def test_function_that_somebody_elses_trigger_calls_is_left(live, model, five):
+def test_function_called_by_somebody_elses_trigger_stays(live, model, five):
     five[0].install(model)
     live.sql("CREATE TABLE other (id int)")
     live.sql(f'CREATE TRIGGER theirs BEFORE INSERT ON other EXECUTE FUNCTION "{five[0].get_pgid(model)}"()')
@@ -430,7 +430,7 @@ def test_functions_without_database_are_about_all_databases(as_in_a_project, mod
     assert {entry[3] for entry in pgtrigger.prunable()} == {"default"}
 
 
-def test_failure_on_one_database_is_kept_on_none(as_in_a_project, live, model, five, other_database):
+def test_failure_on_one_database_changes_no_database(as_in_a_project, live, model, five, other_database):
     with other_database.cursor() as cursor:
         cursor.execute("ALTER TABLE live_post RENAME TO elsewhere")
     with pytest.raises(InstallationError, match='relation "live_post" does not exist'):
@@ -458,7 +458,7 @@ def test_router_decides_for_each_database(as_in_a_project, monkeypatch, live, mo
     assert read_catalog(other_database).triggers == ()
 
 
-def test_database_that_does_not_exist_is_named(five):
+def test_missing_database_is_named(five):
     with pytest.raises(ConnectionDoesNotExist, match="nope"):
         pgtrigger.install(database="nope")
 

@@ -1,4 +1,4 @@
-"""Triggers on what is no plain table of a plain model: partitions, views, proxies, inheritance, other schemas."""
+"""Triggers on other than plain tables of plain models: partitions, views, proxies, inheritance, other schemas."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_replacing_keeps_a_partitioned_trigger_disabled_everywhere(live, measure
         live.sql("DELETE FROM latest")
 
 
-def test_trigger_that_is_disabled_on_one_partition_only_is_told_and_repaired(live, measure):
+def test_trigger_disabled_on_one_partition_is_reported_and_repaired(live, measure):
     trigger = keep()
     trigger.register(measure)
     pgtrigger.install()
@@ -242,7 +242,7 @@ def test_proxy_of_a_many_to_many_table(live):
     assert registry.registered("live.Tagging:keep")[0][1].get_installation_status(tagging) == INSTALLED
 
 
-def test_triggers_of_an_abstract_base_are_every_childs_own(live):
+def test_each_child_has_the_triggers_of_its_abstract_base(live):
     def body():
         class Kept(models.Model):
             __module__ = "live_cell"
@@ -335,7 +335,7 @@ def places(live):
     return [tuple(row) for row in rows]
 
 
-def test_of_two_tables_the_first_along_the_search_path_is_meant(live, schemas):
+def test_first_table_along_the_search_path_is_meant(live, schemas):
     name, quoted = schemas
     own = f'"{live.schema}"'
     trigger = keep()
@@ -381,7 +381,7 @@ def test_table_of_a_later_schema_gets_its_trigger_there(live, schemas):
     assert changed.get_installation_status(post)[0] in ("INSTALLED", "UNINSTALLED")
 
 
-def test_function_that_has_to_change_is_created_where_the_session_creates(live, schemas):
+def test_changed_function_is_created_in_the_sessions_schema(live, schemas):
     name, quoted = schemas
 
     def by_hand(body):
@@ -429,7 +429,7 @@ def test_unmanaged_model_of_a_notebook_may_live_in_another_schema(live, connecti
         live.sql(f'SET search_path TO "{live.schema}"; DROP SCHEMA "{other}" CASCADE')
 
 
-def test_table_that_is_not_there_is_named(live):
+def test_missing_table_is_named(live):
     trigger = keep()
     model = live.declare("Order", meta={"managed": False, "db_table": "nowhere"}, total=models.IntegerField())
     with pytest.raises(InstallationError, match='relation "nowhere" does not exist'):

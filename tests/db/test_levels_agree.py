@@ -1,4 +1,4 @@
-"""A protection holds alike for each row and for a whole statement, and as a model of its condition in Python says."""
+"""A protection gives the same result for each row, for a whole statement, and for a model of it in Python."""
 
 from __future__ import annotations
 

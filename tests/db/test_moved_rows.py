@@ -71,7 +71,7 @@ def test_rule_never_judges_by_other_rows(live, parcel, rule):
     assert live.sql("SELECT * FROM parcel ORDER BY id") == before
 
 
-def test_rule_judges_moved_rows_of_which_none_is_kept_out(live, parcel):
+def test_rule_judges_moved_rows_unless_one_is_kept_out(live, parcel):
     parcel(RULES["read-only"])
     live.sql("UPDATE parcel SET place = 2, note = 'moved' WHERE title <> 'kept out'")
     assert live.sql("SELECT count(*) FROM there") == [(3,)]
@@ -81,7 +81,7 @@ def test_rule_judges_moved_rows_of_which_none_is_kept_out(live, parcel):
 
 
 @pytest.mark.parametrize("template", ["cond_joined_values", "cond_old_values", "cond_new_values"])
-def test_composer_gets_no_pairs_that_are_none(live, parcel, template):
+def test_composer_gets_only_pairs_that_exist(live, parcel, template):
     live.sql("CREATE TABLE seen (title text)")
     side = "old_values" if template == "cond_old_values" else "new_values"
     func = pgtrigger.Func(f"INSERT INTO seen SELECT {side}.title FROM {{{template}}}; RETURN NULL;")
@@ -109,7 +109,7 @@ def test_composer_without_pairs_sees_what_the_tables_hold(live, parcel):
     ]
 
 
-def test_history_tells_what_became_of_each_row(live, parcel):
+def test_history_shows_what_became_of_each_row(live, parcel):
     """On a table with partitions, it is recorded row by row: what is moved is a delete and an insert."""
     parcel()
     with redeclaring(LABEL, "live_cell") as declaration:

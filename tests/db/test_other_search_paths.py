@@ -1,4 +1,4 @@
-"""Triggers fire alike whatever the `search_path` of the session that writes, a hostile one included."""
+"""Triggers fire alike whatever the `search_path` of the writing session is, even a hostile one."""
 
 from __future__ import annotations
 

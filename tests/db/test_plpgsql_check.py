@@ -145,7 +145,7 @@ def test_ready_made_triggers_pass(live: Live, check_function: str) -> None:
     assert complaints(live, check_function) == {}
 
 
-def test_triggers_of_other_keys_and_names_pass(live: Live, check_function: str) -> None:
+def test_triggers_with_other_keys_and_names_pass(live: Live, check_function: str) -> None:
     text = models.TextField(default="", db_column="Text")
     triggers = [
         pgtrigger.Protect(name="protect", operation=EVERYTHING),

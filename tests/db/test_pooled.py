@@ -1,4 +1,4 @@
-"""Behind a pooler that gives every transaction another server session: what holds travels along, and stays nowhere."""
+"""With a pooler that gives each transaction another server session, settings are sent with it, and none stays."""
 
 from __future__ import annotations
 

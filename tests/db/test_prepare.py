@@ -53,7 +53,7 @@ def test_other_errors_stay_djangos(live, statement, kind):
     assert type(raised.value) is kind
 
 
-def test_transaction_goes_on_behind_a_savepoint(live):
+def test_transaction_goes_on_after_a_savepoint(live):
     model = live.declare(
         "Post", [pgtrigger.Protect(name="keep", operation=pgtrigger.Delete)], title=models.TextField()
     )

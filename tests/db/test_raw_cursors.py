@@ -1,4 +1,4 @@
-"""Statements and transactions of psycopg's own, which pass none of Django's wrappers, and what holds in a block."""
+"""Statements and transactions of psycopg's own, which do not pass through Django, inside blocks."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ ENDINGS = {
 
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
 @pytest.mark.parametrize("by", ["cursor", "connection"])
-def test_block_holds_behind_what_takes_its_settings_away(live, post, ending, by):
+def test_block_holds_after_statements_that_reset_its_settings(live, post, ending, by):
     table = f'"{live.schema}".live_post'
     raw().execute("BEGIN; SAVEPOINT before")
     with pgtrigger.ignore(KEEP):
@@ -74,7 +74,7 @@ def test_block_holds_behind_what_takes_its_settings_away(live, post, ending, by)
 
 
 @pytest.mark.parametrize("statement", ["DISCARD ALL", b"DISCARD ALL", "RESET ALL"])
-def test_block_holds_behind_what_clears_the_session(live, post, statement):
+def test_block_holds_after_the_session_is_cleared(live, post, statement):
     with pgtrigger.ignore(KEEP), pgtrigger.schema(live.schema, "public"):
         raw().execute(statement)
         assert deletes()
@@ -83,7 +83,7 @@ def test_block_holds_behind_what_clears_the_session(live, post, statement):
 
 
 @pytest.mark.parametrize("ending", ["ROLLBACK", b"ROLLBACK", "method"])
-def test_block_that_ended_in_a_transaction_is_over_behind_its_rollback(post, ending):
+def test_block_that_ended_in_a_transaction_is_over_after_its_rollback(post, ending):
     """The rollback brings back what was set in front of the transaction."""
     block = ExitStack()
     block.enter_context(pgtrigger.ignore(KEEP))
@@ -121,7 +121,7 @@ def test_block_outlives_the_transaction_that_it_began_in(post, method):
     assert not deletes()
 
 
-def test_context_of_events_behind_a_rollback_of_psycopg(live):
+def test_context_of_events_after_a_rollback_of_psycopg(live):
     with default.cursor() as cursor:
         cursor.execute("BEGIN")
         with pghistory.context(user=1):
@@ -133,7 +133,7 @@ def test_context_of_events_behind_a_rollback_of_psycopg(live):
     assert told == ('{"user": 1}',)
 
 
-def test_every_way_to_execute_is_told(post):
+def test_every_way_to_execute_has_the_settings(post):
     with pgtrigger.ignore(KEEP):
         # As another task on this connection would leave it.
         for execute in (

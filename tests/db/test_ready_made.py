@@ -173,7 +173,7 @@ def test_protect_says_which_row(live):
     }  # fmt: skip
 
 
-def test_protect_of_truncate_names_no_row(live):
+def test_protect_from_truncate_names_no_row(live):
     live.declare("Post", [pgtrigger.Protect(name="keep", operation=pgtrigger.Truncate)], **fields())
     diag = rejection(lambda: live.sql(TRUNCATE)).diag
     assert (diag.table_name, diag.constraint_name) == ("live_post", "live.Post:keep")
@@ -191,7 +191,7 @@ def test_conditional_protect_lets_others_pass(live):
     assert list(model.objects.all()) == [kept]
 
 
-def test_protect_of_update_of_a_column(live):
+def test_protect_from_update_of_a_column(live):
     model = live.declare(
         "Post", [pgtrigger.Protect(name="keep", operation=pgtrigger.UpdateOf("body"))], **fields()
     )
@@ -351,7 +351,7 @@ def test_fsm_takes_any_type_of_field(live, field, transitions, start, allowed, r
     assert message in rejection(lambda: model.objects.update(state=rejected)).diag.message_primary
 
 
-def test_fsm_says_where_one_may_go(live):
+def test_fsm_names_the_next_states(live):
     model = live.declare("Post", [fsm([("a", "b"), ("a", "o'k"), ("b", None), (None, "a")])],
                          state=models.CharField(max_length=9, null=True, db_column="State"))  # fmt: skip
     hints = {}

@@ -1,4 +1,4 @@
-"""Event tables that are led into partitions, and out of them, with all that they have."""
+"""Event tables that become partitioned tables, and plain tables again, with all that they have."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def thing(history: History) -> Any:
     return thing
 
 
-def test_it_goes_into_partitions_and_out_of_them_with_all_that_it_has(history: History, thing: Any) -> None:
+def test_table_becomes_partitioned_and_plain_with_all_that_it_has(history: History, thing: Any) -> None:
     was, key, events = shape(history), keys(history), list(thing.pgh_event_model.objects.values())
     assert all(was[1:4])
     assert {enabled for _, enabled, _ in was[1]} == {"O", "D"}
@@ -143,7 +143,9 @@ OBSTACLES = {
 
 
 @pytest.mark.parametrize("what", OBSTACLES)
-def test_what_means_the_table_itself_stops_it_and_is_named(history: History, thing: Any, what: str) -> None:
+def test_object_that_depends_on_the_table_stops_it_and_is_named(
+    history: History, thing: Any, what: str
+) -> None:
     make, drop = (statement.format(QUOTED) for statement in OBSTACLES[what])
     history.run(make)
     was = shape(history)
@@ -162,7 +164,7 @@ def test_what_means_the_table_itself_stops_it_and_is_named(history: History, thi
         history.run(drop)
 
 
-def test_rights_and_owner_stay_what_they_were(history: History, thing: Any) -> None:
+def test_rights_and_owner_stay(history: History, thing: Any) -> None:
     """Also where rights by default would give more, and where another role runs it."""
     history.run(
         "CREATE ROLE pgmagic_keeper",
@@ -185,7 +187,7 @@ def test_rights_and_owner_stay_what_they_were(history: History, thing: Any) -> N
         )
 
 
-def test_whoever_may_record_events_may_count_their_keys(history: History, thing: Any) -> None:
+def test_role_that_records_events_may_use_the_sequence(history: History, thing: Any) -> None:
     """An identity column asks for no right to its sequence; the default of a partitioned table's key does."""
     history.run(partition_sql(thing.pgh_event_model, NOW))
     [(may,)] = history.run(

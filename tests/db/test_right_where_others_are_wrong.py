@@ -1,4 +1,4 @@
-"""What other packages get wrong, each observed by running them; the names of the tests say what holds here."""
+"""What other packages get wrong, observed by running them; the names of the tests say what is right."""
 
 from __future__ import annotations
 
@@ -233,7 +233,9 @@ def test_trigger_that_cannot_be_ignored_says_so(live):
     model = live.declare("Post", [Always(name="keep", operation=pgtrigger.Delete)], **columns())
     post = model.objects.create()
     with (
-        pytest.raises(DeclarationError, match=r"live\.Post:keep cannot be ignored: its class says so"),
+        pytest.raises(
+            DeclarationError, match=r"live\.Post:keep cannot be ignored: its class has `ignorable = False`"
+        ),
         pgtrigger.ignore("live.Post:keep"),
     ):
         pass

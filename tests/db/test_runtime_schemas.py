@@ -1,4 +1,4 @@
-"""`schema`: names resolve elsewhere for a block, and afterwards as before."""
+"""`schema`: names resolve in other schemas for a block, and afterwards as before."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_block_sets_the_path_and_gives_it_back(own):
     assert raw_path() == own
 
 
-def test_blocks_nest_inner_schemas_behind(own):
+def test_inner_blocks_add_their_schemas_after(own):
     with pgtrigger.schema("a"):
         with pgtrigger.schema("b", "a"):
             assert path() == '"a", "b", "a"'
@@ -128,7 +128,7 @@ def test_empty_path_is_given_back(connection):
 
 
 @pytest.mark.parametrize("statement", ["RESET ALL", "DISCARD ALL", "RESET search_path"])
-def test_reset_inside_of_the_block_is_told_again(connection, statement):
+def test_settings_are_sent_again_after_a_reset_inside_the_block(connection, statement):
     with default.cursor() as cursor:
         with pgtrigger.schema("a"):
             cursor.execute(statement)
@@ -150,7 +150,7 @@ def test_every_kind_of_statement_passes_unchanged(live):
         live.sql("CREATE INDEX CONCURRENTLY ON things (n)")
 
 
-def test_connection_opened_anew_inside_of_the_block(own):
+def test_connection_reopened_inside_the_block(own):
     with pgtrigger.schema("a"):
         default.close()
         assert path() == '"a"'

@@ -1,4 +1,4 @@
-"""A schema for each notebook: its name, its mark, and what is never reset."""
+"""A schema for each notebook: its name, its mark, and that no other schema is reset."""
 
 from __future__ import annotations
 

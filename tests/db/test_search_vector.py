@@ -37,7 +37,7 @@ def test_vector_follows_its_fields(live):
     assert found(model, "fish & bird") == ["fish"]
 
 
-def test_vector_is_that_of_the_text_in_the_fields_order(live):
+def test_vector_has_the_text_in_the_order_of_the_fields(live):
     """As Postgres's own `tsvector_update_trigger` makes it: positions go on from field to field."""
     model = declared(live)
     model.objects.create(title="a dog of the", body="cat")

@@ -1,4 +1,4 @@
-"""What the server was last told: told again exactly when it may have forgotten."""
+"""The settings of a session: sent again exactly when the server may have lost them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_value_reaches_the_server_before_the_statement(state, value):
     assert ask() == ""
 
 
-def test_statements_pass_untouched_once_nothing_is_told(state, monkeypatch):
+def test_statements_pass_unchanged_if_there_is_nothing_to_send(state, monkeypatch):
     state.value = "x"
     ask()
     state.value = ""
@@ -74,7 +74,7 @@ def test_statements_pass_untouched_once_nothing_is_told(state, monkeypatch):
         state.value = ""
         cursor.execute("ROLLBACK")
     ask()
-    monkeypatch.setattr(ServerSession, "tell", lambda _session: pytest.fail("asked for nothing"))
+    monkeypatch.setattr(ServerSession, "send", lambda _session: pytest.fail("asked for nothing"))
     with transaction.atomic():
         ask()
     with default.cursor() as cursor:
@@ -86,7 +86,7 @@ def test_statements_pass_untouched_once_nothing_is_told(state, monkeypatch):
 
 @pytest.mark.parametrize("is_open", [False, True], ids=["autocommit", "transaction"])
 @pytest.mark.parametrize("value", ["x", ""])
-def test_an_interrupt_right_behind_telling_leaves_nothing_for_granted(state, monkeypatch, value, is_open):
+def test_settings_are_sent_again_after_an_interrupt(state, monkeypatch, value, is_open):
     state.value = "" if value else "before"
     ask()
     execute_at_once = ServerSession.execute_at_once
@@ -116,7 +116,7 @@ def test_an_interrupt_right_behind_telling_leaves_nothing_for_granted(state, mon
     assert ask() == state.value
 
 
-def test_value_is_told_once(state, monkeypatch):
+def test_value_is_sent_once(state, monkeypatch):
     state.value = "x"
     ask()
     told = []
@@ -150,7 +150,7 @@ def ended(how):
 
 @pytest.mark.parametrize("how", ["commit", "rollback"])
 @pytest.mark.parametrize(("before", "inside"), [("", "x"), ("x", ""), ("x", "y"), ("x", "x")])
-def test_value_set_in_a_transaction_is_the_server_s_behind_it(state, how, before, inside):
+def test_value_set_in_a_transaction_is_restored_after_it(state, how, before, inside):
     state.value = before
     ask()
     with ended(how):
@@ -161,11 +161,11 @@ def test_value_set_in_a_transaction_is_the_server_s_behind_it(state, how, before
 
 
 @pytest.mark.parametrize("how", ["commit", "rollback"])
-def test_value_changed_without_a_statement_is_told_behind_the_transaction(state, how):
+def test_value_changed_without_a_statement_is_sent_after_the_transaction(state, how):
     with ended(how):
         ask()
         state.value = "x"
-        session_settings.tell_open_connections()
+        session_settings.send_to_open_connections()
         state.value = ""
     assert on_server() == ""
 
@@ -173,7 +173,7 @@ def test_value_changed_without_a_statement_is_told_behind_the_transaction(state,
 @pytest.mark.parametrize(
     "ending", ["COMMIT", "ROLLBACK", "COMMIT AND CHAIN", "ROLLBACK AND CHAIN", "ABORT", "END"]
 )
-def test_value_is_right_behind_a_transaction_that_a_cursor_ends(state, ending):
+def test_value_is_right_after_a_transaction_that_a_cursor_ends(state, ending):
     state.value = "x"
     with default.cursor() as cursor:
         cursor.execute("BEGIN")
@@ -185,7 +185,7 @@ def test_value_is_right_behind_a_transaction_that_a_cursor_ends(state, ending):
 
 
 @pytest.mark.parametrize("ending", ["commit", "rollback"])
-def test_value_is_told_again_behind_a_transaction_that_ended_unseen(state, ending):
+def test_value_is_sent_again_after_a_transaction_that_ended_unseen(state, ending):
     state.value = "x"
     ask()
     default.connection.execute("BEGIN")
@@ -195,7 +195,7 @@ def test_value_is_told_again_behind_a_transaction_that_ended_unseen(state, endin
     assert ask() == ""
 
 
-def test_value_is_right_behind_a_savepoint_that_is_rolled_back(state):
+def test_value_is_right_after_rolling_back_to_a_savepoint(state):
     with transaction.atomic():
         ask()
         for value in ("x", "", "y"):
@@ -206,7 +206,7 @@ def test_value_is_right_behind_a_savepoint_that_is_rolled_back(state):
     assert on_server() == "y"
 
 
-def test_nothing_that_a_transaction_was_told_outlives_it_where_nobody_looks(state):
+def test_settings_of_a_transaction_do_not_outlive_it_unseen(state):
     unseen().execute("BEGIN")
     state.value = "x"
     assert ask() == "x"
@@ -224,7 +224,7 @@ def test_nothing_that_a_transaction_was_told_outlives_it_where_nobody_looks(stat
         "ROLLBACK TO SAVEPOINT s",
     ],
 )
-def test_statement_that_takes_settings_away_in_a_transaction(state, statement):
+def test_statement_that_resets_settings_in_a_transaction(state, statement):
     with transaction.atomic(), default.cursor() as cursor:
         cursor.execute("SAVEPOINT s")
         state.value = "x"
@@ -234,7 +234,7 @@ def test_statement_that_takes_settings_away_in_a_transaction(state, statement):
     assert on_server() == "x"
 
 
-def test_transaction_in_error_is_told_behind_its_rollback(state):
+def test_settings_are_sent_after_the_rollback_of_an_error(state):
     with pytest.raises(Exception, match="division"), transaction.atomic(), default.cursor() as cursor:  # noqa: PT012
         state.value = "x"
         cursor.execute("SELECT 1")
@@ -242,11 +242,11 @@ def test_transaction_in_error_is_told_behind_its_rollback(state):
             cursor.execute("SELECT 1/0")
         finally:
             state.value = ""
-            session_settings.tell_open_connections()
+            session_settings.send_to_open_connections()
     assert on_server() == ""
 
 
-def test_commit_is_told_first(state):
+def test_settings_are_sent_before_commit(state):
     with default.cursor() as cursor:
         cursor.execute("CREATE TABLE seen (value text)")
         cursor.execute(
@@ -283,7 +283,7 @@ def test_manual_transactions(state):
 
 
 @pytest.mark.parametrize("ending", ["commit", "rollback"])
-def test_interrupted_end_of_a_transaction_takes_nothing_for_granted(state, monkeypatch, ending):
+def test_settings_are_sent_again_after_an_interrupted_end(state, monkeypatch, ending):
     def interrupted(_connection):
         raise KeyboardInterrupt
 
@@ -312,7 +312,7 @@ def test_copy_is_not_disturbed(state):
         with cursor.copy("COPY copied FROM STDIN") as copy:
             copy.write("1\n")
             state.value = "x"
-            session_settings.tell_open_connections()
+            session_settings.send_to_open_connections()
             copy.write("2\n")
         cursor.execute("SELECT count(*) FROM copied")
         assert cursor.fetchone() == (2,)
@@ -327,7 +327,7 @@ def test_lost_connection_is_met_by_the_next_statement_and_not_before(state):
     with default.connection.cursor() as cursor, pytest.raises(Exception, match="terminat"):
         cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
     state.value = "x"
-    session_settings.tell_open_connections()
+    session_settings.send_to_open_connections()
     with pytest.raises(OperationalError), default.cursor() as cursor:
         cursor.execute("SELECT 1")
     default.close()
@@ -408,14 +408,14 @@ def test_other_thread_with_a_pooled_connection_has_its_own_state(state, pooled, 
     assert pooled.pool is pool
 
 
-def test_persistent_connection_is_told_when_it_was_left_in_a_transaction_in_error(state):
+def test_persistent_connection_left_in_an_error_gets_the_settings(state):
     state.value = "x"
     with default.cursor() as cursor:
         cursor.execute("BEGIN")
         with pytest.raises(Exception, match="division"):
             cursor.execute("SELECT 1/0")
     state.value = ""
-    session_settings.tell_open_connections()
+    session_settings.send_to_open_connections()
     default.rollback()
     assert on_server() == ""
 
@@ -428,14 +428,14 @@ def test_connection_has_one_session_however_often_it_is_opened(state):
         assert default.execute_wrappers[0] is sessions()[0]
 
 
-def test_new_connection_is_told_anew(state):
+def test_new_connection_gets_the_settings(state):
     state.value = "x"
     assert ask() == "x"
     default.close()
     assert ask() == "x"
 
 
-def test_wrapper_of_the_users_is_told_for(state):
+def test_statements_of_the_users_wrapper_have_the_settings(state):
     state.value = "x"
     seen = []
 
@@ -448,12 +448,12 @@ def test_wrapper_of_the_users_is_told_for(state):
     assert seen == ["x"]
 
 
-def test_open_connections_are_told_at_once(state):
+def test_open_connections_get_the_settings_at_once(state):
     state.value = "x"
-    session_settings.tell_open_connections(["elsewhere"])
+    session_settings.send_to_open_connections(["elsewhere"])
     assert on_server() == ""
-    session_settings.tell_open_connections()
+    session_settings.send_to_open_connections()
     assert on_server() == "x"
     default.close()
-    session_settings.tell_open_connections()
+    session_settings.send_to_open_connections()
     assert default.connection is None

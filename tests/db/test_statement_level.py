@@ -323,7 +323,7 @@ def drop_constraints_without_action(live):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rule", "function", "function without a condition"])
-def test_many_rows_behind_small_statements_take_no_longer(live, kind):
+def test_many_rows_after_small_statements_take_no_longer(live, kind):
     """PL/pgSQL keeps the plan of the first statements: a nested loop would then take minutes for so many rows."""
     func = pgtrigger.Func("PERFORM count(*) FROM {cond_joined_values}; RETURN NULL;")
     condition = pgtrigger.AnyChange("body") if kind == "function" else None

@@ -60,9 +60,9 @@ def time_out():
 # Where a cell can be hit: the function that is called there, in the order in which a cell comes to them.
 PHASES = {
     "running the cell": "pgmagic.notebook.declaring.execute",
-    "checking fields": "pgmagic.notebook.declaring._check_fields",
-    "compiling tables": "pgmagic.notebook.declaring.compile_table",
-    "compiling triggers": "pgmagic.notebook.declaring.compiled",
+    "checking fields": "pgmagic.db.declared.check_fields",
+    "compiling tables": "pgmagic.db.declared.compile_table",
+    "compiling triggers": "pgmagic.db.declared.compiled",
     "leading relations": "pgmagic.declare.model_registry._lead",
     "taking the lock": "pgmagic.db.apply._lock",
     "reading the catalog": "pgmagic.db.apply.read_catalog",

@@ -117,9 +117,9 @@ MISTAKES = {
     "option without value": ("%%pgtrigger --app\nx = 1\n", "argument --app: expected one argument"),
     "wrong URL": (
         "%pgconnect postgres//ann:s3cr3t@host/shop",
-        "This is no database URL: expected postgresql://user:password@host",
+        "This is not a database URL: expected postgresql://user:password@host",
     ),
-    "password with an @": ("%pgconnect postgresql://ann:p@s3cr3t@host/shop", "This is no database URL: "),
+    "password with an @": ("%pgconnect postgresql://ann:p@s3cr3t@host/shop", "This is not a database URL: "),
     "nobody there": (
         "%pgconnect postgresql://ann:s3cr3t@127.0.0.1:1/shop",
         "Cannot connect to postgresql://ann:***@127.0.0.1:1/shop: ",
@@ -192,7 +192,7 @@ def test_server_that_is_down_is_one_line(lost, capsys, cell):
     error = lost.error(cell)
     assert isinstance(error, UsageError)
     assert str(error).startswith("Cannot connect to postgresql://ann:***@127.0.0.1:1/shop: ")
-    assert str(error).endswith("Otherwise name another with %pgconnect.")
+    assert str(error).endswith("or choose another database with %pgconnect.")
     shown = capsys.readouterr()
     assert "Traceback" not in shown.out + shown.err
     assert SECRET not in shown.out + shown.err

@@ -111,7 +111,7 @@ def test_trigger_that_does_not_fit_stops_the_migration(migrating):
         ),
     )
     before = installed(migrating)
-    with pytest.raises(InstallationError, match=r"shop\.Item:dear does not hold for the column's new type"):
+    with pytest.raises(InstallationError, match=r"shop\.Item:dear is not valid for the column's new type"):
         migrating.forwards(retype("name", field=models.IntegerField(default=0)))
     assert installed(migrating) == before
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgmagic.db.installation_frame import InstallationRow, installation_frame
+from pgmagic.db.installation_frame import InstallationFrame
 from pgmagic.history.diff import diff_frame, wide_diff_frame
 from pgmagic.history.event_frame import history_frame
+from pgmagic.plan.steps import Outcome, Step
 from pgmagic.tables.formatting import visible
 from pgmagic.tables.frame import ResultFrame
 from pgmagic.tables.html import LONGEST, MOST_LINES, html
@@ -57,8 +58,8 @@ EVIL_FRAMES = {
     "text": lambda evil: outcomes(OutcomeRow(step=1, statement="s", reason=evil)),
     "long text": lambda evil: outcomes(OutcomeRow(step=1, statement="s", reason=evil * 20)),
     "many lines": lambda evil: outcomes(OutcomeRow(step=1, statement="s", reason=f"{evil}\n" * 20)),
-    "installed object": lambda evil: installation_frame(
-        [InstallationRow(object=evil, kind="table", action="create", status="done")]
+    "installed object": lambda evil: InstallationFrame.from_rows(
+        [Outcome(Step(evil, "table", "create"), "done")]
     ),
     "column name": lambda evil: ResultFrame({evil: [1]}),
     "levels of columns": lambda evil: pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([(evil, "b")])),

@@ -1,6 +1,6 @@
-"""Django's Postgres backend for notebooks: it finds out at the first connection which database it is for."""
+"""Django's Postgres backend for notebooks: it chooses the database at the first connection."""
 
 from pgmagic.db.connect import Choice
 
-# The choice that every connection of this backend follows; `%pgconnect` replaces it.
+# The database of every connection of this backend; `%pgconnect` replaces it.
 choice = Choice()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import psycopg
 from django.db.backends.postgresql import base
 
 from pgmagic.db import backend, schemas
 from pgmagic.db.connect import check_version
+from pgmagic.db.driver import DriverConnection
 from pgmagic.errors import DatabaseUnavailableError
 
 
@@ -17,28 +16,29 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     @property
     def own_schema(self) -> str | None:
-        """The notebook's schema: what pgmagic drops unasked lies in it. None where a project decides."""
+        """The notebook's schema, the only one in which pgmagic drops objects unasked; None if a project decides."""
         return backend.choice.schema
 
-    def get_connection_params(self) -> dict[str, Any]:
+    def get_connection_params(self) -> dict[str, object]:
         """Return the parameters of the chosen database on top of Django's own."""
         chosen = backend.choice.parameters()
         self.settings_dict["NAME"] = chosen.get("dbname", "postgres")
         return super().get_connection_params() | chosen
 
-    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+    def get_new_connection(self, conn_params: dict[str, object]) -> DriverConnection:
         """Return a new psycopg connection.
 
         Raises:
-            DatabaseUnavailableError: no server answers; one line, without a password.
+            DatabaseUnavailableError: if no server answers; one line, without a password.
         """
         try:
-            return super().get_new_connection(conn_params)
+            made: DriverConnection = super().get_new_connection(conn_params)
         except psycopg.OperationalError as error:
             raise DatabaseUnavailableError(
-                f"Cannot connect to {backend.choice.describe()}: {' '.join(str(error).split())}. Is the server up and "
-                f"the database there? Otherwise name another with %pgconnect."
+                f"Cannot connect to {backend.choice.describe()}: {' '.join(str(error).split())}. Check that the "
+                f"server runs and the database exists, or choose another database with %pgconnect."
             ) from None
+        return made
 
     def init_connection_state(self) -> None:
         """Check the server's version, and work in the notebook's schema."""

@@ -1,32 +1,51 @@
-"""What migrations do to triggers: through Django's schema editor, so that `sqlmigrate` shows it, in its transaction."""
+"""What migrations do to triggers: in the transaction of Django's schema editor, so that `sqlmigrate` shows it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Protocol
 
 from django.db import Error as DatabaseFailure
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from pgmagic.compile import ddl
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.db.evolution.repartitioning import repartitioning
 from pgmagic.db.marks import marks_sql
+from pgmagic.declare.model_types import EventModel
 from pgmagic.errors import InstallationError
 
 
-def install(editor: Any, table: str, desired: DesiredTrigger, former: DesiredTrigger | None = None) -> None:
-    """Make a table have a trigger, in place of a former declaration of it; one that was disabled stays so.
+class SchemaEditor(Protocol):
+    """What is used here of Django's schema editor, with the mixin of `schema_editor.py` or without."""
+
+    collect_sql: bool
+
+    @property
+    def connection(self) -> BaseDatabaseWrapper:
+        """The connection of the editor."""
+
+    def execute(self, sql: str, params: None) -> None:
+        """Execute or collect a statement; without parameters a percent sign means itself."""
+
+
+def install(
+    editor: SchemaEditor, table: str, desired: DesiredTrigger, former: DesiredTrigger | None = None
+) -> None:
+    """Give a table a trigger, in place of its former declaration; a disabled trigger stays disabled.
 
     Raises:
-        InstallationError: Postgres refused.
+        InstallationError: if Postgres refuses.
     """
-    if desired.by_row is not None and not editor.collect_sql and _is_in_tree(editor.connection, table):
-        desired = desired.by_row
-    names = [part.name for part in desired.triggers]
-    states = {} if editor.collect_sql else _states(editor.connection, table, names)
+    states: dict[str, str] = {}
+    if not editor.collect_sql:
+        desired, states = _suited(editor.connection, table, desired)
     if former is not None:
-        _drop_leftovers(editor, table, former, desired)
+        kept = {part.name for part in desired.triggers}
+        drop_triggers(editor, table, [name for name in _names(former) if name not in kept])
+        if former.function.name != desired.function.name:
+            _execute(editor, ddl.drop_function_if_exists(former.function.name))
     try:
         _execute(editor, desired.function.create)
         for part in desired.triggers:
@@ -42,11 +61,23 @@ def install(editor: Any, table: str, desired: DesiredTrigger, former: DesiredTri
         ) from error
 
 
-def repartition(editor: Any, event_model: Any) -> None:
-    """Lead an event table into partitions, or out of them, as its model says; the one that is there already stays.
+def _suited(
+    connection: BaseDatabaseWrapper, table: str, desired: DesiredTrigger
+) -> tuple[DesiredTrigger, dict[str, str]]:
+    """Return what suits the table, and `tgenabled` of those of its triggers that exist, by name."""
+    with connection.cursor() as cursor:
+        if desired.by_row is not None:
+            cursor.execute(_IN_TREE, [table])
+            desired = desired.by_row if cursor.fetchone()[0] else desired
+        cursor.execute(_STATES, [table, [part.name for part in desired.triggers]])
+        return desired, dict(cursor.fetchall())
+
+
+def repartition(editor: SchemaEditor, event_model: EventModel) -> None:
+    """Turn an event table into a partitioned table, or a plain one, as its model says; if it is so, nothing happens.
 
     Raises:
-        InstallationError: Postgres refused, or something means the table that another takes the place of.
+        InstallationError: if Postgres refuses, or another object depends on the table.
     """
     try:
         _execute(editor, *repartitioning(event_model, datetime.now(UTC)))
@@ -54,64 +85,39 @@ def repartition(editor: Any, event_model: Any) -> None:
         raise InstallationError(str(error).strip().partition("\n")[0]) from error
 
 
-def _is_in_tree(connection: Any, table: str) -> bool:
-    """Return whether a table has partitions, is one, or inherits in Postgres's own way."""
-    with connection.cursor() as cursor:
-        cursor.execute(_IN_TREE, [table])
-        return bool(cursor.fetchone()[0])
-
-
-def uninstall(editor: Any, table: str, desired: DesiredTrigger) -> None:
-    """Take a trigger off a table, with its function; nothing happens where it is not installed."""
-    for name in _names(desired):
-        _drop(editor, table, name)
+def uninstall(editor: SchemaEditor, table: str, desired: DesiredTrigger) -> None:
+    """Drop a trigger of a table with its function; nothing happens if it is not installed."""
+    drop_triggers(editor, table, _names(desired))
     _execute(editor, ddl.drop_function_if_exists(desired.function.name))
 
 
-def _drop(editor: Any, table: str, name: str) -> None:
-    _execute(editor, ddl.drop_trigger_if_exists(table, name))
-    vars(editor).setdefault("dropped_triggers", set()).add((table, name))
+def drop_triggers(editor: SchemaEditor, table: str, names: Iterable[str]) -> None:
+    """Drop triggers of a table if they exist, and note that for later operations of the editor."""
+    for name in names:
+        _execute(editor, ddl.drop_trigger_if_exists(table, name))
+        vars(editor).setdefault("dropped_triggers", set()).add((table, name))
 
 
 def _names(desired: DesiredTrigger) -> list[str]:
-    """Return the names of a declaration's triggers in Postgres, whatever the table needed of them."""
+    """Return the names in Postgres of all triggers that a declaration can need, whatever the table needs."""
     by_row = desired.by_row.triggers if desired.by_row else ()
     return list(dict.fromkeys(part.name for part in (*desired.triggers, *by_row)))
 
 
-def _drop_leftovers(editor: Any, table: str, former: DesiredTrigger, desired: DesiredTrigger) -> None:
-    """Drop what a former declaration needed, and the present one does not."""
-    kept = {part.name for part in desired.triggers}
-    for name in _names(former):
-        if name not in kept:
-            _drop(editor, table, name)
-    if former.function.name != desired.function.name:
-        _execute(editor, ddl.drop_function_if_exists(former.function.name))
-
-
-def _execute(editor: Any, *statements: str) -> None:
+def _execute(editor: SchemaEditor, *statements: str) -> None:
     for statement in statements:
-        # Without parameters a percent sign is itself.
         editor.execute(statement, params=None)
 
 
-def _states(connection: Any, table: str, names: Sequence[str]) -> dict[str, str]:
-    """Return `tgenabled` of those triggers of a table that are there, by name."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT tgname, tgenabled FROM pg_trigger "
-            "WHERE tgrelid = to_regclass(quote_ident(%s)) AND tgname = ANY (%s)",
-            [table, list(names)],
-        )
-        return dict(cursor.fetchall())
-
-
+_STATES = """
+SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = to_regclass(quote_ident(%s)) AND tgname = ANY (%s)"""
+# Whether a table has partitions, is a partition, or inherits in Postgres's own way.
 _IN_TREE = """
 SELECT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = to_regclass(quote_ident(%s)) AND (
   c.relkind = 'p' OR EXISTS (SELECT FROM pg_inherits AS i WHERE c.oid IN (i.inhrelid, i.inhparent))))"""
 
 
-def own_functions(connection: Any, table: str) -> list[tuple[str, str]]:
+def own_functions(connection: BaseDatabaseWrapper, table: str) -> list[tuple[str, str]]:
     """Return (schema, name) of the functions of pgmagic's that only triggers of one table call."""
     with connection.cursor() as cursor:
         cursor.execute(_OWN_FUNCTIONS, [table])

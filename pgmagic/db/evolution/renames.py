@@ -1,17 +1,17 @@
-"""What the user asked to be renamed, and the states of models before and after a change.
+"""The renames that the user asked for, and the states of models before and after a change.
 
-Nothing is guessed: a model or a field has a new name only where the user says so, or where a model that keeps its
-name names another table.
+Nothing is guessed: a model or a field has a new name only if the user says so, or if a model keeps its name and names
+another table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from django.apps import apps
 from django.db.migrations import operations as ops
+from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState, ProjectState
 
 from pgmagic.compile.desired import DesiredTable, digest
@@ -23,10 +23,10 @@ from pgmagic.plan.steps import Remembered
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user said about changes that cannot be told from the declarations alone.
+    """The options of the cell about changes that the declarations alone do not show.
 
-    renames: new field name by (model label in lower case, former field name). models: former label by new label, both
-    in lower case.
+    renames: the new name of a field by (model label in lower case, former name). models: the former label by the new
+    label, both in lower case.
     """
 
     renames: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Wishes:
     def of(
         cls, app_label: str, renames: Iterable[tuple[str, str | None, str]], *, allow_data_loss: bool
     ) -> Wishes:
-        """Return what (model, field, new name) ask for, where no field stands for the model itself."""
+        """Return the wishes in (model, field, new name); without a field, the model itself has the new name."""
         listed = list(renames)
         return cls(
             {(f"{app_label}.{model}".lower(), old): new for model, old, new in listed if old is not None},
@@ -51,7 +51,7 @@ class Wishes:
 
 
 def find_renamings(tables: Sequence[DesiredTable], installed: Installed, wishes: Wishes) -> list[Renaming]:
-    """Return the tables that a former declaration made, and that these are for now under another name."""
+    """Return the tables of a former declaration that have another name now."""
     declared = {table.label.lower() for table in tables}
     by_label: dict[str, InstalledTable] = {
         table.label.lower(): table for table in installed.tables if table.label is not None
@@ -69,7 +69,7 @@ def find_renamings(tables: Sequence[DesiredTable], installed: Installed, wishes:
 
 
 def _former_label(label: str, wishes: Wishes) -> str:
-    """Return the label, in lower case, that a model had: its own, one that was asked for, or an event model's."""
+    """Return the label, in lower case, that a model had: for an event model, it follows from that of its model."""
     if label.lower() in wishes.models:
         return wishes.models[label.lower()]
     app_label, _, name = label.partition(".")
@@ -86,7 +86,7 @@ def project_states(
 ) -> tuple[ProjectState, ProjectState, ProjectState]:
     """Return the models under their former names, as their tables were made, and as they are declared now.
 
-    In the second they have their new names already. All models that did not change are in each.
+    In the second state they have their new names already. Models that did not change are in every state.
     """
     made, before, after = ProjectState(), ProjectState(), ProjectState()
     renewed = {table.label: table for table in changed}
@@ -115,7 +115,7 @@ def asked_renames(
     after: ProjectState,
     renamings: Sequence[Renaming],
     wishes: Wishes,
-) -> Iterator[tuple[str, Any]]:
+) -> Iterator[tuple[str, Operation]]:
     """Yield the operations that rename models, their tables and their fields, each with its app label."""
     for app_label, former, new in _new_names(renamings):
         yield app_label, ops.RenameModel(former, new)
@@ -131,12 +131,12 @@ def asked_renames(
         for (label, former), new in wishes.renames.items():
             is_there = former in former_fields and new in fields
             is_done = former in fields or new in former_fields
-            if label in _labels(table.label, wishes) and is_there and not is_done:
+            if label in labels_for_renames(table.label, wishes) and is_there and not is_done:
                 yield app_label, ops.RenameField(name, former, new)
 
 
-def _labels(label: str, wishes: Wishes) -> set[str]:
-    """Return the labels under which a model's fields may be renamed: an event model's are renamed with its model's."""
+def labels_for_renames(label: str, wishes: Wishes) -> set[str]:
+    """Return the labels under which fields of a model may be renamed; those of an event model follow its model."""
     app_label, _, name = label.partition(".")
     tracked = getattr(apps.get_model(app_label, name), "pgh_tracked_model", None)
     own = {label.lower()} | ({tracked._meta.label_lower} if tracked is not None else set())
@@ -154,7 +154,7 @@ def _new_names(renamings: Sequence[Renaming]) -> list[tuple[str, str, str]]:
 
 
 def remembered_anew(installed: Installed, renamings: Sequence[Renaming]) -> Iterator[Remembered]:
-    """Yield what is remembered of tables that refer to renamed models, and are not declared anew themselves."""
+    """Yield what is remembered about tables that refer to renamed models, unless they are declared again themselves."""
     renamed = {renaming.table.table for renaming in renamings}
     for table in installed.tables:
         if table.state is None or table.label is None or table.name in renamed:

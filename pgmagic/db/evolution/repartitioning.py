@@ -1,12 +1,12 @@
-"""An event table that exists is led into partitions, or out of them, in one statement.
+"""Turning an existing event table into a partitioned table, or back, in one statement.
 
-Postgres cannot make a plain table a partitioned one. So another takes its place, and its name, with all that it had:
-indexes, foreign keys, triggers, rights, owner, comments. Into partitions no event is copied but those of the months
-that are made: the table becomes the default partition. Out of them every event is. What would still mean the table that
-it was - a view, say - is not carried along, but named, and nothing is done.
+Postgres cannot make a plain table a partitioned one. So a new table takes its place and its name, with its indexes,
+foreign keys, triggers, rights, owner and comments. To make partitions, only the events of the months that get a
+partition are copied: the old table becomes the default partition. To make a plain table, every event is copied. If
+another object depends on the old table, a view for example, an error names the object, and nothing is done.
 
-All of it is one PL/pgSQL block, since names of indexes and triggers are only known where it runs, and `sqlmigrate` and
-a notebook's plan show what they will do before they do it.
+All of it is one PL/pgSQL block, since names of indexes and triggers are known only where it runs, and `sqlmigrate` and
+the plan of a notebook show the SQL before it runs.
 
 Source: https://www.postgresql.org/docs/current/sql-altertable.html#SQL-ALTERTABLE-DESC-ATTACH-PARTITION
 """
@@ -14,7 +14,6 @@ Source: https://www.postgresql.org/docs/current/sql-altertable.html#SQL-ALTERTAB
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from pgmagic.compile.partitions import (
     default_name,
@@ -31,8 +30,7 @@ from pgmagic.compile.partitions import (
     time_column_name,
 )
 from pgmagic.compile.sql import DollarQuoted, Fragment, compose, identifier, join, literal, render
-
-EventModel = type[Any]
+from pgmagic.declare.model_types import EventModel
 
 _LIKE = "INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION " \
     "INCLUDING COMMENTS"  # fmt: skip
@@ -58,7 +56,7 @@ _REST = """;
 BEGIN
 """
 
-# What means the table itself, and would go on to mean what it was.
+# Objects that depend on the table itself, and would stay with the old one.
 _OBSTACLES = """
   SELECT string_agg(DISTINCT what, ', ' ORDER BY what) INTO obstacles FROM (
     SELECT 'the view ' || r.ev_class::regclass FROM pg_depend AS d JOIN pg_rewrite AS r ON r.oid = d.objid
@@ -126,7 +124,7 @@ _SHAPE = """
   END LOOP;
 """
 
-# Rights by default are what nobody gave this table.
+# Default privileges gave the new table rights that the old one may not have.
 _PUT_BACK = """
   FOR item IN SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS role
       FROM pg_class, aclexplode(relacl) WHERE pg_class.oid = to_regclass(target) AND grantee <> relowner LOOP
@@ -146,7 +144,7 @@ END
 
 
 def repartitioning(event_model: EventModel, now: datetime) -> tuple[str, ...]:
-    """Return the statement that makes an event table what its model says: partitioned, or not."""
+    """Return the statement that makes an event table partitioned or plain, as its model says."""
     return (
         unpartition_sql(event_model)
         if partition_of(event_model) is None
@@ -155,7 +153,7 @@ def repartitioning(event_model: EventModel, now: datetime) -> tuple[str, ...]:
 
 
 def partition_sql(event_model: EventModel, now: datetime) -> str:
-    """Return the statement that leads a plain table into partitions; nothing happens to one that is in them already.
+    """Return the statement that makes a plain table partitioned; nothing happens to a partitioned table.
 
     It takes an ACCESS EXCLUSIVE lock, builds one index, and copies the events of the months from `now` on.
     """
@@ -205,7 +203,7 @@ def partition_sql(event_model: EventModel, now: datetime) -> str:
 
 
 def unpartition_sql(event_model: EventModel) -> str:
-    """Return the statement that leads a table out of partitions; nothing happens to one that is in none.
+    """Return the statement that makes a partitioned table plain; nothing happens to a plain table.
 
     It takes an ACCESS EXCLUSIVE lock, copies every event, and builds all indexes.
     """
@@ -232,7 +230,7 @@ def unpartition_sql(event_model: EventModel) -> str:
 
 
 def _beginning(event_model: EventModel, wanted: str, more: Fragment, what: str) -> Fragment:
-    """Return what all of it begins with: variables, the lock, and what is in the way."""
+    """Return the beginning of the block: variables, the lock, and the check for objects that depend on the table."""
     name = event_model._meta.db_table
     message = literal(
         f"The events in {name.replace('%', '%%')} cannot {what}, because of %s: drop that first, and make it again "

@@ -1,13 +1,13 @@
-"""What `ignore`, `schema` and `context` have in common: each is a block, sync or async, and a decorator."""
+"""What `ignore`, `schema` and `context` have in common: each is a context manager, sync or async, and a decorator."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from asgiref.sync import iscoroutinefunction
 from django.db import connections
@@ -21,14 +21,14 @@ class Block(ABC):
     """A block that can be entered again while it is open: by itself, in other threads, in other tasks."""
 
     @abstractmethod
-    def __enter__(self) -> Any: ...
+    def __enter__(self) -> object: ...
 
     @abstractmethod
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
 
-    async def __aenter__(self) -> Any:
+    async def __aenter__(self) -> object:
         return self.__enter__()
 
     async def __aexit__(
@@ -37,12 +37,31 @@ class Block(ABC):
         self.__exit__(kind, error, traceback)
 
     def __call__(self, function: F) -> F:
-        """Return a function, sync or async, whose body runs in the block; that of a generator whenever it runs."""
-        return _wrapped(function, self)  # type: ignore[return-value]
+        """Return a function, sync or async, whose body runs in the block; the body of a generator whenever it runs."""
+        wrapped: Callable[..., object]
+        if inspect.isasyncgenfunction(function):
+            wrapped = around_async_generator(function, self)
+        elif inspect.isgeneratorfunction(function):
+            wrapped = around_generator(function, self)
+        elif iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def wrapped(*args: object, **kwargs: object) -> object:
+                with self:
+                    return await function(*args, **kwargs)
+
+        else:
+
+            @functools.wraps(function)
+            def wrapped(*args: object, **kwargs: object) -> object:
+                with self:
+                    return function(*args, **kwargs)
+
+        return cast("F", wrapped)
 
 
 class Entered(Protocol):
-    """What is kept of a block for as long as it is open."""
+    """What is kept about a block while it is open."""
 
     @property
     def block(self) -> Block:
@@ -53,9 +72,9 @@ E = TypeVar("E", bound=Entered)
 
 
 def without_innermost(entered: Sequence[E], block: Block) -> tuple[E, ...] | None:
-    """Return what stays open when a block is left: all but the last time that it was entered.
+    """Return what stays open when a block is left: everything except the last time that it was entered.
 
-    None where the block is left in another task than it was entered in: then it is not open here.
+    None if the block was entered in another task, and so is not open in this task.
     """
     for place in reversed(range(len(entered))):
         if entered[place].block is block:
@@ -63,33 +82,15 @@ def without_innermost(entered: Sequence[E], block: Block) -> tuple[E, ...] | Non
     return None
 
 
-def _wrapped(function: Callable[..., Any], block: Block) -> Callable[..., Any]:
-    if inspect.isasyncgenfunction(function):
-        return _around_async_generator(function, block)
-    if inspect.isgeneratorfunction(function):
-        return _around_generator(function, block)
-    if iscoroutinefunction(function):
-
-        @functools.wraps(function)
-        async def call_async(*args: Any, **kwargs: Any) -> Any:
-            with block:
-                return await function(*args, **kwargs)
-
-        return call_async
+def around_generator(
+    function: Callable[..., Generator[object, object, object]], block: Block
+) -> Callable[..., Generator[object, object, object]]:
+    """Return a generator function that is in the block whenever its body runs."""
 
     @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        with block:
-            return function(*args, **kwargs)
-
-    return call
-
-
-def _around_generator(function: Callable[..., Any], block: Block) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def generate(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+    def generate(*args: object, **kwargs: object) -> Generator[object, object, object]:
         generator = function(*args, **kwargs)
-        step: Callable[[], Any] = functools.partial(next, generator)
+        step: Callable[[], object] = functools.partial(next, generator)
         try:
             while True:
                 with block:
@@ -108,11 +109,15 @@ def _around_generator(function: Callable[..., Any], block: Block) -> Callable[..
     return generate
 
 
-def _around_async_generator(function: Callable[..., Any], block: Block) -> Callable[..., Any]:
+def around_async_generator(
+    function: Callable[..., AsyncGenerator[object, object]], block: Block
+) -> Callable[..., AsyncGenerator[object, object]]:
+    """Return an async generator function that is in the block whenever its body runs."""
+
     @functools.wraps(function)
-    async def generate(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+    async def generate(*args: object, **kwargs: object) -> AsyncGenerator[object, object]:
         generator = function(*args, **kwargs)
-        step: Callable[[], Any] = generator.__anext__
+        step: Callable[[], Awaitable[object]] = generator.__anext__
         try:
             while True:
                 with block:
@@ -132,11 +137,11 @@ def _around_async_generator(function: Callable[..., Any], block: Block) -> Calla
 
 
 def checked_aliases(databases: Iterable[str] | None) -> frozenset[str] | None:
-    """Return the aliases of databases; None stands for all.
+    """Return the aliases of databases; None stands for all of them.
 
     Raises:
-        DeclarationError: it is one text, whose letters would be taken for aliases.
-        UnknownDatabaseError: DATABASES has no such alias.
+        DeclarationError: if `databases` is a text, whose letters would be taken for aliases.
+        UnknownDatabaseError: if DATABASES does not have one of the databases.
     """
     if databases is None:
         return None

@@ -1,8 +1,8 @@
-"""`context`: metadata - who, why, from where - for the events of what a block does.
+"""`context`: metadata - who, why, from where - for the events that a block of code causes.
 
-The open context is a value of a context variable, so threads and async tasks never share one; `session` tells the
-server of it. A block inside another adds to the outer one's context, which is one and the same until the outermost
-block ends. A task that was started inside a context inherits it, and what it adds goes to a context of its own.
+The open context is the value of a context variable, so threads and async tasks never share it; `session_settings` sends
+it to the server. A block inside another one adds to the same context, which lasts until the outermost block ends. A
+task that was started inside a context inherits it, and adds to a context of its own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pgmagic.errors import ContextError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# An escaped NUL behind an even number of backslashes: JSON has it, jsonb refuses it.
+# An escaped NUL after an even number of backslashes: JSON allows it, jsonb refuses it.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -46,8 +46,8 @@ class Context(NamedTuple):
 class _Open:
     """The state of an open context.
 
-    encoded: the metadata as JSON, key by key. settings: what the server is told, made once for every state. task: the
-    async task that opened it, if any; held weakly.
+    encoded: the metadata as JSON, key by key. settings: the values of the two settings, made once for each state.
+    task: the async task that opened it, if any; held weakly.
     """
 
     context: Context
@@ -57,8 +57,8 @@ class _Open:
 
     @classmethod
     def start(cls, metadata: Mapping[str, Any], encoded: Mapping[str, str]) -> _Open:
-        """Return a context of its own."""
-        return cls._make(Context(_time_ordered_id(), dict(metadata)), encoded)
+        """Return a new context."""
+        return cls._make(Context(time_ordered_id(), dict(metadata)), encoded)
 
     @classmethod
     def _make(cls, context: Context, encoded: Mapping[str, str]) -> _Open:
@@ -67,23 +67,21 @@ class _Open:
         return cls(context, encoded, (str(context.id), f"{{{text}}}"), ref(task) if task else None)
 
     def plus(self, metadata: Mapping[str, Any], encoded: Mapping[str, str]) -> _Open:
-        """Return the state with more metadata: of the same context, or in another task of one of its own."""
+        """Return the state with more metadata: of the same context, or of a new one if this is another task."""
         merged = {**self.encoded, **encoded}
-        if self._is_of_another_task():
+        task = _current_task()
+        if task is not None and (self.task is None or self.task() is not task):
+            # Another task than the one that opened it.
             return self.start({**self.context.metadata, **metadata}, merged)
         # In place: whoever holds the context sees what was added later.
         self.context.metadata.update(metadata)
         return self if merged == self.encoded else self._make(self.context, merged)
 
-    def _is_of_another_task(self) -> bool:
-        task = _current_task()
-        return task is not None and (self.task is None or self.task() is not task)
 
+def time_ordered_id() -> uuid.UUID:
+    """Return a UUID of version 7, which begins with the time, exact to a quarter of a microsecond.
 
-def _time_ordered_id() -> uuid.UUID:
-    """Return a UUID of version 7, whose greater part is the time, to a quarter of a microsecond.
-
-    So events are written in the order of their contexts, and Postgres knows that an index on them reads few pages.
+    So the contexts of successive events are neighbours in an index, and Postgres expects it to read few pages.
 
     Source: https://www.rfc-editor.org/rfc/rfc9562#section-5.7, #section-6.2 (method 3)
     """
@@ -101,12 +99,12 @@ def _current_task() -> asyncio.Task[Any] | None:
 
 
 _open: ContextVar[_Open | None] = ContextVar("pgmagic_context", default=None)
-# What was open before each block that this task is in, innermost last.
+# The state before each block that is open in this task, the innermost block last.
 _before: ContextVar[tuple[_Open | None, ...]] = ContextVar("pgmagic_contexts_before", default=())
 
 
-def _told(place: int) -> Callable[[str], str]:
-    """Return what reads one of the open context's settings, the same for every database."""
+def _reader(place: int) -> Callable[[str], str]:
+    """Return the function that reads a setting of the open context; it is the same for every database."""
 
     def value(_alias: str) -> str:
         opened = _open.get()
@@ -116,32 +114,46 @@ def _told(place: int) -> Callable[[str], str]:
 
 
 session_settings.carry(
-    session_settings.Carried(CONTEXT_ID_SETTING, _told(0)),
-    session_settings.Carried(CONTEXT_METADATA_SETTING, _told(1)),
+    session_settings.Carried(CONTEXT_ID_SETTING, _reader(0)),
+    session_settings.Carried(CONTEXT_METADATA_SETTING, _reader(1)),
 )
 
 
 def open_context() -> Context | None:
-    """Return the context that is open here and now, or None."""
+    """Return the context that is open in this thread or task now, or None."""
     opened = _open.get()
     return None if opened is None else opened.context
 
 
 class context(Block):  # noqa: N801 - upstream's name
-    """Attaches metadata to every event that this block causes, in this thread or async task.
+    """Attaches metadata to every event that a block of code causes, in this thread or async task.
 
-    As a context manager (`with` or `async with`) or a decorator it opens a context, or adds to the one that is open;
-    called by itself it only adds to an open one. The value of the block is the `Context`. Metadata is anything that
-    `PGHISTORY_JSON_ENCODER` (Django's unless set) can encode; a key given again replaces the former value.
+    As a context manager (`with` or `async with`) or a decorator it opens a context, or adds to the open one; called by
+    itself it only adds to an open context. A row of the table of contexts is written when the first event needs it. It
+    takes no lock and needs no transaction.
+
+    Args:
+        metadata: What `PGHISTORY_JSON_ENCODER` (by default Django's encoder) can encode; a key that is given again
+            replaces the former value.
+
+    Returns:
+        The value of the block is a `Context`, with the `id` (a UUID) and the `metadata` that it has by now.
 
     Raises:
-        ContextError: a value cannot be encoded, or not stored by Postgres; nothing is changed.
+        ContextError: if a value cannot be encoded, or Postgres cannot store it; nothing is changed.
+
+    Example:
+        >>> with pghistory.context(user="ann"):
+        ...     post.title = "Hello again"
+        ...     post.save()
+        >>> post.events.order_by("pgh_id").last().pgh_context.metadata
+        {'user': 'ann'}
     """
 
     def __init__(self, **metadata: Any) -> None:
         self.metadata = metadata
         self._encoded = _encode(metadata)
-        # A plain call and `with` begin alike: what was open, and what it became by adding to it at once.
+        # A plain call adds at once; `with` begins with the same call, so what was open before is kept.
         self._added: tuple[_Open, _Open] | None = None
         opened = _open.get()
         if opened is not None:
@@ -149,37 +161,34 @@ class context(Block):  # noqa: N801 - upstream's name
             _open.set(self._added[1])
 
     def __enter__(self) -> Context:
-        before, now = self._entering()
+        before = _open.get()
+        if before is None:
+            now = _Open.start(self.metadata, self._encoded)
+        elif self._added is not None and self._added[1] is before:
+            before, now = self._added
+        else:
+            now = before.plus(self.metadata, self._encoded)
         former = _before.get()
         _before.set((*former, before))
         _open.set(now)
         try:
-            session_settings.tell_open_connections()
+            session_settings.send_to_open_connections()
         except BaseException:
             _open.set(before)
             _before.set(former)
             raise
         return now.context
 
-    def _entering(self) -> tuple[_Open | None, _Open]:
-        """Return what is open before the block, and what is in it."""
-        opened = _open.get()
-        if opened is None:
-            return None, _Open.start(self.metadata, self._encoded)
-        if self._added is not None and self._added[1] is opened:
-            return self._added
-        return opened, opened.plus(self.metadata, self._encoded)
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # Empty where the block is left in another task than it was entered in: then nothing is open here.
+        # Empty if the block was entered in another task: then nothing is open in this task.
         *outer, before = _before.get() or (None,)
         _before.set(tuple(outer))
         now = _open.get()
         if before is None or (now is not None and before.context.id != now.context.id):
             _open.set(before)
-            session_settings.tell_open_connections()
+            session_settings.send_to_open_connections()
 
     def __call__(self, function: F) -> F:
         """Return a function, sync or async, each call of which runs in the context."""
@@ -195,7 +204,7 @@ def _encode(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Return each value as JSON.
 
     Raises:
-        ContextError: a value has none, or one that Postgres cannot store; the message names the key.
+        ContextError: if a value cannot be encoded, or Postgres cannot store it; the message names the key.
     """
     encoder = imported(setting("PGHISTORY_JSON_ENCODER", DjangoJSONEncoder))
     encoded = {}

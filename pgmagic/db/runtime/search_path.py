@@ -1,7 +1,7 @@
-"""`schema`: where names resolve for what a block does.
+"""`schema`: a block of code for which names resolve in other schemas.
 
-The server keeps the session's own search_path in a setting of ours while a block is open, and gives it back from
-there: so a rollback, which takes both settings back together, leaves neither without the other.
+While a block is open, the server keeps the session's own search_path in a setting of pgmagic's, and restores it from
+there: a rollback takes back both settings together.
 
 Source: https://www.postgresql.org/docs/current/ddl-schemas.html#DDL-SCHEMAS-PATH
 """
@@ -17,13 +17,13 @@ from types import TracebackType
 from psycopg import sql
 
 from pgmagic.db.runtime.blocks import Block, checked_aliases, without_innermost
-from pgmagic.db.runtime.session_settings import Carried, carry, tell_open_connections
+from pgmagic.db.runtime.session_settings import Carried, carry, send_to_open_connections
 from pgmagic.errors import SchemaError
 
 _PATH_SETTING = "search_path"
 _OWN_PATH_SETTING = "pgmagic.own_search_path"
 
-# The session's own path begins with a mark, since it may be empty, as a setting that nobody made is.
+# The session's own path is stored after a mark, since it may be empty, which a setting that was never made also is.
 _ENTER = sql.SQL(
     "SELECT set_config({own}, coalesce(nullif(current_setting({own}, true), ''), '=' || current_setting({path})), "
     "{local}); SELECT set_config({path}, {value}, {local})"
@@ -45,7 +45,7 @@ class _Entered:
 _open: ContextVar[tuple[_Entered, ...]] = ContextVar("pgmagic_schemas", default=())
 
 
-def _value(alias: str) -> str:
+def search_path_of_blocks(alias: str) -> str:
     """Return the search_path of the open blocks, outermost first, or an empty text."""
     entered = _open.get()
     if not entered:
@@ -53,24 +53,36 @@ def _value(alias: str) -> str:
     return ", ".join(found.path for found in entered if found.databases is None or alias in found.databases)
 
 
-def _assign(name: str, value: str, local: bool) -> sql.Composable:
+def assign_search_path(name: str, value: str, local: bool) -> sql.Composable:
+    """Return the statements that set the path, or restore the session's own; local: for the rest of the transaction."""
     statement = _ENTER if value else _LEAVE
     return statement.format(own=_OWN_PATH_SETTING, path=name, value=value, local=local)
 
 
-carry(Carried(_PATH_SETTING, _value, _assign))
+carry(Carried(_PATH_SETTING, search_path_of_blocks, assign_search_path))
 
 
 class schema(Block):  # noqa: N801 - upstream's name
-    """Sets the search_path to schemas for what the block does on the databases (None: on all).
+    """Sets the `search_path` to schemas for what a block of code does, in this thread or async task alone.
 
     A context manager (`with` or `async with`) and a decorator, also of async functions and generators. A block inside
-    another adds its schemas behind the outer one's; without schemas it changes nothing. Afterwards the path is what it
-    was before the outermost block, also where the block was left by an error or a transaction was rolled back.
+    another one adds its schemas after those of the outer block; without schemas it changes nothing. Afterwards the path
+    is what it was before the outermost block, also if the block ended with an error or a transaction was rolled back.
+    It takes no lock and needs no transaction.
+
+    Args:
+        schemas: Names of schemas, in the order in which names of tables are looked up.
+        databases: Aliases of DATABASES whose path is set; None means all of them.
 
     Raises:
-        SchemaError: a name that no schema can have.
-        UnknownDatabaseError: DATABASES does not have one of the databases.
+        SchemaError: if no schema can have a name.
+        DeclarationError: if `databases` is a text.
+        UnknownDatabaseError: if DATABASES does not have one of the databases.
+
+    Example:
+        >>> with pgtrigger.schema("pg_catalog"), connection.cursor() as cursor:
+        ...     cursor.execute("SHOW search_path").fetchone()
+        ('"pg_catalog"',)
     """
 
     def __init__(self, *schemas: str, databases: Iterable[str] | None = None) -> None:
@@ -86,7 +98,7 @@ class schema(Block):  # noqa: N801 - upstream's name
             return
         _open.set((*former, _Entered(self, self.path, self.databases)))
         try:
-            tell_open_connections(self.databases)
+            send_to_open_connections(self.databases)
         except BaseException:
             _open.set(former)
             raise
@@ -97,14 +109,17 @@ class schema(Block):  # noqa: N801 - upstream's name
         entered = without_innermost(_open.get(), self)
         if entered is not None:
             _open.set(entered)
-            tell_open_connections(self.databases)
+            send_to_open_connections(self.databases)
 
     @staticmethod
     def session(databases: Iterable[str] | None = None) -> AbstractContextManager[None]:
-        """Do nothing for a block; upstream's makes many `schema` blocks inside it cheaper.
+        """Do nothing for a block of code; in django-pgtrigger it makes `schema` blocks inside it cheaper.
+
+        Args:
+            databases: Aliases of DATABASES; None means all of them.
 
         Raises:
-            UnknownDatabaseError: DATABASES does not have one of the databases.
+            UnknownDatabaseError: if DATABASES does not have one of the databases.
         """
         checked_aliases(databases)
         return nullcontext()

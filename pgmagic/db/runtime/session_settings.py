@@ -1,13 +1,13 @@
-"""What the server was last told of this task's state, for each connection.
+"""The settings by which each database session knows the state of this task.
 
-What holds in a block - which triggers are ignored, which context is open, which schemas names resolve in - lives in a
-context variable; the server reads it from settings of the database session. It is told when a block is entered and
-left, and again before a statement or a COMMIT whenever this task's state differs from what the connection was last
-told: two async tasks can share a connection, and a rollback takes a setting back with it. No statement is rewritten.
+What holds in a block - which triggers are ignored, which context is open, in which schemas names resolve - is kept in a
+context variable; the server reads it from settings of the database session. The settings are sent when a block is
+entered and left, and again before a statement or a COMMIT whenever this task's state differs from what was last sent on
+the connection: two async tasks can share a connection, and a rollback takes a setting back. No statement is rewritten.
 
-Outside of a transaction a setting is told to the session, where it lasts. Inside of one it is told for the rest of
-the transaction: whether that is committed or rolled back, afterwards the server has what lasts, and nothing that was
-set inside can outlive it. Behind a transaction-mode pooler nothing may last: `pooled.py`.
+Outside a transaction a setting is made for the session, and lasts. Inside a transaction it is made for the rest of the
+transaction: after its COMMIT or ROLLBACK the server has the lasting settings again, and nothing that was set inside can
+outlive it. With a pooler in transaction mode nothing may last: see `pooled.py`.
 
 Source: https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SET (set_config)
         https://www.postgresql.org/docs/current/sql-set.html
@@ -15,26 +15,39 @@ Source: https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-A
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 from weakref import WeakKeyDictionary
 
 from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import OperationalError, sql
+from psycopg.abc import AdaptContext
 from psycopg.errors import error_from_result
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 
-# Statements after which a session's settings may be others than those that it was told.
+from pgmagic.db.driver import DriverConnection, driver_connection
+
+# Statements after which the settings of a session may differ from those that were sent.
 _FORGETTING = ("ROLLBACK", "ABORT", "COMMIT", "END", "RESET", "DISCARD", "PREPARE")
 _LONGEST = max(map(len, _FORGETTING))
 
 Assign = Callable[[str, str, bool], sql.Composable]
+Execute: TypeAlias = Callable[..., object]
+"""What Django gives an execute wrapper to call."""
+
+
+class StatusCursor(AdaptContext, Protocol):
+    """A cursor that knows the status of its last statement: of Django's, or of psycopg's own."""
+
+    @property
+    def statusmessage(self) -> str | None:
+        """The command tag, such as `INSERT 0 1`."""
 
 
 def assign_setting(name: str, value: str, local: bool) -> sql.Composable:
-    """Return the statement that tells a setting; local: for the rest of the transaction."""
+    """Return the statement that makes a setting; local: for the rest of the transaction."""
     return sql.SQL("SELECT set_config({}, {}, {})").format(name, value, local)
 
 
@@ -42,7 +55,7 @@ def assign_setting(name: str, value: str, local: bool) -> sql.Composable:
 class Carried:
     """A part of this task's state that the server reads from a setting.
 
-    value: its present value for a database; the empty text where no block is open. assign: the statement that tells it.
+    value: its present value for a database; an empty text if no block is open. assign: the statement that makes it.
     """
 
     name: str
@@ -54,94 +67,95 @@ _carried: list[Carried] = []
 
 
 def carry(*carried: Carried) -> None:
-    """Carry a part of this task's state to every database session from now on."""
+    """Send a part of this task's state to every database session from now on."""
     _carried.extend(carried)
 
 
 @dataclass
 class Memory:
-    """What one server session was told; it goes with the psycopg connection, which a pool hands on.
+    """The settings that were sent to one server session; kept for a psycopg connection, which a pool hands on.
 
-    told: what it has now, if `known`. lasting: what it has when no transaction is open, if `lasting_known`.
+    sent: the settings that it has now, if `known`. lasting: those that it has when no transaction is open, if
+    `lasting_known`.
     """
 
-    told: dict[str, str] = field(default_factory=dict)
+    sent: dict[str, str] = field(default_factory=dict)
     lasting: dict[str, str] = field(default_factory=dict)
     known: bool = True
     lasting_known: bool = True
 
     def forget(self) -> None:
-        """Take nothing for granted."""
+        """Send every setting again before the next statement."""
         self.known = self.lasting_known = False
 
     def transaction_ended(self) -> None:
-        """Note that whatever was told inside of a transaction went with it."""
-        self.told = dict(self.lasting)
-        # Of what nothing lasts, nothing can be unknown.
+        """Note that the settings of a transaction ended with it."""
+        self.sent = dict(self.lasting)
+        # Settings that end with the transaction cannot be left in an unknown state.
         self.known = self.lasting_known = self.lasting_known or not self.lasting
 
     def differs(self, name: str, value: str) -> bool:
         """Return whether the server may have another value than this one."""
         if self.known:
-            # A server that was never told a setting has none, which reads like an empty one.
-            return value != self.told.get(name, "")
-        return bool(value) or name in self.told or name in self.lasting
+            # A setting that was never made reads as empty.
+            return value != self.sent.get(name, "")
+        return bool(value) or name in self.sent or name in self.lasting
 
     @property
     def is_empty(self) -> bool:
-        """Whether the server has nothing of ours, and nothing can come back to it with a savepoint."""
-        return not (self.told or self.lasting) and self.known and self.lasting_known
+        """Whether the server has no setting of pgmagic's, and a savepoint can bring none back."""
+        return not (self.sent or self.lasting) and self.known and self.lasting_known
 
     @property
     def is_settled(self) -> bool:
-        """Whether the server has, where no transaction is open, what it was told last."""
-        return self.lasting_known and self.told == self.lasting
+        """Whether the server keeps what was last sent when no transaction is open."""
+        return self.lasting_known and self.sent == self.lasting
 
-    def is_being_told(self, names: Iterable[str], lasts: bool) -> None:
-        """Note what an interrupt may keep us from knowing: whether the server has it."""
+    def note_sending(self, names: Iterable[str], lasts: bool) -> None:
+        """Note that settings are being sent: after an interrupt it is not known whether the server has them."""
         self.known = False
         self.lasting_known = self.lasting_known and not lasts
         for name in names:
-            self.told.setdefault(name, "")
+            self.sent.setdefault(name, "")
             if lasts:
                 self.lasting.setdefault(name, "")
 
-    def was_told(self, name: str, value: str, lasts: bool) -> None:
-        """Note a value, and whether it stays when the transaction ends."""
-        self.told[name] = value
+    def note_sent(self, name: str, value: str, lasts: bool) -> None:
+        """Note a value that was sent, and whether it lasts when the transaction ends."""
+        self.sent[name] = value
         if lasts:
             self.lasting[name] = value
 
     def drop_empty(self) -> None:
-        """Forget what is empty where no transaction is open: a setting that was never told reads alike."""
+        """Forget empty settings when no transaction is open: a setting that was never made reads the same."""
         self.lasting = {name: value for name, value in self.lasting.items() if value}
-        self.told = dict(self.lasting)
+        self.sent = dict(self.lasting)
 
 
-_memories: WeakKeyDictionary[Any, Memory] = WeakKeyDictionary()
+_memories: WeakKeyDictionary[DriverConnection, Memory] = WeakKeyDictionary()
 
 
 class ServerSession:
-    """An execute wrapper that tells one connection's server what it does not know yet."""
+    """An execute wrapper that sends a connection's server the settings that it does not have yet."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
-        self.raw: Any = connection.connection
+        self.raw = driver_connection(connection)
         self.memory = _memories.setdefault(self.raw, Memory())
-        # A statement of Django's is under way, which is told already.
+        # A statement of Django's is running; its settings were sent.
         self.is_executing = False
 
     def __call__(
-        self, execute: Callable[..., Any], statement: Any, params: Any, many: bool, context: dict[str, Any]
-    ) -> Any:
-        """Tell the server, then execute the statement."""
+        self, execute: Execute, statement: object, params: object, many: bool, context: Mapping[str, Any]
+    ) -> object:
+        """Send the settings, then execute the statement."""
         if self.is_quiet:
             self.is_executing = True
             try:
                 return execute(statement, params, many, context)
             finally:
                 self.is_executing = False
-        self.tell()
+        self.send()
         self.is_executing = True
         try:
             result = execute(statement, params, many, context)
@@ -151,13 +165,13 @@ class ServerSession:
         finally:
             self.is_executing = False
         if self.notice(statement, context["cursor"]):
-            # At once: a cursor that somebody makes of psycopg's classes by hand does not come by here.
-            self.tell()
+            # At once: a cursor that somebody makes of psycopg's classes by hand is not seen here.
+            self.send()
         return result
 
     @property
     def is_quiet(self) -> bool:
-        """Whether there is nothing to tell, and nothing that a statement could take from the server: the usual case."""
+        """Whether there is nothing to send, and no setting that a statement could take back: the usual case."""
         if not self.memory.is_empty:
             return False
         alias = self.connection.alias
@@ -169,16 +183,16 @@ class ServerSession:
     @property
     def status(self) -> int:
         """The state of the transaction on the server, as libpq knows it."""
-        # A watched cell has commands of its own under way, whose answer it takes whenever somebody asks.
+        # A watched cell may have a command running, whose answer it takes here.
         settle = getattr(self.raw.lock, "settle", None)
         if settle is not None:
             settle()
         return int(self.raw.pgconn.transaction_status)
 
-    def tell(self) -> None:
-        """Tell the server the settings whose values differ from what it was last told.
+    def send(self) -> None:
+        """Send the settings whose values differ from those that were last sent.
 
-        In a transaction in error nothing can be told; the next statement behind its rollback tells it.
+        In a transaction in error nothing can be sent; the next statement after its rollback does.
         """
         memory, status = self.memory, self.status
         if status == TransactionStatus.IDLE and not memory.is_settled:
@@ -190,10 +204,10 @@ class ServerSession:
             # In error, or in the middle of a COPY.
             memory.known = False
             return
-        self._tell(changed, lasts=status == TransactionStatus.IDLE)
+        self._send(changed, lasts=status == TransactionStatus.IDLE)
 
     def changed(self) -> list[tuple[Carried, str]]:
-        """Return what has other values than those that the server was told."""
+        """Return the settings whose values differ from those that were sent."""
         alias, differs = self.connection.alias, self.memory.differs
         return [
             (part, value)
@@ -201,13 +215,13 @@ class ServerSession:
             if differs(part.name, value)
         ]
 
-    def _tell(self, changed: list[tuple[Carried, str]], *, lasts: bool) -> None:
+    def _send(self, changed: list[tuple[Carried, str]], *, lasts: bool) -> None:
         memory = self.memory
         statements = [part.assign(part.name, value, not lasts) for part, value in changed]
-        memory.is_being_told([part.name for part, _ in changed], lasts)
+        memory.note_sending([part.name for part, _ in changed], lasts)
         self.execute_at_once(sql.SQL("; ").join(statements))
         for part, value in changed:
-            memory.was_told(part.name, value, lasts)
+            memory.note_sent(part.name, value, lasts)
         memory.known = True
         if lasts:
             memory.lasting_known = True
@@ -224,88 +238,88 @@ class ServerSession:
             raise error_from_result(result, encoding=self.raw.info.encoding)
 
     def forget(self) -> None:
-        """Take nothing for granted about the server's settings."""
+        """Send every setting again: it is not known which ones the server has."""
         self.memory.forget()
 
-    def notice(self, statement: Any, cursor: Any) -> bool:
+    def notice(self, statement: object, cursor: StatusCursor) -> bool:
         """Return whether an executed statement may have changed the session's settings, and note it."""
-        found = _forgets(statement, cursor)
+        found = forgets(statement, cursor)
         if found:
             if isinstance(statement, str) and statement.startswith("ROLLBACK TO "):
-                # Django's own: what lasts is what it was.
+                # Django's own: what lasts did not change.
                 self.memory.known = False
             else:
                 self.forget()
         return found
 
     def before_end(self) -> None:
-        """Tell deferred triggers, which fire at COMMIT, what is true now."""
+        """Send the settings to deferred triggers, which fire at COMMIT."""
         if self.status == TransactionStatus.INTRANS:
-            self.tell()
+            self.send()
 
     def after_end(self) -> None:
-        """Tell the server behind a transaction at once: its end took away what was told inside."""
+        """Send the settings at once after a transaction, whose end took back those that were made inside."""
         memory = self.memory
         if self.status != TransactionStatus.IDLE:
             # Interrupted: it may not have ended.
             memory.known = False
         elif not (memory.is_settled and memory.known):
             memory.transaction_ended()
-            tell_quietly(self)
+            send_quietly(self)
 
     def after_block(self) -> None:
-        """Tell the server behind a block of psycopg's, which may have rolled back to its savepoint."""
+        """Send the settings after a block of psycopg's, which may have rolled back to its savepoint."""
         if self.status == TransactionStatus.IDLE:
             self.after_end()
         else:
             self.memory.known = False
-            tell_quietly(self)
+            send_quietly(self)
 
     def leave(self) -> None:
-        """Take from the server what the next user of the connection must not find; it goes back to a pool."""
+        """Empty the settings before the connection goes back to a pool, where another user gets it."""
         memory = self.memory
-        if not (any(memory.told.values()) or any(memory.lasting.values())):
+        if not (any(memory.sent.values()) or any(memory.lasting.values())):
             return
         memory.forget()
         if self.status != TransactionStatus.IDLE:
             self.raw.rollback()
-        names = {*memory.told, *memory.lasting}
-        self._tell([(part, "") for part in _carried if part.name in names], lasts=True)
+        names = {*memory.sent, *memory.lasting}
+        self._send([(part, "") for part in _carried if part.name in names], lasts=True)
 
 
-def _forgets(statement: Any, cursor: Any) -> bool:
-    """Return whether a session's settings may be others behind a statement that was executed."""
-    text = (statement if isinstance(statement, str) else _text(statement, cursor)).lstrip()
+def forgets(statement: object, cursor: StatusCursor) -> bool:
+    """Return whether a statement that was executed may have changed the settings of the session."""
+    text = (statement if isinstance(statement, str) else text_of_query(statement, cursor)).lstrip()
     if ";" in text:
-        # Several statements, perhaps; being told again costs little.
+        # Perhaps several statements; sending the settings again costs little.
         upper = text.upper()
         return any(word in upper for word in _FORGETTING)
     if not text.startswith(("-", "/")):
         return text[:_LONGEST].upper().startswith(_FORGETTING)
-    # Behind a comment: the server says what it was.
+    # After a comment: the server says which statement it was.
     return (cursor.statusmessage or "").startswith(_FORGETTING)
 
 
-def _text(statement: Any, cursor: Any) -> str:
-    """Return a statement that psycopg takes, and that is no text: bytes, or composed of typed fragments."""
+def text_of_query(statement: object, cursor: StatusCursor) -> str:
+    """Return the text of a statement that psycopg takes as bytes, as typed fragments or as a template string."""
     if isinstance(statement, bytes):
         return statement.decode("latin-1")
     if isinstance(statement, sql.Composable):
         return statement.as_string(cursor)
-    # A template string of Python 3.14's: its texts.
+    # A template string, new in Python 3.14.
     return "".join(getattr(statement, "strings", ()))
 
 
-def tell_quietly(session: ServerSession) -> None:
-    """Tell a server that may be gone: then the next statement meets that, and not the end of a block."""
+def send_quietly(session: ServerSession) -> None:
+    """Send the settings; if the connection is lost, the next statement raises the error, not the end of a block."""
     try:
-        session.tell()
+        session.send()
     except Error:
         session.forget()
 
 
 def sessions(aliases: Iterable[str] | None = None) -> Iterator[ServerSession]:
-    """Iterate over the sessions of the connections that this thread holds open, of the given databases or of all."""
+    """Iterate over the sessions of the open connections of this thread, to the given databases or to all."""
     for connection in connections.all(initialized_only=True):
         if connection.connection is None or (aliases is not None and connection.alias not in aliases):
             continue
@@ -321,7 +335,7 @@ def session_of(connection: BaseDatabaseWrapper) -> ServerSession | None:
     )
 
 
-def tell_open_connections(aliases: Iterable[str] | None = None) -> None:
-    """Tell the server of each connection that this thread holds open, of the given databases or of all."""
+def send_to_open_connections(aliases: Iterable[str] | None = None) -> None:
+    """Send the settings on each open connection of this thread, to the given databases or to all."""
     for session in sessions(aliases):
-        tell_quietly(session)
+        send_quietly(session)

@@ -12,7 +12,7 @@ from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 from IPython.display import display
 
-from pgmagic.notebook import trigger_lists
+from pgmagic.db import trigger_frames
 from pgmagic.notebook.magics.arguments import database_alias
 from pgmagic.notebook.magics.plumbing import in_one_line, keep, parsed
 from pgmagic.notebook.magics.subcommands import SubCommand, sub_commands
@@ -34,11 +34,11 @@ def _about_uris(run: Callable[[Sequence[str], str | None], Any], words: str) -> 
 
 
 def _list(_shell: InteractiveShell, arguments: Namespace) -> Any:
-    return trigger_lists.list_matching(arguments.pattern, arguments.database)
+    return trigger_frames.list_matching(arguments.pattern, arguments.database)
 
 
 def _show_sql(_shell: InteractiveShell, arguments: Namespace) -> Any:
-    return trigger_lists.sql_of(arguments.uri)
+    return trigger_frames.sql_of(arguments.uri)
 
 
 def _try_transitions(_shell: InteractiveShell, arguments: Namespace) -> Any:
@@ -65,13 +65,13 @@ COMMANDS = {
         (argument("uri", metavar="URI", help="app_label.Model:trigger_name"), _OUTPUT),
     ),
     "diff": _about_uris(
-        trigger_lists.compare, "where triggers in the database differ from their declarations"
+        trigger_frames.compare, "where triggers in the database differ from their declarations"
     ),
-    "install": _about_uris(trigger_lists.install, "install declared triggers, or what changed of them"),
-    "uninstall": _about_uris(trigger_lists.uninstall, "drop declared triggers with their functions"),
-    "enable": _about_uris(trigger_lists.enable, "let declared triggers fire"),
+    "install": _about_uris(trigger_frames.install, "install declared triggers, or what changed of them"),
+    "uninstall": _about_uris(trigger_frames.uninstall, "drop declared triggers with their functions"),
+    "enable": _about_uris(trigger_frames.enable, "let declared triggers fire"),
     "disable": _about_uris(
-        trigger_lists.disable, "keep declared triggers installed, but let them fire for nobody"
+        trigger_frames.disable, "keep declared triggers installed, but let them fire for nobody"
     ),
     "fsm": SubCommand(
         _try_transitions,
@@ -79,7 +79,7 @@ COMMANDS = {
         (argument("field", metavar="MODEL.FIELD", help="such as Post.status"), _DATABASE, _OUTPUT),
     ),
     "prune": _about_uris(
-        trigger_lists.prune, "drop what pgmagic installed here and nothing declares any more"
+        trigger_frames.prune, "drop what pgmagic installed here and nothing declares any more"
     ),
 }
 

@@ -1,0 +1,90 @@
+"""What declared models ask the database to hold: their tables, with those that they refer to, and their triggers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pgmagic.compile.declarations import compile_as_declared
+from pgmagic.compile.desired import Desired, DesiredTrigger
+from pgmagic.compile.event_values import compile_routines
+from pgmagic.compile.model_tables import compile_table
+from pgmagic.compile.target import Target
+from pgmagic.db.schemas import target_of
+from pgmagic.declare import registry
+from pgmagic.declare.model_types import Model
+from pgmagic.declare.trigger import Trigger
+from pgmagic.errors import DeclarationError
+
+
+def desired_by(declared: Sequence[Model], alias: str) -> Desired:
+    """Compile models that a block has declared, with the triggers that it registered, for a database.
+
+    Raises:
+        DeclarationError: if a model has no field but the key that Django adds.
+    """
+    for model in declared:
+        check_fields(model)
+    target = target_of(alias)
+    on_declared = [(model, trigger) for model, trigger in registry.registered() if model in declared]
+    triggers = dict.fromkeys([*registry.registered_in_block(), *on_declared])
+    event_models = [model for model in declared if hasattr(model, "pgh_tracked_model")]
+    # Only a notebook's own schema is filled with the tables of installed apps; a project has made its own.
+    models = _with_referred_models(declared, of_all_apps=target.schema is not None)
+    return Desired(
+        tables=[compile_table(model, target.schema) for model in models],
+        routines=compile_routines(event_models, target),
+        triggers=[compiled(model, trigger, target) for model, trigger in triggers],
+        owned_labels=frozenset(model._meta.label for model in declared),
+    )
+
+
+def compiled(model: Model, trigger: Trigger, target: Target) -> DesiredTrigger:
+    """Return what a registered trigger asks the database to hold."""
+    desired = compile_as_declared(trigger, model, target)
+    return desired.declared_with_model() if registry.is_declared_with_model(trigger, model) else desired
+
+
+def check_fields(model: Model) -> None:
+    """Refuse a model that its author has not filled in yet.
+
+    Raises:
+        DeclarationError: if the model has no field but the key that Django adds.
+    """
+    own = [field for field in (*model._meta.fields, *model._meta.many_to_many) if not field.auto_created]
+    if not own and model._meta.managed and not model._meta.proxy and not model._meta.auto_created:
+        raise DeclarationError(
+            f"{model._meta.object_name} has no fields: add at least one, as in `title = models.TextField()`."
+        )
+
+
+def _with_referred_models(declared: Sequence[Model], *, of_all_apps: bool) -> list[Model]:
+    """Return the models that have a table of their own, then the models that they refer to, directly or not."""
+    found: dict[Model, None] = {}
+    waiting = list(declared)
+    while waiting:
+        model = waiting.pop(0)._meta.concrete_model
+        if model is None or model in found or model._meta.auto_created or not model._meta.managed:
+            continue
+        found[model] = None
+        if of_all_apps:
+            waiting += referred_models(model)
+        elif model in declared:
+            waiting += (each for each in referred_models(model) if each._meta.app_label == "pghistory")
+    return list(found)
+
+
+def referred_models(model: Model) -> Iterator[Model]:
+    """Yield the models to which a model's own relations lead."""
+    for relation in (*model._meta.local_fields, *model._meta.local_many_to_many):
+        target = getattr(relation.remote_field, "model", None)
+        if isinstance(target, type):
+            yield target
+
+
+def create_sql(desired: Desired) -> str:
+    """Return the SQL that makes an empty database hold what is desired."""
+    statements = [sql for table in desired.tables for sql in table.create]
+    statements += [sql for table in desired.tables for sql in table.deferred]
+    statements += [routine.create for routine in desired.routines]
+    statements += [trigger.install_sql for trigger in desired.triggers]
+    return "\n\n".join(statements)
