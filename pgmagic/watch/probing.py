@@ -1,4 +1,4 @@
-"""Probes in a live transaction: what BEFORE ROW triggers did to rows, read after each step."""
+"""Probes in a watched cell: what BEFORE ROW triggers did to rows, read after each step."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Literal
 
 import psycopg
 
+from pgmagic.db.driver import DriverConnection
 from pgmagic.errors import CellError
+from pgmagic.watch.driver_cursors import unwatched
 from pgmagic.watch.instruments import Instruments, Observed
-from pgmagic.watch.past_django import unwatched
 from pgmagic.watch.probe_functions import (
     FULL_ROWS,
     SAMPLED_EVERY,
@@ -27,9 +28,9 @@ from pgmagic.watch.statements import names_one_row
 
 
 class Probing(Instruments[ProbedTable]):
-    """Probes on the tables with BEFORE ROW triggers, which tell what these did to rows."""
+    """Probes on the tables with BEFORE ROW triggers, which observe what these did to rows."""
 
-    def __init__(self, raw: Any, quietly: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(self, raw: DriverConnection, quietly: Callable[[], AbstractContextManager[None]]) -> None:
         super().__init__(raw, quietly)
         # The tables whose probes are those for statements of many rows.
         self._large: set[int] = set()
@@ -37,7 +38,7 @@ class Probing(Instruments[ProbedTable]):
 
     @property
     def unobserved(self) -> list[str]:
-        """A sentence for each table of which something is not known."""
+        """A sentence for each table about which something is not known."""
         return super().unobserved + [
             f"{name}: of a step's rows beyond {FULL_ROWS:,}, one in {SAMPLED_EVERY} was compared with what was "
             f"asked for; all were counted."
@@ -45,14 +46,14 @@ class Probing(Instruments[ProbedTable]):
         ]
 
     def read(self) -> list[Observed]:
-        """Return what was observed since the last reading; rows that were rolled back are not in it.
+        """Return what was observed since the last call, without rows that were rolled back.
 
         Raises:
-            CellError: the cell's own code dropped the observations.
+            CellError: if the cell's own code dropped the observations.
         """
         if not self._probed:
             return []
-        self.changes += 1
+        self.own_changes += 1
         tables = [table for table, _ in self._probed.values()]
         counters = [counter for table in tables for counter in table.counters()]
         try:
@@ -111,7 +112,14 @@ class Probing(Instruments[ProbedTable]):
         )
 
     def _observed(
-        self, relation: int, event: Event, kind: Any, passed: int, depth: int, rows: int, pairs: str | None
+        self,
+        relation: int,
+        event: Event,
+        kind: Literal["changed", "swallowed", "converted"],
+        passed: int,
+        depth: int,
+        rows: int,
+        pairs: str | None,
     ) -> Observed:
         table, _ = self._probed[relation]
         names = table.deciders(event, passed) if kind == "changed" else table.suspects(event, passed)
@@ -131,21 +139,23 @@ class Probing(Instruments[ProbedTable]):
     def _of_sample(
         self, found: list[Observed], table: ProbedTable, event: Event, stages: dict[int, int]
     ) -> list[Observed]:
-        """Return what was observed where only a sample was compared; swallowed rows are counted all the same.
+        """Return what was observed if only a sample was compared; swallowed rows are counted all the same.
 
-        stages: how many rows passed each probe. What became of swallowed rows is told by those of the sample.
+        stages: how many rows passed each probe.
         """
         self._sampled[table.name] = None
         sample = (looked_at(stages[0]), stages[0])
-        mine = [seen for seen in found if (seen.table, seen.event, seen.depth) == (table.name, event, 1)]
-        told = [replace(seen, sample=sample) for seen in mine if seen.kind == "changed"]
+        own = [seen for seen in found if (seen.table, seen.event, seen.depth) == (table.name, event, 1)]
+        corrected = [replace(seen, sample=sample) for seen in own if seen.kind == "changed"]
+        not_stored = [seen for seen in own if seen.kind != "changed"]
         for number, following in pairwise(stages):
-            missing = stages[number] - stages[following]
             triggers = self._uris(table, table.suspects(event, number))
-            known = [seen for seen in mine if seen.kind != "changed" and seen.triggers == triggers]
+            missing = stages[number] - stages[following]
+            # What became of the missing rows follows from those of the sample.
+            known = [seen for seen in not_stored if seen.triggers == triggers]
             if len(known) > 1:
-                told += [replace(seen, sample=sample) for seen in known]
+                corrected += [replace(seen, sample=sample) for seen in known]
             elif missing:
                 example = known[0] if known else Observed(table.name, event, "swallowed", triggers, 1, 0)
-                told.append(replace(example, rows=missing))
-        return [*told, *(seen for seen in found if seen not in mine)]
+                corrected.append(replace(example, rows=missing))
+        return [*corrected, *(seen for seen in found if seen not in own)]

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
-from typing import Any, Literal, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, contextmanager
+from typing import Literal, cast
 
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg.errors import Diagnostic
 from psycopg.pq import TransactionStatus
 
 from pgmagic.compile.ignored_names import IGNORE_SETTING, ignored
 from pgmagic.compile.sql import compose, literal, render
 from pgmagic.compile.target import Target
+from pgmagic.db.driver import DriverConnection
 from pgmagic.db.schemas import target_of
-from pgmagic.watch.cell import CellObserver
+from pgmagic.watch.bystanders import LOCK_TIMEOUT
 from pgmagic.watch.clauses import Clause, condition_of
-from pgmagic.watch.instruments import LOCK_TIMEOUT, Instruments, Observed
-from pgmagic.watch.live_wording import clauses_in_words, judges_in_function
+from pgmagic.watch.driver_cursors import unwatched
+from pgmagic.watch.instruments import AnyInstruments, Instruments, Observed
 from pgmagic.watch.messages import Messages
-from pgmagic.watch.past_django import unwatched
-from pgmagic.watch.reachable import LiveTrigger, TriggerCatalog
 from pgmagic.watch.statements import Executed
-from pgmagic.watch.trace_messages import NOT_IGNORED, Timeline
 from pgmagic.watch.trace_sql import (
     MESSAGE,
     MOST_TRACED,
@@ -35,6 +35,10 @@ from pgmagic.watch.trace_sql import (
     drop_traces,
     end_step,
 )
+from pgmagic.watch.trace_timeline import NOT_IGNORED, Timeline
+from pgmagic.watch.trigger_catalog import LiveTrigger, TriggerCatalog
+from pgmagic.watch.watched_cell import CellObserver
+from pgmagic.watch.wording import clauses_in_words, judges_in_function
 
 # Bits of `tgtype`. Source: Postgres, src/include/catalog/pg_trigger.h
 _ROW, _BEFORE, _INSTEAD = 1, 2, 64
@@ -62,13 +66,13 @@ SELECT set_config('search_path', current_setting('pgmagic.traced_path'), true)
 
 
 class _TraceMessages(Messages):
-    """The server's messages: those of traces go to the timeline, and those of triggers to their entries there."""
+    """The server's messages: those of traces go to the timeline, and those of triggers to their rows there."""
 
     def __init__(self, timeline: Timeline) -> None:
         super().__init__()
         self.timeline = timeline
 
-    def __call__(self, diag: Any) -> None:
+    def __call__(self, diag: Diagnostic) -> None:
         text = diag.message_primary or ""
         if text.startswith(MESSAGE):
             self.timeline.record(json.loads(text[len(MESSAGE) :]))
@@ -81,7 +85,13 @@ class Tracing(Instruments[TracedTable]):
 
     magic = "%%pgtrace"
 
-    def __init__(self, raw: Any, quietly: Any, timeline: Timeline, target: Target) -> None:
+    def __init__(
+        self,
+        raw: DriverConnection,
+        quietly: Callable[[], AbstractContextManager[None]],
+        timeline: Timeline,
+        target: Target,
+    ) -> None:
         super().__init__(raw, quietly)
         self.target = target
         self.timeline = timeline
@@ -100,7 +110,7 @@ class Tracing(Instruments[TracedTable]):
         super().prepare(statement, clock)
 
     def read(self) -> list[Observed]:
-        """Return nothing: what is observed comes in messages. The statement before is over."""
+        """Return nothing: what is observed comes in messages. The statement before has ended."""
         self.end_statement()
         return []
 
@@ -111,15 +121,15 @@ class Tracing(Instruments[TracedTable]):
         self.timeline.end_statement(error)
 
     def turn(self, step: int | None) -> None:
-        """Begin a step, None for COMMIT, and note what was not traced of the one before."""
+        """Begin a step, None for COMMIT, and note what was not traced in the step before."""
         self.end_statement()
         former, self.timeline.step = self.timeline.step, step
         if self._functions_since is None or self.status != TransactionStatus.INTRANS:
             return
-        self.changes += 1
+        self.own_changes += 1
         with self._quietly(), unwatched(self.raw) as cursor:
             cursor.execute(f"{end_step()}; {begin_step()}", prepare=False)
-            [considered, role] = cursor.fetchone()
+            [(considered, role)] = cursor.fetchall()
         if (considered or 0) > MOST_TRACED and former is not None:
             self.notes[
                 f"Step {former}: only the first {MOST_TRACED:,} triggers that it considered are listed."
@@ -137,8 +147,8 @@ class Tracing(Instruments[TracedTable]):
             if table.name in tables and table.name not in self._traced and oid not in self._unobserved:
                 uris = ", ".join(self._live[oid, trigger.name].uri for trigger in table.triggers)
                 self.notes[
-                    f"{table.name}: its triggers ({uris}) were not traced: SQL that is put together as it runs wrote "
-                    f"to it, which no statement of the cell shows."
+                    f"{table.name}: its triggers ({uris}) were not traced, because dynamic SQL in a function wrote to "
+                    f"it, which no statement of the cell shows."
                 ] = None
 
     @property
@@ -147,8 +157,8 @@ class Tracing(Instruments[TracedTable]):
         held = sorted(table.name for table, _ in self._probed.values())
         waiting = (
             [
-                f"While the cell ran, writes of other sessions to {', '.join(held)} waited for its end; each lock of "
-                f"tracing waits at most {LOCK_TIMEOUT}."
+                f"While the cell ran, writes of other sessions to {', '.join(held)} waited for its end; tracing itself "
+                f"waits at most {LOCK_TIMEOUT} for each lock."
             ]
             if held
             else []
@@ -180,7 +190,7 @@ class Tracing(Instruments[TracedTable]):
             has_when = any(clause.text != NOT_IGNORED for clause in trigger.clauses)
             if not trigger.per_row and not has_when and judges_in_function(live, self.target):
                 self.notes[
-                    f"{live.uri} fires for every statement: its function asks the rows about its condition."
+                    f"{live.uri} fires for every statement: its function evaluates the condition for the rows."
                 ] = None
         for name in table.untraced:
             uri = self._live[oid, name].uri
@@ -207,7 +217,8 @@ class Tracing(Instruments[TracedTable]):
             cursor.execute(f"{render(tables)} {_DETAILS}", prepare=False)
             cursor.nextset()
             cursor.nextset()
-            found = json.loads(cursor.fetchone()[0])
+            [(text,)] = cursor.fetchall()
+        found = json.loads(text)
         keys = {relation: tuple(columns) for relation, columns in found["keys"] or ()}
         details = {(relation, name): rest for relation, name, *rest in found["triggers"] or ()}
         triggers: dict[int, list[TracedTrigger]] = {}
@@ -217,7 +228,7 @@ class Tracing(Instruments[TracedTable]):
                 live,
                 *details.get((live.relation, live.name), ("", False, False, False, [], "", None)),
             )
-            # A partitioned table or a view stores no rows: its partitions, or its INSTEAD OF triggers, see them.
+            # A partitioned table or a view stores no rows: the triggers of its partitions, or INSTEAD OF, see them.
             if catalog.relations[live.relation].rows or not traced.per_row or traced.when == "INSTEAD OF":
                 triggers.setdefault(live.relation, []).append(traced)
                 self._live[live.relation, live.name] = live
@@ -249,7 +260,7 @@ def _traced(
     condition = condition_of(definition)
     clauses = list(clauses_in_words(live, definition, condition, target)) if condition else []
     if ignored_as is not None and live.mark is not None:
-        # A trigger of ours asks in its body.
+        # The function of one of pgmagic's triggers checks this itself, not the WHEN clause.
         asked = render(compose("NOT ", ignored(ignored_as)))
         condition = f"({condition}) AND {asked}" if condition else asked
         clauses.append(Clause(NOT_IGNORED, asked))
@@ -272,12 +283,12 @@ class CellTracer(CellObserver):
 
     probing: Tracing
 
-    def _instruments(self) -> tuple[Messages, Instruments[Any]]:
+    def _instruments(self) -> tuple[Messages, AnyInstruments]:
         self.timeline = Timeline()
         messages = _TraceMessages(self.timeline)
         return messages, Tracing(self.raw, messages.quietly, self.timeline, target_of(self.connection.alias))
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
         super().__init__(connection)
         self.probing.executed = self.recorder.log
 
@@ -289,7 +300,7 @@ class CellTracer(CellObserver):
             yield
 
     def finish(self) -> None:
-        """Fire what is deferred until COMMIT, which is traced as no step's, and take the traces off."""
+        """Fire what is deferred until COMMIT, which is traced as part of no step."""
         self.probing.turn(None)
         try:
             super().finish()

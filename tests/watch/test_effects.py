@@ -668,7 +668,7 @@ def test_what_is_not_counted_is_said(connection: Any, execute: Any) -> None:
     cell = watch(connection, "SET LOCAL track_counts = off", "DELETE FROM item")
     assert cell.outcomes[1].rows == 5
     assert cell.notes == [
-        "track_counts is off in this session: what cascades, triggers, rules and functions wrote is not told."
+        "track_counts is off in this session: rows written by cascades, triggers, rules and functions are not counted."
     ]
 
 
@@ -676,7 +676,7 @@ def test_triggers_that_a_replica_passes_by_are_said(connection: Any, execute: An
     cell = watch(connection, "SET LOCAL session_replication_role = replica", "DELETE FROM item")
     assert cell.outcomes[1].rows == 5
     assert cell.notes == [
-        "session_replication_role is replica: ordinary triggers do not fire, so nothing tells what was rewritten."
+        "session_replication_role is replica: ordinary triggers do not fire, so rewritten rows are not reported."
     ]
 
 

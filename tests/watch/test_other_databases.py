@@ -146,7 +146,7 @@ def test_waiting_for_what_the_cell_itself_has_locked_is_bounded(
     connection: Any, execute: Any, there: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both aliases lead to the same database here: neither transaction sees the other's rows."""
-    monkeypatch.setattr("pgmagic.watch.others.LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr("pgmagic.watch.bystanders.LOCK_TIMEOUT", "50ms")
     cell = watch(
         connection,
         "UPDATE item SET size = 10 WHERE id = 1",

@@ -144,7 +144,7 @@ def test_condition_that_a_function_asks_of_a_statements_rows_is_named(shell):
     frame = trace(shell, "Item.objects.create(n=1)\nItem.objects.all().delete()")
     assert told(frame, "trigger", "fired", "condition") == [("notebook.Item:keep", True, None)]
     assert (
-        "notebook.Item:keep fires for every statement: its function asks the rows about its condition."
+        "notebook.Item:keep fires for every statement: its function evaluates the condition for the rows."
         in frame.notes
     )
 
@@ -353,8 +353,8 @@ BEGIN EXECUTE format('INSERT INTO %I VALUES (1)', name); END $f$;
     frame = trace(bare, 'sql("SELECT hidden(chr(116))")')
     assert len(frame) == 0
     assert frame.notes == [
-        "t: its triggers (a) were not traced: SQL that is put together as it runs wrote to it, which no statement of "
-        "the cell shows."
+        "t: its triggers (a) were not traced, because dynamic SQL in a function wrote to it, which no statement of the "
+        "cell shows."
     ]
 
 

@@ -197,7 +197,9 @@ def test_other_databases(second):
     # What is done in another one is taken back, too, and not compared.
     frame = second.run(f"%%pgwhatif --ignore notebook.Post:keep\n{cell}")
     assert {row[3] for row in told(frame)} == {"verdict"}
-    unseen = "What the cell did in second is not in this table: --database chooses which one is looked at."
+    unseen = (
+        "What the cell did in second is not in this table: --database chooses which database is looked at."
+    )
     assert unseen in frame.notes
     assert state(second) == before
     traced = second.run(
@@ -221,7 +223,7 @@ def test_error_under_the_other_triggers_only_says_so(cells):  # noqa: F811
     )
     assert isinstance(error, AssertionError)
     assert error.__notes__ == [
-        "pgmagic: as it is, the cell ran through; this happened without notebook.Post:keep and without "
+        "pgmagic: as it is, the cell ran without an error; this happened without notebook.Post:keep and without "
         "notebook.Post:soft."
     ]
     assert state(cells) == before

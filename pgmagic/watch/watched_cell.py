@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
 import psycopg
 from django.db import Error as DatabaseFailure
@@ -12,32 +12,31 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from pgmagic.errors import CellError, DatabaseUnavailableError, PgMagicError
-from pgmagic.watch.autocommit import LOST, Hook
-from pgmagic.watch.bystanders import Path, give_up_with_client, other_threads_bounded
-from pgmagic.watch.others import OtherDatabases, combined
+from pgmagic.watch.autocommit import LOST
+from pgmagic.watch.bystanders import SearchPath, give_up_with_client, other_threads_limited
+from pgmagic.watch.other_databases import OtherDatabases, combined
+from pgmagic.watch.outcome_frame import OutcomeRow
 from pgmagic.watch.rejections import Rejection, rejection
-from pgmagic.watch.verdicts import StepOutcome
-from pgmagic.watch.watching import CommitRejectedError, WatchedConnection
+from pgmagic.watch.watched_connection import CommitRejectedError, WatchedConnection
 
 
 class CellObserver(WatchedConnection):
     """Watches the steps of one cell.
 
-    outcomes: one for each step that ended. notes: sentences about the cell as a whole. others: the other databases
-    that it uses.
+    notes: sentences about the cell as a whole. others: the other databases that it uses.
     """
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         super().__init__(connection)
         self.notes: list[str] = []
         self.others = OtherDatabases(connection.alias, self.notes)
-        # Of each step: what it did in which database, and where its statements are in which log.
-        self._parts: list[dict[str, StepOutcome]] = []
+        # For each step, by database: what it did there, and where its statements are in the log.
+        self._parts: list[dict[str, OutcomeRow]] = []
         self._places: list[dict[str, tuple[int, int]]] = []
 
     @property
-    def outcomes(self) -> list[StepOutcome]:
-        """What each step did, in all databases together."""
+    def outcomes(self) -> list[OutcomeRow]:
+        """What each step that ended did, in all databases together."""
         return [
             combined([self.others.of_alias(alias, part) for alias, part in parts.items()])
             for parts in self._parts
@@ -64,7 +63,7 @@ class CellObserver(WatchedConnection):
             for watched in self.connections.values():
                 watched.explain(failure)
             raise
-        # An error that no statement brought about, of the driver's, say, is told once.
+        # An error that did not come from a statement, for example one of the driver, is reported once.
         elsewhere = any(watched.has_rejections for watched in self.others.watched.values())
         try:
             parts = {
@@ -72,32 +71,26 @@ class CellObserver(WatchedConnection):
                 for alias, watched in self.connections.items()
             }
         except psycopg.Error as own:
-            # A timeout of the user's that is shorter than what pgmagic itself executes, say.
+            # For example a time-out of the user's that is shorter than pgmagic's own statements take.
             raise CellError(
                 f"What the cell did could not be read ({str(own).partition(chr(10))[0]}), so nothing of it was kept."
             ) from own
         self._parts.append(parts)
         self._places.append({alias: watched.step_in_log for alias, watched in self.connections.items()})
 
-    def _take_back(self) -> None:
-        """Correct the outcomes of steps that were rolled back by later ones, in a transaction of the user's own."""
-        watched = self.connections
-        self._parts = [
-            {
-                alias: part.taken_back() if watched[alias].is_taken_back(*places[alias]) else part
-                for alias, part in parts.items()
-            }
-            for parts, places in zip(self._parts, self._places, strict=True)
-        ]
-
     def finish(self) -> None:
         """Fire what is deferred until COMMIT, in all databases.
 
         Raises:
-            CommitRejectedError: a deferred trigger or constraint refused.
-            CellError: the cell cannot be committed for a reason of its own.
+            CommitRejectedError: if a deferred trigger or constraint refuses.
+            CellError: if the cell cannot be committed for a reason of its own.
         """
-        self._take_back()
+        watched = self.connections
+        for parts, places in zip(self._parts, self._places, strict=True):
+            for alias, part in parts.items():
+                # A later step may have rolled it back, in a transaction of the user's own.
+                if watched[alias].is_taken_back(*places[alias]):
+                    parts[alias] = part.taken_back()
         self.notes += self.fire_deferred()
         self.notes += self.others.fire_deferred()
 
@@ -113,15 +106,12 @@ class CellObserver(WatchedConnection):
         return any(abandoned)
 
     def roll_back(self, refusal: Rejection) -> None:
-        """Note that COMMIT was refused, and that with it every written row is gone."""
+        """Note that COMMIT was refused, so that no written row was kept."""
         committed = self.others.committed
-        self._parts = [
-            {
-                alias: part if alias in committed else part.rolled_back(refusal)
-                for alias, part in parts.items()
-            }
-            for parts in self._parts
-        ]
+        for parts in self._parts:
+            for alias, part in parts.items():
+                if alias not in committed:
+                    parts[alias] = part.rolled_back(refusal)
         by = f" by {refusal.trigger}" if refusal.trigger else ""
         kept = f"nothing but what it did in {', '.join(committed)}" if committed else "nothing of this cell"
         self.notes.append(f"COMMIT was rejected{by}, so {kept} was kept: {refusal.reason}")
@@ -145,23 +135,24 @@ def watched(
 ) -> Iterator[C]:
     """Watch a block: everything in it is one transaction, committed at its end if `keep`, else rolled back.
 
-    Inside, the connection behaves as it does in autocommit; a statement that the database refuses is rolled back by
-    itself. An exception that leaves the block rolls everything back. The outcomes are complete behind the block.
+    Inside, the connection behaves as it does in autocommit; of a statement that the database refuses, only that
+    statement is rolled back. An exception that leaves the block rolls everything back. The outcomes are complete after
+    the block.
 
     Raises:
-        CellError: a transaction is already open, or the cell has made it impossible to go on.
-        DatabaseUnavailableError: the connection was lost; nothing was kept.
+        CellError: if a transaction is already open, or the cell has made it impossible to go on.
+        DatabaseUnavailableError: if the connection is lost; nothing was kept.
     """
-    # `django.db.connection` is a proxy; what is replaced below has to be replaced on the connection itself.
+    # `django.db.connection` is a proxy; the methods replaced below have to be replaced on the connection itself.
     connection = connections[connection.alias]
     connection.ensure_connection()
     cell = observer(connection)
     cell.check_idle()
     outer = cell.raw.transaction()
     try:
-        with _installed(cell), outer, cell.others.joining():
+        with other_threads_limited(cell.notes), cell.installed(), outer, cell.others.joining():
             give_up_with_client(cell.raw)
-            path = Path(cell.raw)
+            path = SearchPath(cell.raw)
             with _nothing_under_way(cell):
                 yield cell
             cell.finish()
@@ -170,7 +161,9 @@ def watched(
                 raise _NotKept
             cell.remove_instruments()
     except _NotKept:
-        cell.notes.append(_rolled_back_note(len(_hooks(cell))))
+        hooks = sum(len(each.autocommit.hooks) for each in cell.connections.values())
+        left_out = f" {hooks:,} on_commit hook{'s were' if hooks > 1 else ' was'} not run." if hooks else ""
+        cell.notes.append(f"--rollback: nothing of this cell was kept.{left_out}")
     except CommitRejectedError as rejected:
         cell.roll_back(rejected.refusal)
     except psycopg.Error as error:
@@ -183,10 +176,10 @@ def watched(
 
 @contextmanager
 def _nothing_under_way(cell: CellObserver) -> Iterator[None]:
-    """Give a connection up if the block leaves a command unfinished.
+    """Close the connections on which the block leaves a command unfinished.
 
     Raises:
-        CellError: it does, and no exception of its own says why.
+        CellError: if there is one, and the block itself raised nothing.
     """
     abandoned = False
     try:
@@ -199,31 +192,14 @@ def _nothing_under_way(cell: CellObserver) -> Iterator[None]:
         )
 
 
-@contextmanager
-def _installed(cell: CellObserver) -> Iterator[None]:
-    """Let statements and messages pass through the observer; the connection is as before behind the block."""
-    with ExitStack() as stack:
-        stack.enter_context(other_threads_bounded(cell.notes))
-        stack.enter_context(cell.installed())
-        yield
-
-
-def _rolled_back_note(hooks: int) -> str:
-    left_out = f" {hooks:,} on_commit hook{'s were' if hooks > 1 else ' was'} not run." if hooks else ""
-    return f"--rollback: nothing of this cell was kept.{left_out}"
-
-
-def _hooks(cell: CellObserver) -> list[Hook]:
-    return [hook for watched in cell.connections.values() for hook in watched.autocommit.hooks]
-
-
 def _run_hooks(cell: CellObserver) -> None:
     """Run what `transaction.on_commit` was given; the rows are committed, so an error is noted and undoes nothing."""
     for watched in cell.connections.values():
-        connection: Any = watched.connection
-        connection.run_on_commit = watched.autocommit.hooks
+        connection = watched.connection
+        # The stubs know hooks without their third part.
+        connection.run_on_commit = watched.autocommit.hooks  # type: ignore[assignment]
         while connection.run_on_commit:
-            _, hook, _ = connection.run_on_commit.pop(0)
+            hook = connection.run_on_commit.pop(0)[1]
             try:
                 hook()
             except Exception as error:  # noqa: BLE001 - whatever the user's function raises
