@@ -88,7 +88,14 @@ class EmulatedAutocommit:
 
         The server does it while Python prepares the next statement, which saves a round trip for each statement.
         """
-        self.is_new = self.is_new or (self.is_between and self._is_set and self._send(_RENEW))
+        if self.is_between and self._is_set and not self.is_new:
+            try:
+                self.raw.pgconn.send_query(_RENEW)
+                self.raw.pgconn.flush()
+            except psycopg.OperationalError:
+                # For example in pipeline mode: the savepoint is renewed before the next statement.
+                return False
+            self._is_waiting = self.is_new = True
         return self.is_new
 
     def renew_now(self) -> bool:
@@ -122,16 +129,6 @@ class EmulatedAutocommit:
         self.raw.close()
         if self._lock is not None:
             self._lock.inner = threading.Lock()
-        return True
-
-    def _send(self, command: bytes) -> bool:
-        try:
-            self.raw.pgconn.send_query(command)
-            self.raw.pgconn.flush()
-        except psycopg.OperationalError:
-            # For example in pipeline mode: the savepoint is renewed before the next statement.
-            return False
-        self._is_waiting = True
         return True
 
     def after_error(self) -> None:

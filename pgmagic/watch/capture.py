@@ -64,30 +64,37 @@ class Capturing(Instruments[CapturedTable]):
             ]
 
     @property
-    def _tables(self) -> Mapping[int, CapturedTable]:
+    def tables(self) -> Mapping[int, CapturedTable]:
+        """The tables that store rows, by oid."""
         return {
             oid: CapturedTable(relation.schema, relation.name)
             for oid, relation in self.catalog.relations.items()
             if relation.rows
         }
 
-    def _reached(self, statement: str, writes: bool) -> Iterable[int]:
-        return self.catalog.reached(statement, writes) & self._tables.keys()
+    def reached(self, statement: str, writes: bool) -> Iterable[int]:
+        """Return the tables that a statement may write to."""
+        return self.catalog.reached(statement, writes) & self.tables.keys()
 
-    def _functions_sql(self) -> str:
+    def functions_sql(self) -> str:
+        """Return the statements that make the function and the table of captured changes."""
         return create_functions()
 
-    def _create_sql(self, oid: int, table: CapturedTable) -> str:
+    def create_sql(self, oid: int, table: CapturedTable) -> str:
+        """Return the statement that captures the changes of a table."""
         return create_capture(table)
 
-    def _drop_sql(self) -> str:
+    def drop_sql(self) -> str:
+        """Return the statement that removes all captures."""
         return drop_captures()
 
-    def _obstacle(self, oid: int, table: CapturedTable) -> str | None:
+    def obstacle(self, oid: int, table: CapturedTable) -> str | None:
+        """Return why the changes of a table cannot be captured, None if they can."""
         relation = self.catalog.relations.get(oid)
         return None if relation is None or relation.may_probe else "no TRIGGER privilege"
 
-    def _unobserved_sentence(self, table: CapturedTable, reason: str) -> str:
+    def unobserved_sentence(self, table: CapturedTable, reason: str) -> str:
+        """Return what is not known about a table without a capture."""
         return f"{table.name}: the rows that were written could not be compared ({reason})."
 
 
@@ -132,7 +139,8 @@ class CellCapturer(CellObserver):
 
     probing: _ProbingAndCapturing
 
-    def _instruments(self) -> tuple[Messages, AnyInstruments]:
+    def make_instruments(self) -> tuple[Messages, AnyInstruments]:
+        """Return what takes the messages, and probes together with captures."""
         messages = Messages()
         self.changes: list[Change] = []
         return messages, _ProbingAndCapturing(self.raw, messages.quietly)

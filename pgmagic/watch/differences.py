@@ -76,22 +76,17 @@ def compare_runs(as_is: Run, what_if: Run, sources: Sequence[str]) -> list[WhatI
     """
     last = max(len(as_is.outcomes), len(what_if.outcomes)) + 1
     # The sort is stable: of each step, the verdict comes first.
-    found = sorted(
-        [*_verdicts(as_is, what_if), *_rows(as_is, what_if)], key=lambda difference: difference.step or last
-    )
+    found: list[WhatIfRow] = []
+    for step, (left, right) in enumerate(zip(as_is.outcomes, what_if.outcomes, strict=False), 1):
+        one, other = _in_a_line(left), _in_a_line(right)
+        if one != other:
+            table = left.table or right.table
+            found.append(WhatIfRow(step=step, table=table, field="verdict", as_is=one, what_if=other))
+    found = sorted([*found, *_rows(as_is, what_if)], key=lambda difference: difference.step or last)
     return [
         replace(difference, statement=sources[difference.step - 1]) if difference.step else difference
         for difference in found
     ]
-
-
-def _verdicts(as_is: Run, what_if: Run) -> Iterator[WhatIfRow]:
-    for step, (left, right) in enumerate(zip(as_is.outcomes, what_if.outcomes, strict=False), 1):
-        one, other = _in_a_line(left), _in_a_line(right)
-        if one != other:
-            yield WhatIfRow(
-                step=step, table=left.table or right.table, field="verdict", as_is=one, what_if=other
-            )
 
 
 def _in_a_line(outcome: OutcomeRow) -> str:

@@ -25,12 +25,14 @@ class Effects:
     """What a step wrote.
 
     tagged: for each table that its own statements named, the rows that their tags counted, by what was asked for.
-    named: the same tables, and how many rows in all. written: what the database counted.
+    named: the same tables, and how many rows in all. written: what the database counted. converted: how many deletes
+    became updates.
     """
 
     tagged: Mapping[str, Counts]
     named: Mapping[str, int]
     written: Sequence[Written]
+    converted: int = 0
 
     @property
     def own_tables(self) -> str:
@@ -68,6 +70,7 @@ def effects_of(
 ) -> Effects:
     """Return what a step wrote. counted: its statements that were not undone; observed: of its own rows."""
     tagged: dict[str, Counts] = {}
+    converted = 0
     named: dict[str, int] = {}
     for statement in counted:
         if statement.kind == "write" and statement.table:
@@ -78,10 +81,11 @@ def effects_of(
             named[statement.table] = named.get(statement.table, 0) + rows
     for observation in observed:
         if observation.kind == "converted":
+            converted += observation.rows
             former = tagged.get(observation.table, Counts())
             tagged[observation.table] = former.plus(Counts(updated=observation.rows))
             named[observation.table] = named.get(observation.table, 0) + observation.rows
-    return Effects(tagged, named, written)
+    return Effects(tagged, named, written, converted)
 
 
 def _counts_text(written: Written, tagged: Counts | None) -> str:

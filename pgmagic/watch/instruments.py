@@ -130,9 +130,9 @@ class Instruments(ABC, Generic[T]):
             # No function is called either.
             return
         self._renew_changed(clock)
-        for oid in sorted(self._reached(statement, writes)):
-            if oid not in self._unobserved and (self._expect(oid, statement) or oid not in self._probed):
-                self._probe(oid, self._tables[oid], clock)
+        for oid in sorted(self.reached(statement, writes)):
+            if oid not in self._unobserved and (self.needs_others(oid, statement) or oid not in self._probed):
+                self._probe(oid, self.tables[oid], clock)
 
     @property
     def functions_may_empty(self) -> bool:
@@ -157,7 +157,7 @@ class Instruments(ABC, Generic[T]):
         for oid in lost:
             del self._probed[oid]
         for oid, table in lost.items():
-            self._probe(oid, self._tables.get(oid, table), clock)
+            self._probe(oid, self.tables.get(oid, table), clock)
 
     def _take_up_dropped(self, since: int) -> None:
         """Count as present again what was removed after a moment to which the transaction was rolled back."""
@@ -186,7 +186,7 @@ class Instruments(ABC, Generic[T]):
 
     def _drop(self, clock: int) -> None:
         try:
-            self._execute_guarded(self._drop_sql() + ";")
+            self._execute_guarded(self.drop_sql() + ";")
         except errors.LockNotAvailable:
             tables = ", ".join(sorted(table.name for table, _ in self._probed.values()))
             raise CellError(
@@ -199,7 +199,7 @@ class Instruments(ABC, Generic[T]):
 
     def _renew_changed(self, clock: int) -> None:
         """Remove all probes if the cell changed the triggers of a table that has probes."""
-        tables = self._tables
+        tables = self.tables
         if all(tables.get(oid, table) == table for oid, (table, _) in self._probed.items()):
             return
         try:
@@ -211,18 +211,18 @@ class Instruments(ABC, Generic[T]):
                 )
 
     def _probe(self, oid: int, table: T, clock: int) -> None:
-        reason = self._obstacle(oid, table)
+        reason = self.obstacle(oid, table)
         if reason is None:
-            functions = "" if self._functions_since else self._functions_sql()
+            functions = "" if self._functions_since else self.functions_sql()
             try:
-                self._execute_guarded(f"{functions} {self._create_sql(oid, table)}")
+                self._execute_guarded(f"{functions} {self.create_sql(oid, table)}")
             except psycopg.Error as error:
                 reason = error.diag.message_primary or str(error)
             else:
                 self._functions_since = self._functions_since or clock
                 self._probed[oid] = (table, clock)
         if reason is not None:
-            self._unobserved[oid] = self._unobserved_sentence(table, reason)
+            self._unobserved[oid] = self.unobserved_sentence(table, reason)
             self._obstacles[oid] = reason
 
     def _execute_guarded(self, statements: str) -> None:
@@ -237,37 +237,37 @@ class Instruments(ABC, Generic[T]):
 
     # What differs between the kinds of instruments.
 
-    def _expect(self, oid: int, statement: str) -> bool:
+    def needs_others(self, oid: int, statement: str) -> bool:
         """Return whether a table needs other instruments for a statement than it has."""
         return False
 
     @property
     @abstractmethod
-    def _tables(self) -> Mapping[int, T]:
+    def tables(self) -> Mapping[int, T]:
         """The tables that can be watched, by oid."""
 
     @abstractmethod
-    def _reached(self, statement: str, writes: bool) -> Iterable[int]:
+    def reached(self, statement: str, writes: bool) -> Iterable[int]:
         """Return the tables that can be watched and that a statement may write to."""
 
     @abstractmethod
-    def _functions_sql(self) -> str:
+    def functions_sql(self) -> str:
         """Return the statements that make what the instruments of all tables share."""
 
     @abstractmethod
-    def _create_sql(self, oid: int, table: T) -> str:
+    def create_sql(self, oid: int, table: T) -> str:
         """Return the statements that put the instruments on a table."""
 
     @abstractmethod
-    def _drop_sql(self) -> str:
+    def drop_sql(self) -> str:
         """Return the statement that removes all of them."""
 
     @abstractmethod
-    def _obstacle(self, oid: int, table: T) -> str | None:
+    def obstacle(self, oid: int, table: T) -> str | None:
         """Return why a table cannot be watched, None if it can."""
 
     @abstractmethod
-    def _unobserved_sentence(self, table: T, reason: str) -> str:
+    def unobserved_sentence(self, table: T, reason: str) -> str:
         """Return what is not known about a table that cannot be watched."""
 
 

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
+from itertools import filterfalse
+from operator import attrgetter
 
 import psycopg
 from django.core.exceptions import ImproperlyConfigured
@@ -44,7 +46,11 @@ class OtherDatabases:
 
         After the block, all of their transactions are committed, or rolled back if it raises.
         """
-        others = list(_connections_but(self.own))
+        others: list[BaseDatabaseWrapper] = []
+        for alias in connections:
+            # A database whose engine is not installed cannot be used either.
+            with suppress(ImproperlyConfigured):
+                others += [connections[alias]] if alias != self.own else []
         own = driver_connection(connections[self.own])
         if any(_is_same_database(connection, own.info) for connection in others):
             limit_lock_waits(own)
@@ -145,14 +151,6 @@ def _at(alias: str, refusal: Rejection) -> CommitRejectedError:
     return CommitRejectedError(replace(refusal, reason=f"{alias}: {refusal.reason}"))
 
 
-def _connections_but(own: str) -> Iterator[BaseDatabaseWrapper]:
-    for alias in connections:
-        # A database whose engine is not installed cannot be used either.
-        with suppress(ImproperlyConfigured):
-            if alias != own:
-                yield connections[alias]
-
-
 def _is_same_database(connection: BaseDatabaseWrapper, info: psycopg.ConnectionInfo) -> bool:
     """Return whether a connection leads to the database of another connection, for whose locks it would wait."""
     if connection.vendor != "postgresql":
@@ -170,24 +168,28 @@ def combined(outcomes: Sequence[OutcomeRow]) -> OutcomeRow:
     if len(outcomes) == 1:
         return outcomes[0]
     with_sql = [outcome for outcome in outcomes if outcome.verdict is not None]
-    messages = tuple(line for outcome in outcomes for line in outcome.messages)
-    effects = tuple(line for outcome in outcomes for line in outcome.effects)
-    if not with_sql:
-        return OutcomeRow(messages=messages, effects=effects)
-    first = min(with_sql, key=lambda outcome: VERDICTS.index(outcome.verdict or "read"))
-    alike = [outcome for outcome in with_sql if outcome.verdict == first.verdict]
-    wrote = [outcome for outcome in with_sql if outcome.verdict != "read"]
-    effects += tuple(map(_verdict_line, (outcome for outcome in wrote if outcome not in alike)))
-    rows = [outcome.rows for outcome in (wrote or alike) if outcome.rows is not None]
+    outcome = _decided(with_sql) if with_sql else OutcomeRow()
+    return replace(
+        outcome,
+        messages=tuple(line for each in outcomes for line in each.messages),
+        effects=(*(line for each in outcomes for line in each.effects), *outcome.effects),
+    )
+
+
+def _decided(outcomes: Sequence[OutcomeRow]) -> OutcomeRow:
+    """Return the verdict of several outcomes, and what belongs to it; other verdicts are reported as effects."""
+    verdict = min((outcome.verdict or "read" for outcome in outcomes), key=VERDICTS.index)
+    alike = [outcome for outcome in outcomes if outcome.verdict == verdict]
+    wrote = [outcome for outcome in outcomes if outcome.verdict != "read"]
+    rows = [outcome.rows for outcome in wrote or alike if outcome.rows is not None]
     return OutcomeRow(
-        verdict=first.verdict,
+        verdict=verdict,
         rows=sum(rows) if rows else None,
-        table=_listed((outcome.table for outcome in alike), ", "),
-        trigger=_listed((outcome.trigger for outcome in alike), ", "),
-        reason=_listed((outcome.reason for outcome in with_sql), "; "),
-        elapsed_ms=sum(outcome.elapsed_ms or 0.0 for outcome in with_sql),
-        messages=messages,
-        effects=effects,
+        table=_listed(map(attrgetter("table"), alike), ", "),
+        trigger=_listed(map(attrgetter("trigger"), alike), ", "),
+        reason=_listed(map(attrgetter("reason"), outcomes), "; "),
+        elapsed_ms=sum(filter(None, map(attrgetter("elapsed_ms"), outcomes)), 0.0),
+        effects=tuple(map(_verdict_line, filterfalse(alike.__contains__, wrote))),
     )
 
 
@@ -198,4 +200,4 @@ def _verdict_line(outcome: OutcomeRow) -> str:
 
 def _listed(texts: Iterable[str | None], separator: str) -> str | None:
     """Return the different texts as one text; None if there are none."""
-    return separator.join(dict.fromkeys(text for text in texts if text)) or None
+    return separator.join(dict.fromkeys(filter(None, texts))) or None

@@ -133,7 +133,10 @@ def name_between(name: str, following: str | None) -> str | None:
     code points.
     """
     candidates = [name + _LOWEST]
-    candidates += [f"{name[:at]}{_next_character(name[at])}" for at in range(len(name) - 1, -1, -1)]
+    for at in range(len(name) - 1, -1, -1):
+        code = ord(name[at]) + 1
+        # Surrogates are not characters. After the last character comes no other: the candidate does not sort after it.
+        candidates.append(name[:at] + chr(0xE000 if 0xD800 <= code <= 0xDFFF else min(code, 0x10FFFF)))
     for candidate in candidates:
         fits = len(candidate.encode()) <= MAX_NAME_BYTES
         if fits and (following is None or candidate.encode() < following.encode()):
@@ -152,12 +155,6 @@ def names_between(name: str, following: str | None, events: Sequence[Event]) -> 
     return tuple(names)
 
 
-def _next_character(character: str) -> str:
-    code = ord(character) + 1
-    # Surrogates are not characters. After the last character comes no other: its own name then does not sort after it.
-    return chr(0xE000 if 0xD800 <= code <= 0xDFFF else min(code, 0x10FFFF))
-
-
 def create_probes(table: ProbedTable, *, many_rows: bool) -> str:
     """Return the statements that put probes on a table; repeating them changes nothing, or the way they count.
 
@@ -171,7 +168,7 @@ def create_probes(table: ProbedTable, *, many_rows: bool) -> str:
         if event in table.events:
             counter = table.counter(event, 0)
             arguments = [counter, "staged" if len(table.slots) > 1 else "", how]
-            when = _asked_when(counter) if many_rows else None
+            when = _asked_condition(counter) if many_rows else None
             statements.append(
                 _create(f"{ASKED_NAME}_{event[0].lower()}", event, on, when, "pgmagic_asked", arguments)
             )
@@ -179,7 +176,8 @@ def create_probes(table: ProbedTable, *, many_rows: bool) -> str:
         last = "last" if slot is table.slots[-1] else ""
         for event, name in slot.names:
             counter = table.counter(event, number)
-            when = _seen_when(counter) if many_rows else None
+            counted = compose(_NESTED_ROW, " OR ", _counted(counter), " < 0 OR ", _ROW_UNDER_WAY)
+            when = counted if many_rows else None
             statements.append(
                 _create(name, event, on, when, "pgmagic_seen", [str(number), last, counter, how])
             )
@@ -230,13 +228,9 @@ def _counted(counter: str) -> Fragment:
     )
 
 
-def _asked_when(counter: str) -> Fragment:
+def _asked_condition(counter: str) -> Fragment:
     # If a row is still under way, it was swallowed: the function has to note that.
     return compose(
         _NESTED_ROW, " OR ", _counted(counter), verbatim(f" <= {FULL_ROWS} OR "),
         _count(counter), verbatim(f" % {SAMPLED_EVERY} = 0 OR "), _ROW_UNDER_WAY,
     )  # fmt: skip
-
-
-def _seen_when(counter: str) -> Fragment:
-    return compose(_NESTED_ROW, " OR ", _counted(counter), " < 0 OR ", _ROW_UNDER_WAY)

@@ -77,35 +77,43 @@ class Probing(Instruments[ProbedTable]):
         return found
 
     @property
-    def _tables(self) -> Mapping[int, ProbedTable]:
+    def tables(self) -> Mapping[int, ProbedTable]:
+        """The tables that have BEFORE ROW triggers, by oid."""
         return self.catalog.probed_tables
 
-    def _reached(self, statement: str, writes: bool) -> Iterable[int]:
+    def reached(self, statement: str, writes: bool) -> Iterable[int]:
+        """Return the tables with BEFORE ROW triggers that a statement may write to."""
         return self.catalog.reached_tables(statement, writes)
 
-    def _expect(self, oid: int, statement: str) -> bool:
+    def needs_others(self, oid: int, statement: str) -> bool:
+        """Return whether a large table needs the probes for statements of many rows."""
         relation = self.catalog.relations[oid]
         if oid in self._large or not relation.is_large or names_one_row(statement, relation.key):
             return False
         self._large.add(oid)
         return True
 
-    def _functions_sql(self) -> str:
+    def functions_sql(self) -> str:
+        """Return the statements that make the functions of probes."""
         return create_functions()
 
-    def _create_sql(self, oid: int, table: ProbedTable) -> str:
+    def create_sql(self, oid: int, table: ProbedTable) -> str:
+        """Return the statements that put probes on a table."""
         return create_probes(table, many_rows=table.oid in self._large)
 
-    def _drop_sql(self) -> str:
+    def drop_sql(self) -> str:
+        """Return the statement that removes all probes."""
         return drop_probes()
 
-    def _obstacle(self, oid: int, table: ProbedTable) -> str | None:
+    def obstacle(self, oid: int, table: ProbedTable) -> str | None:
+        """Return why probes cannot be put on a table, None if they can."""
         relation = self.catalog.relations.get(oid)
         if relation is not None and not relation.may_probe:
             return "no TRIGGER privilege"
         return None if table.slots else "the names of its triggers leave no room for probes"
 
-    def _unobserved_sentence(self, table: ProbedTable, reason: str) -> str:
+    def unobserved_sentence(self, table: ProbedTable, reason: str) -> str:
+        """Return what is not known about a table without probes."""
         return (
             f"{table.name}: its BEFORE triggers could not be watched ({reason}), so a row that they rewrote or "
             f"swallowed counts as applied or not at all."
@@ -145,9 +153,16 @@ class Probing(Instruments[ProbedTable]):
         """
         self._sampled[table.name] = None
         sample = (looked_at(stages[0]), stages[0])
-        own = [seen for seen in found if (seen.table, seen.event, seen.depth) == (table.name, event, 1)]
-        corrected = [replace(seen, sample=sample) for seen in own if seen.kind == "changed"]
-        not_stored = [seen for seen in own if seen.kind != "changed"]
+        corrected: list[Observed] = []
+        not_stored: list[Observed] = []
+        others: list[Observed] = []
+        for seen in found:
+            if (seen.table, seen.event, seen.depth) != (table.name, event, 1):
+                others.append(seen)
+            elif seen.kind == "changed":
+                corrected.append(replace(seen, sample=sample))
+            else:
+                not_stored.append(seen)
         for number, following in pairwise(stages):
             triggers = self._uris(table, table.suspects(event, number))
             missing = stages[number] - stages[following]
@@ -158,4 +173,4 @@ class Probing(Instruments[ProbedTable]):
             elif missing:
                 example = known[0] if known else Observed(table.name, event, "swallowed", triggers, 1, 0)
                 corrected.append(replace(example, rows=missing))
-        return [*corrected, *(seen for seen in found if seen not in own)]
+        return [*corrected, *others]

@@ -45,8 +45,14 @@ def trace_of(steps: Steps, connection: BaseDatabaseWrapper) -> TraceFrame:
     """Run steps in one transaction that is kept, and return one row for each trigger that Postgres considered."""
     with watched(CellTracer, connection, keep=True) as cell:
         notes = steps.run(cell.step)
-    notes = [*_refusals(cell.outcomes), *notes, *elsewhere_note(cell), *cell.notes]
-    return trace_frame(cell.timeline.rows, notes=notes)
+    said: list[str] = []
+    for step, outcome in enumerate(cell.outcomes, 1):
+        if outcome.verdict == "rejected":
+            by = f" by {outcome.trigger}" if outcome.trigger else ""
+            said.append(f"Step {step} was rejected{by}: {outcome.reason}")
+        # What the server said outside of any trigger.
+        said += [f"Step {step}: {line}" for line in outcome.messages]
+    return trace_frame(cell.timeline.rows, notes=[*said, *notes, *elsewhere_note(cell), *cell.notes])
 
 
 def elsewhere_note(cell: CellObserver) -> Iterator[str]:
@@ -54,12 +60,3 @@ def elsewhere_note(cell: CellObserver) -> Iterator[str]:
     if cell.others.watched:
         aliases = ", ".join(sorted(cell.others.watched))
         yield f"What the cell did in {aliases} is not in this table: --database chooses which database is looked at."
-
-
-def _refusals(outcomes: Iterable[OutcomeRow]) -> Iterator[str]:
-    """Yield which steps were rejected, and what the server said in a step outside of any trigger."""
-    for step, outcome in enumerate(outcomes, 1):
-        if outcome.verdict == "rejected":
-            by = f" by {outcome.trigger}" if outcome.trigger else ""
-            yield f"Step {step} was rejected{by}: {outcome.reason}"
-        yield from (f"Step {step}: {line}" for line in outcome.messages)

@@ -8,6 +8,7 @@ Source: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -43,6 +44,9 @@ _KINDS: dict[str, Kind] = {
     "bpchar": "text", "name": "text", "char": "text", "timestamp": "timestamp", "timestamptz": "timestamp",
     "date": "date", "json": "json", "jsonb": "json", "uuid": "uuid",
 }  # fmt: skip
+
+# In the text of an interval.
+_MONTHS = re.compile(rb"mon|year")
 
 # The SQLSTATE of statements that may not share a transaction with others.
 _ACTIVE_TRANSACTION = errors.ActiveSqlTransaction.sqlstate
@@ -228,35 +232,31 @@ def _command(result: PGresult) -> CommandRow:
 def _column(result: PGresult, number: int, transformer: Transformer) -> ResultColumn:
     oid = result.ftype(number)
     info = psycopg.adapters.types.get(oid)
-    # The type of an array is found under the name of its elements, and has another oid.
-    type_name = info.name if info is not None and info.oid == oid else ""
     texts = [result.get_value(row, number) for row in range(result.ntuples)]
     name = (result.fname(number) or b"").decode()
-    values = _python_values(texts, transformer, oid, result.fformat(number))
-    if values is None or (info is not None and info.name == "interval" and any(map(_has_months, texts))):
+    values = _python_values(texts, transformer, oid, Format(result.fformat(number)))
+    if values is None:
         return ResultColumn(name, "text", [None if text is None else bytes(text).decode() for text in texts])
-    kind = _KINDS.get(type_name, "other")
-    if kind == "timestamp":
-        values = [
-            value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value
-            for value in values
-        ]
-    if kind == "other" and all(value is None or isinstance(value, str) for value in values):
+    # The type of an array is found under the name of its elements, and has another oid.
+    kind = _KINDS.get(info.name, "other") if info is not None and info.oid == oid else "other"
+    if kind == "other" and all(isinstance(value, str | None) for value in values):
         kind = "text"
     return ResultColumn(name, kind, values)
 
 
 def _python_values(
-    texts: Sequence[bytes | None], transformer: Transformer, oid: int, fformat: int
+    texts: Sequence[bytes | None], transformer: Transformer, oid: int, form: Format
 ) -> list[object] | None:
-    """Return values as Python holds them; None if Python has no value for one, such as infinity as a date."""
-    load = transformer.get_loader(oid, Format(fformat)).load
+    """Return values as Python holds them, times in UTC; None if Python has no value for one, such as infinity."""
+    info = psycopg.adapters.types.get(oid)
+    if info is not None and info.name == "interval" and any(map(_MONTHS.search, filter(None, texts))):
+        # A `timedelta` has no months or years.
+        return None
+    load = transformer.get_loader(oid, form).load
     try:
-        return [None if text is None else load(text) for text in texts]
+        values = [None if text is None else load(text) for text in texts]
     except (psycopg.DataError, NotImplementedError):
         return None
-
-
-def _has_months(interval: bytes | None) -> bool:
-    """Return whether an interval counts months or years, which a `timedelta` could only turn into a number of days."""
-    return interval is not None and (b"mon" in interval or b"year" in interval)
+    return [
+        value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value for value in values
+    ]

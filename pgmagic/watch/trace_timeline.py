@@ -146,6 +146,8 @@ class Timeline:
             clauses = {ENABLED: False, **clauses}
         elif traced.enabled == "R":
             clauses = {FOR_REPLICAS: message["enabled"], **clauses}
+        key = message.get("key") or {}
+        values = list(key.values())
         deferral = f" · {traced.deferral}" if traced.deferral else ""
         entry = TraceRow(
             step=self.step,
@@ -154,7 +156,8 @@ class Timeline:
             table=table,
             trigger=live.uri,
             fires=describe_kind(live.kind, list(traced.columns)) + deferral,
-            row=_shown_key(message.get("key")),
+            # A key of one column is shown as its value.
+            row=values[0] if len(values) == 1 else key or None,
             fired=message["fired"],
             condition=clauses or None,
         )
@@ -179,9 +182,3 @@ class Timeline:
         """Close the triggers of this depth, and of deeper ones, that did not return."""
         while self._open and self._open[-1].entry.depth >= depth:
             self._open.pop().finish()
-
-
-def _shown_key(key: dict[str, object] | None) -> object:
-    """Return a primary key as the frame shows it: its value, or a dict if it has several columns; None without one."""
-    values = list((key or {}).values())
-    return values[0] if len(values) == 1 else key or None

@@ -143,7 +143,7 @@ class Tracing(Instruments[TracedTable]):
         """Note which triggers were not traced because nothing announced that their table would be written to."""
         if not tables:
             return
-        for oid, table in self._tables.items():
+        for oid, table in self.tables.items():
             if table.name in tables and table.name not in self._traced and oid not in self._unobserved:
                 uris = ", ".join(self._live[oid, trigger.name].uri for trigger in table.triggers)
                 self.notes[
@@ -166,19 +166,23 @@ class Tracing(Instruments[TracedTable]):
         return [*self.notes, *super().unobserved, *waiting]
 
     @property
-    def _tables(self) -> Mapping[int, TracedTable]:
+    def tables(self) -> Mapping[int, TracedTable]:
+        """The tables and views that have triggers, by oid."""
         catalog = self.catalog
         if self._known is None or self._known[0] is not catalog:
             self._known = (catalog, self._read_tables(catalog))
         return self._known[1]
 
-    def _reached(self, statement: str, writes: bool) -> Iterable[int]:
-        return self.catalog.reached(statement, writes) & self._tables.keys()
+    def reached(self, statement: str, writes: bool) -> Iterable[int]:
+        """Return the tables with triggers that a statement may write to."""
+        return self.catalog.reached(statement, writes) & self.tables.keys()
 
-    def _functions_sql(self) -> str:
+    def functions_sql(self) -> str:
+        """Return the statements that make what all traces share."""
         return f"{create_functions()} {begin_step()};"
 
-    def _create_sql(self, oid: int, table: TracedTable) -> str:
+    def create_sql(self, oid: int, table: TracedTable) -> str:
+        """Return the statements that put traces around the triggers of a table."""
         numbers = [
             self.timeline.add(table.name, self._live[oid, trigger.name], trigger)
             for trigger in table.triggers
@@ -197,14 +201,17 @@ class Tracing(Instruments[TracedTable]):
             self.notes[f"{table.name}: {uri} was not traced, since its name leaves no room around it."] = None
         return create_traces(table, numbers)
 
-    def _drop_sql(self) -> str:
+    def drop_sql(self) -> str:
+        """Return the statement that removes all traces."""
         return drop_traces(self._numbers)
 
-    def _obstacle(self, oid: int, table: TracedTable) -> str | None:
+    def obstacle(self, oid: int, table: TracedTable) -> str | None:
+        """Return why the triggers of a table cannot be traced, None if they can."""
         relation = self.catalog.relations.get(oid)
         return None if relation is None or relation.may_probe else "no TRIGGER privilege"
 
-    def _unobserved_sentence(self, table: TracedTable, reason: str) -> str:
+    def unobserved_sentence(self, table: TracedTable, reason: str) -> str:
+        """Return which triggers of a table are not traced."""
         names = ", ".join(trigger.name for trigger in table.triggers)
         return f"{table.name}: its triggers ({names}) could not be traced: {reason}."
 
@@ -283,7 +290,8 @@ class CellTracer(CellObserver):
 
     probing: Tracing
 
-    def _instruments(self) -> tuple[Messages, AnyInstruments]:
+    def make_instruments(self) -> tuple[Messages, AnyInstruments]:
+        """Return what takes the messages, and traces; both fill the timeline."""
         self.timeline = Timeline()
         messages = _TraceMessages(self.timeline)
         return messages, Tracing(self.raw, messages.quietly, self.timeline, target_of(self.connection.alias))

@@ -226,7 +226,7 @@ class TriggerCatalog:
     def _mentioned(self, text: str, *, relations: bool) -> Iterable[int]:
         lowered = text.lower()
         words = set(_WORD.findall(lowered))
-        for name, oid in [*self._function_names, *(self._relation_names if relations else ())]:
+        for name, oid in [*self._names[0], *(self._names[1] if relations else ())]:
             if name in words:
                 yield oid
             elif not _WORD.fullmatch(name):
@@ -236,12 +236,12 @@ class TriggerCatalog:
                     yield oid
 
     @cached_property
-    def _relation_names(self) -> list[tuple[str, int]]:
-        return [(relation.name.lower(), oid) for oid, relation in self.relations.items()]
-
-    @cached_property
-    def _function_names(self) -> list[tuple[str, int]]:
-        return [(name.lower(), oid) for oid, (name, _) in self.functions.items()]
+    def _names(self) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+        """The names and oids of functions, and those of relations."""
+        return (
+            [(name.lower(), oid) for oid, (name, _) in self.functions.items()],
+            [(relation.name.lower(), oid) for oid, relation in self.relations.items()],
+        )
 
 
 def read_trigger_catalog(raw: DriverConnection) -> TriggerCatalog:

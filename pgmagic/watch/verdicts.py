@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from pgmagic.watch.effects import Effects, effects_of, rows_text
 from pgmagic.watch.instruments import Observed
@@ -59,7 +60,7 @@ def step_outcome(
     first = findings[0]
     return OutcomeRow(
         verdict=first.verdict,
-        rows=_rows(counted, own, first.verdict, effects),
+        rows=_rows(counted, first.verdict, effects),
         table=first.table,
         trigger=", ".join(first.triggers) or None,
         reason="; ".join(_reasons(findings)) or None,
@@ -188,20 +189,17 @@ def _plain_verdict(statement: Executed) -> Verdict:
     return "no rows" if statement.rows == 0 or statement.kind == "rejected" else "applied"
 
 
-def _rows(
-    counted: Sequence[Executed], observed: Sequence[Observed], verdict: Verdict, effects: Effects
-) -> int | None:
+def _rows(counted: Sequence[Executed], verdict: Verdict, effects: Effects) -> int | None:
     """Return how many rows a step wrote, or read if it only read; None if Postgres does not report it."""
     kind = "read" if verdict == "read" else "write"
     known = [statement.rows for statement in counted if statement.kind == kind and statement.rows is not None]
     if not known and verdict in ("applied", "read"):
         # If a statement names its table, as TRUNCATE does, the rows of others would seem to be that table's.
-        return None if any(statement.table for statement in counted) else effects.rows or None
-    converted = sum(observation.rows for observation in observed if observation.kind == "converted")
-    if verdict == "rewritten" and not any(known) and not converted:
+        return None if any(map(attrgetter("table"), counted)) else effects.rows or None
+    if verdict == "rewritten" and not any(known) and not effects.converted:
         # A rule did it: the tag counts what was not done.
         return effects.rows
-    return sum(known) + converted
+    return sum(known) + effects.converted
 
 
 def _effect(observation: Observed) -> str:

@@ -99,11 +99,38 @@ class CellObserver(WatchedConnection):
         for watched in self.connections.values():
             watched.probing.remove()
 
-    def abandon_unfinished(self) -> bool:
-        """Close the connections on which a command is unfinished; return whether there is one."""
-        # All of them, whatever the first one says.
-        abandoned = [watched.autocommit.abandon_unfinished() for watched in self.connections.values()]
-        return any(abandoned)
+    @contextmanager
+    def nothing_unfinished(self) -> Iterator[None]:
+        """Close the connections on which the block leaves a command unfinished.
+
+        Raises:
+            CellError: if there is one, and the block itself raised nothing.
+        """
+        try:
+            yield
+        finally:
+            # All of them, whatever the first answers.
+            abandoned = [each.autocommit.abandon_unfinished() for each in self.connections.values()]
+        if any(abandoned):
+            raise CellError(
+                "The cell left a COPY or a stream open, so nothing of it was kept: close it in the same cell."
+            )
+
+    def run_hooks(self) -> None:
+        """Run the hooks of `transaction.on_commit`. The rows are committed: an error of a hook is only noted."""
+        for watched in self.connections.values():
+            connection = watched.connection
+            # The stubs know hooks without their third part.
+            connection.run_on_commit = watched.autocommit.hooks  # type: ignore[assignment]
+            while connection.run_on_commit:
+                hook = connection.run_on_commit.pop(0)[1]
+                try:
+                    hook()
+                except Exception as error:  # noqa: BLE001 - whatever the user's function raises
+                    name = getattr(hook, "__qualname__", repr(hook))
+                    self.notes.append(
+                        f"The on_commit hook {name} raised {type(error).__name__}: {error}. The rows are kept."
+                    )
 
     def roll_back(self, refusal: Rejection) -> None:
         """Note that COMMIT was refused, so that no written row was kept."""
@@ -153,7 +180,7 @@ def watched(
         with other_threads_limited(cell.notes), cell.installed(), outer, cell.others.joining():
             give_up_with_client(cell.raw)
             path = SearchPath(cell.raw)
-            with _nothing_under_way(cell):
+            with cell.nothing_unfinished():
                 yield cell
             cell.finish()
             cell.notes += path.restore()
@@ -171,39 +198,4 @@ def watched(
             raise DatabaseUnavailableError(LOST) from None
         cell.roll_back(rejection(error, None))
     else:
-        _run_hooks(cell)
-
-
-@contextmanager
-def _nothing_under_way(cell: CellObserver) -> Iterator[None]:
-    """Close the connections on which the block leaves a command unfinished.
-
-    Raises:
-        CellError: if there is one, and the block itself raised nothing.
-    """
-    abandoned = False
-    try:
-        yield
-    finally:
-        abandoned = cell.abandon_unfinished()
-    if abandoned:
-        raise CellError(
-            "The cell left a COPY or a stream open, so nothing of it was kept: close it in the same cell."
-        )
-
-
-def _run_hooks(cell: CellObserver) -> None:
-    """Run what `transaction.on_commit` was given; the rows are committed, so an error is noted and undoes nothing."""
-    for watched in cell.connections.values():
-        connection = watched.connection
-        # The stubs know hooks without their third part.
-        connection.run_on_commit = watched.autocommit.hooks  # type: ignore[assignment]
-        while connection.run_on_commit:
-            hook = connection.run_on_commit.pop(0)[1]
-            try:
-                hook()
-            except Exception as error:  # noqa: BLE001 - whatever the user's function raises
-                name = getattr(hook, "__qualname__", repr(hook))
-                cell.notes.append(
-                    f"The on_commit hook {name} raised {type(error).__name__}: {error}. The rows are kept."
-                )
+        cell.run_hooks()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 
 import psycopg
@@ -41,7 +41,7 @@ class WatchedConnection:
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
         self.raw = driver_connection(connection)
-        self.messages, self.probing = self._instruments()
+        self.messages, self.probing = self.make_instruments()
         self.autocommit = EmulatedAutocommit(connection)
         self.written = WrittenRows(self.raw, self.messages.quietly)
         self.recorder = Recorder(self.autocommit, self.probing, self.written)
@@ -49,7 +49,7 @@ class WatchedConnection:
         # Where the step under way begins in the recorder's log.
         self._start = 0
 
-    def _instruments(self) -> tuple[Messages, AnyInstruments]:
+    def make_instruments(self) -> tuple[Messages, AnyInstruments]:
         """Return what takes the server's messages, and what watches the tables."""
         messages = Messages()
         return messages, Probing(self.raw, messages.quietly)
@@ -69,23 +69,19 @@ class WatchedConnection:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Let statements and messages pass through here; after the block, the connection is as before."""
-        with ExitStack() as stack:
-            stack.callback(self._leave)
-            self.raw.add_notice_handler(self.messages)
-            stack.callback(self.raw.remove_notice_handler, self.messages)
-            stack.enter_context(self.autocommit.installed())
-            stack.enter_context(self.recorder.installed())
-            yield
-
-    def _leave(self) -> None:
-        """Bring Django's own record of the connection in line with the transaction that has just ended."""
-        connection = self.connection
-        if connection.in_atomic_block or not connection.autocommit:
-            reset_transaction_state(connection)
-        if connection.connection is not self.raw:
-            # The cell closed the connection and opened another, under the rules of the emulated autocommit.
-            connection.close()
-        forget_settings(connection)
+        self.raw.add_notice_handler(self.messages)
+        try:
+            with self.autocommit.installed(), self.recorder.installed():
+                yield
+        finally:
+            self.raw.remove_notice_handler(self.messages)
+            # Django's own record of the connection has to agree with the transaction that has just ended.
+            if self.connection.in_atomic_block or not self.connection.autocommit:
+                reset_transaction_state(self.connection)
+            if self.connection.connection is not self.raw:
+                # The cell closed the connection and opened another, under the rules of the emulated autocommit.
+                self.connection.close()
+            forget_settings(self.connection)
 
     def begin_step(self) -> None:
         """Note that a step begins."""

@@ -49,17 +49,19 @@ def what_if(
             error.add_note(f"pgmagic: as it is, the cell ran without an error; this happened {changed}.")
             raise
     rows = compare_runs(as_is, otherwise, steps.sources)
+    said = [_TWICE, *_notes_of_both(notes, other_notes)]
     return whatif_frame(
-        rows,
-        caption=f"What if {changed}",
-        notes=[
-            *([] if rows else ["Nothing differs."]),
-            _TWICE,
-            *(note for note in notes if note in other_notes),
-            *(f"As it is: {note}" for note in notes if note not in other_notes),
-            *(f"Otherwise: {note}" for note in other_notes if note not in notes),
-        ],
+        rows, caption=f"What if {changed}", notes=said if rows else ["Nothing differs.", *said]
     )
+
+
+def _notes_of_both(notes: Sequence[str], other_notes: Sequence[str]) -> list[str]:
+    """Return the notes of both runs: first those that they share, then those of each run alone."""
+    return [
+        *(note for note in notes if note in other_notes),
+        *(f"As it is: {note}" for note in notes if note not in other_notes),
+        *(f"Otherwise: {note}" for note in other_notes if note not in notes),
+    ]
 
 
 def _run(

@@ -221,9 +221,8 @@ def _operand(condition: object) -> str:
             return f"{type(condition).__name__}({', '.join(named)})"
         case models.Q(negated=True):
             return f"~{_operand(models.Q(*condition.children, _connector=condition.connector))}"
-        case models.Q(children=[_, _, *_], connector="OR" | "XOR"):
-            sign = " | " if condition.connector == "OR" else " ^ "
-            return _infix(sign, map(_as_q, condition.children))
+        case models.Q(children=[_, _, *_], connector="OR" | "XOR" as connector):
+            return _infix({"OR": " | ", "XOR": " ^ "}[connector], map(_as_q, condition.children))
         case models.Q(children=[models.Q() as only]):
             return _operand(only)
         case models.Q():
