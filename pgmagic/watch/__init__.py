@@ -28,6 +28,6 @@ What is seen, and what follows from it:
 from pgmagic.watch.outcome_frame import OutcomeRow
 from pgmagic.watch.trace_frame import TraceRow
 from pgmagic.watch.tracer import CellTracer
-from pgmagic.watch.watched_cell import CellObserver, observed, watched
+from pgmagic.watch.watched_cell import CellObserver, watched
 
-__all__ = ["CellObserver", "CellTracer", "OutcomeRow", "TraceRow", "observed", "watched"]
+__all__ = ["CellObserver", "CellTracer", "OutcomeRow", "TraceRow", "watched"]

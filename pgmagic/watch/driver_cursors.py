@@ -5,7 +5,7 @@ Source: https://www.psycopg.org/psycopg3/docs/advanced/typing.html (cursor_facto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
@@ -17,6 +17,19 @@ from pgmagic.db.driver import DriverConnection, DriverCursor
 if TYPE_CHECKING:
     from psycopg.abc import Params, Query
     from psycopg.rows import TupleRow
+
+    class OwnCursor(psycopg.Cursor[TupleRow]):
+        """A cursor for SQL that pgmagic composes: it also takes text that is not a literal."""
+
+        def execute(  # noqa: D102
+            self,
+            query: Query | str,
+            params: Params | None = None,
+            *,
+            prepare: bool | None = None,
+            binary: bool | None = None,
+        ) -> Self: ...
+
 
 Finish = Callable[[DriverCursor, bool], None]
 Transactions = Callable[[str | None, bool], AbstractContextManager[psycopg.Transaction]]
@@ -38,34 +51,6 @@ class Guard(Protocol):
 
     def block_past_django(self) -> AbstractContextManager[None]:
         """Return a block that stands for a transaction of the user's."""
-
-
-class OwnCursor(Protocol):
-    """A cursor of psycopg for statements that pgmagic composes."""
-
-    def __enter__(self) -> Self:
-        """Return the cursor."""
-
-    def __exit__(self, *error: object) -> None:
-        """Close the cursor."""
-
-    def execute(
-        self,
-        statement: str | bytes,
-        params: Sequence[object] | Mapping[str, object] | None = None,
-        *,
-        prepare: bool | None = None,
-    ) -> object:
-        """Execute a statement."""
-
-    def fetchone(self) -> TupleRow | None:
-        """Return the next row of the result."""
-
-    def fetchall(self) -> list[TupleRow]:
-        """Return the other rows of the result."""
-
-    def nextset(self) -> bool | None:
-        """Move to the result of the next statement."""
 
 
 def unwatched(raw: DriverConnection) -> OwnCursor:

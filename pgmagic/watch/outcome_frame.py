@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Literal
 from pgmagic.tables.frame import ResultFrame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pgmagic.watch.rejections import Rejection
 
 Verdict = Literal["applied", "rejected", "rewritten", "suppressed", "no rows", "read", "rolled back"]
@@ -111,8 +109,5 @@ class OutcomeFrame(ResultFrame):
     )
 
 
-def outcome_frame(
-    rows: Iterable[OutcomeRow], *, caption: str | None = None, notes: Iterable[str] = ()
-) -> OutcomeFrame:
-    """Return the rows as an `OutcomeFrame`, in their order."""
-    return OutcomeFrame.from_rows(rows, caption=caption, notes=notes)
+outcome_frame = OutcomeFrame.from_rows
+"""Return the rows as an `OutcomeFrame`, in their order."""

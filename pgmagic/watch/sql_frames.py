@@ -89,8 +89,5 @@ def sql_frame(
     return frame
 
 
-def command_frame(
-    rows: Iterable[CommandRow], *, caption: str | None = None, notes: Iterable[str] = ()
-) -> CommandFrame:
-    """Return the statements as a `CommandFrame`, in their order."""
-    return CommandFrame.from_rows(rows, caption=caption, notes=notes)
+command_frame = CommandFrame.from_rows
+"""Return the statements as a `CommandFrame`, in their order."""

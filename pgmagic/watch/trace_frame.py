@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from pgmagic.tables.frame import ResultFrame
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 @dataclass(kw_only=True, slots=True)
@@ -95,8 +91,5 @@ class TraceFrame(ResultFrame):
     )
 
 
-def trace_frame(
-    rows: Iterable[TraceRow], *, caption: str | None = None, notes: Iterable[str] = ()
-) -> TraceFrame:
-    """Return the rows as a `TraceFrame`, in their order."""
-    return TraceFrame.from_rows(rows, caption=caption, notes=notes)
+trace_frame = TraceFrame.from_rows
+"""Return the rows as a `TraceFrame`, in their order."""

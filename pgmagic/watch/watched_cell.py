@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TypeVar
 
 import psycopg
@@ -149,11 +149,6 @@ class _NotKept(Exception):  # noqa: N818 - it leaves the transaction, and is no 
 
 
 C = TypeVar("C", bound=CellObserver)
-
-
-def observed(connection: BaseDatabaseWrapper, *, keep: bool) -> AbstractContextManager[CellObserver]:
-    """Watch a block: what did its statements do? See `watched`."""
-    return watched(CellObserver, connection, keep=keep)
 
 
 @contextmanager

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from pgmagic.tables.frame import ResultFrame
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,8 +56,5 @@ class WhatIfFrame(ResultFrame):
     columns_roles = MappingProxyType({"statement": "code", "as_is": "before", "what_if": "after"})
 
 
-def whatif_frame(
-    rows: Iterable[WhatIfRow], *, caption: str | None = None, notes: Iterable[str] = ()
-) -> WhatIfFrame:
-    """Return the rows as a `WhatIfFrame`, in their order."""
-    return WhatIfFrame.from_rows(rows, caption=caption, notes=notes)
+whatif_frame = WhatIfFrame.from_rows
+"""Return the rows as a `WhatIfFrame`, in their order."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from pgmagic.watch import CellObserver, observed
+from pgmagic.watch import CellObserver, watched
 
 Step = str | Callable[[], Any]
 
@@ -27,7 +27,7 @@ def trigger(name: str, when: str, body: str, table: str = "item", more: str = ""
 
 
 def watch(connection: Any, *steps: Step, keep: bool = True) -> CellObserver:
-    with observed(connection, keep=keep) as cell:
+    with watched(CellObserver, connection, keep=keep) as cell:
         for step in steps:
             with cell.step():
                 if callable(step):

@@ -13,7 +13,7 @@ from django.db import Error as DatabaseFailure
 from django.db import connections, transaction
 
 from pgmagic.errors import CellError
-from pgmagic.watch import observed
+from pgmagic.watch import CellObserver, watched
 from tests.db.live import conninfo
 from tests.watch.observing import REJECT, UPPER, trigger, watch
 
@@ -97,7 +97,7 @@ def test_nothing_is_kept_anywhere_if_nothing_is_to_be_kept(
     class _Error(Exception):
         pass
 
-    with suppress(_Error), observed(connection, keep=keep) as cell:
+    with suppress(_Error), watched(CellObserver, connection, keep=keep) as cell:
         with cell.step():
             there("UPDATE item SET size = 10 WHERE id = 2")
         with cell.step():
@@ -182,7 +182,7 @@ def test_everything_is_as_before_behind_the_cell(
 
     before = state()
     watch(connection, lambda: there("SELECT 1"))
-    with suppress(ZeroDivisionError), observed(connection, keep=True) as cell, cell.step():
+    with suppress(ZeroDivisionError), watched(CellObserver, connection, keep=True) as cell, cell.step():
         there("UPDATE item SET size = 10 WHERE id = 1")
         _ = 1 / 0
     assert state() == before
