@@ -105,7 +105,7 @@ def try_bypasses(uri: str, using: str = "default") -> tuple[list[Bypass], list[s
             notes += [said for said in _about(operation, what, model) if said not in notes]
             for way in Ways(model, uri, installed.names, connection, what).all_of(operation):
                 found.append(_tried(cell, way, _shown_key(what, model), installed))
-    return found, [*notes, *(note for note in cell.notes if not note.startswith("--rollback"))]
+    return found, [*notes, *cell.notes_of_trial]
 
 
 def _installed(connection: Any, model: Any, trigger: Any) -> _Installed:

@@ -15,6 +15,7 @@ import psycopg
 from psycopg import errors
 from psycopg.pq import TransactionStatus
 
+from pgmagic.compile.sql import compose, literal, render
 from pgmagic.db.driver import DriverConnection
 from pgmagic.errors import CellError
 from pgmagic.watch.bystanders import LOCK_TIMEOUT
@@ -23,10 +24,12 @@ from pgmagic.watch.probes import Event
 from pgmagic.watch.statements import may_write
 from pgmagic.watch.trigger_catalog import TriggerCatalog, read_trigger_catalog
 
-_BEGIN = (
-    "SAVEPOINT pgmagic_probing; SELECT set_config('pgmagic.lock_timeout', current_setting('lock_timeout'), true), "
-    f"set_config('lock_timeout', '{LOCK_TIMEOUT}', true);"
-)
+_BEGIN = render(
+    compose(
+        "SAVEPOINT pgmagic_probing; SELECT set_config('pgmagic.lock_timeout', current_setting('lock_timeout'), true), "
+        "set_config('lock_timeout', ", literal(LOCK_TIMEOUT), ", true);",
+    )
+)  # fmt: skip
 _END = (
     "SELECT set_config('lock_timeout', current_setting('pgmagic.lock_timeout'), true); "
     "RELEASE SAVEPOINT pgmagic_probing"

@@ -19,6 +19,8 @@ from pgmagic.watch.outcome_frame import OutcomeRow
 from pgmagic.watch.rejections import Rejection, rejection
 from pgmagic.watch.watched_connection import CommitRejectedError, WatchedConnection
 
+_NOT_KEPT = "--rollback: nothing of this cell was kept."
+
 
 class CellObserver(WatchedConnection):
     """Watches the steps of one cell.
@@ -41,6 +43,11 @@ class CellObserver(WatchedConnection):
             combined([self.others.of_alias(alias, part) for alias, part in parts.items()])
             for parts in self._parts
         ]
+
+    @property
+    def notes_of_trial(self) -> list[str]:
+        """The notes of a cell that is never kept, without the note that it was not."""
+        return [note for note in self.notes if not note.startswith(_NOT_KEPT)]
 
     @property
     def connections(self) -> dict[str, WatchedConnection]:
@@ -185,7 +192,7 @@ def watched(
     except _NotKept:
         hooks = sum(len(each.autocommit.hooks) for each in cell.connections.values())
         left_out = f" {hooks:,} on_commit hook{'s were' if hooks > 1 else ' was'} not run." if hooks else ""
-        cell.notes.append(f"--rollback: nothing of this cell was kept.{left_out}")
+        cell.notes.append(f"{_NOT_KEPT}{left_out}")
     except CommitRejectedError as rejected:
         cell.roll_back(rejected.refusal)
     except psycopg.Error as error:

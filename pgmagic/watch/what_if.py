@@ -71,8 +71,7 @@ def _run(
     with watched(CellCapturer, connection, keep=False) as cell:
         prepare(cell)
         steps.run(cell.step)
-    notes = [note for note in cell.notes if not note.startswith("--rollback")]
-    notes += elsewhere_note(cell)
+    notes = [*cell.notes_of_trial, *elsewhere_note(cell)]
     if any(each.autocommit.hooks for each in cell.connections.values()):
         notes.append(_NO_HOOKS)
     return Run(cell.outcomes, cell.changes, started, datetime.now(UTC)), notes

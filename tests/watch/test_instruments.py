@@ -62,7 +62,7 @@ def test_deferred_trigger_that_passes_does_not_hold_probes(connection: Any, exec
     assert traces(other) == []
 
 
-def test_nobody_else_sees_a_probe(connection: Any, execute: Any, other: Any) -> None:
+def test_no_other_session_sees_a_probe(connection: Any, execute: Any, other: Any) -> None:
     execute(trigger("upper", "BEFORE UPDATE", UPPER))
     during: list[Any] = []
 

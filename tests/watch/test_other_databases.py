@@ -51,7 +51,7 @@ def sizes(execute: Any) -> list[int]:
     return [size for (size,) in execute("SELECT size FROM item ORDER BY id")]
 
 
-def test_steps_are_told_with_their_database(connection: Any, execute: Any, there: Any) -> None:
+def test_steps_name_their_database(connection: Any, execute: Any, there: Any) -> None:
     execute(trigger("upper", "BEFORE INSERT", UPPER, "part").replace("name", "label"))
     execute("INSERT INTO part VALUES (1, 1); CREATE TABLE alone AS SELECT 1 AS id")
 
@@ -166,7 +166,7 @@ def test_transaction_that_is_open_there_is_refused(connection: Any, execute: Any
     assert sizes(execute) == [1, 2, 3, 4, 5]
 
 
-def test_everything_is_as_before_behind_the_cell(
+def test_everything_is_as_before_after_the_cell(
     connection: Any, execute: Any, other: Any, there: Any
 ) -> None:
     there("SET lock_timeout = '7s'; RESET lock_timeout")

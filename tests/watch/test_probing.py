@@ -225,7 +225,7 @@ def test_beyond_10000_rows_a_sample_is_compared_and_all_are_counted(
     )
     found = outcome(connection, statement)
     if in_steps:
-        # The command tag of DO tells no rows.
+        # The command tag of DO has no number of rows.
         assert (found.verdict, found.reason) == (
             expected[0],
             (expected[2] or "").removesuffix(" for 1 row") or None,
@@ -235,7 +235,7 @@ def test_beyond_10000_rows_a_sample_is_compared_and_all_are_counted(
 
 
 @pytest.mark.slow
-def test_frame_says_that_a_sample_was_compared(connection: Any, execute: Any) -> None:
+def test_notes_report_that_a_sample_was_compared(connection: Any, execute: Any) -> None:
     execute(MANY + trigger("t", "BEFORE UPDATE", "RETURN NEW;", "many"))
     assert watch(connection, "UPDATE many SET n = 1").notes == [
         "many: of a step's rows beyond 10,000, one in 64 was compared with what was asked for; all were counted."

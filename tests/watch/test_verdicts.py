@@ -126,7 +126,7 @@ from tests.watch.observing import PASS, REJECT, SOFT, SWALLOW, UPPER, outcome, t
             ("suppressed", 1, "item", "a", "update swallowed for 1 row"),
         ),
         (
-            # One behind the other changes the same field: each is told with its own part.
+            # Two triggers change the same field: each is reported with its own part.
             [
                 trigger("a", "BEFORE UPDATE", "NEW.size = NEW.size + 1; RETURN NEW;"),
                 trigger("b", "BEFORE UPDATE", "NEW.size = NEW.size * 2; RETURN NEW;"),
