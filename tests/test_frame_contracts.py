@@ -4,7 +4,6 @@ import importlib
 import pickle
 import pkgutil
 import re
-from dataclasses import fields
 
 import pandas as pd
 import pytest
@@ -57,7 +56,7 @@ FULL_TRACE = TraceRow(
     before={"a": 1},
     after={"a": 2},
     elapsed_ms=0.5,
-    notice="NOTICE: kept",
+    notices=["NOTICE: kept"],
 )
 EVENT = {"pgh_id": [1], "pgh_created_at": [None], "pgh_label": ["l"], "pgh_obj_id": [1]}
 
@@ -230,8 +229,10 @@ def test_roles_are_those_of_columns_in_the_contract(expected):
     ],
     ids=lambda kind: kind.__name__,
 )
-def test_row_has_a_field_for_every_column(row, kind):
-    assert [field.name for field in fields(row)] == [*kind.columns_contract, "lines"]
+def test_row_has_a_value_for_every_column(row, kind):
+    """As a field, or as a property of what the row is made of."""
+    values = [name for name in [*kind.columns_contract, "lines"] if hasattr(row, name)]
+    assert values == [*kind.columns_contract, "lines"]
 
 
 def test_outcome_has_an_attribute_for_every_column_of_the_installation_frame():

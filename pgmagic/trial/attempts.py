@@ -13,9 +13,9 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from pgmagic.errors import CellError
-from pgmagic.watch.instruments import LOCK_TIMEOUT
-from pgmagic.watch.reachable import TriggerCatalog
+from pgmagic.watch.bystanders import LIMIT_LOCK_WAITS
 from pgmagic.watch.rejections import Rejection, rejection
+from pgmagic.watch.trigger_catalog import TriggerCatalog
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def nothing_kept(connection: BaseDatabaseWrapper) -> Iterator[None]:
     try:
         with transaction.atomic(using=connection.alias):
             with connection.cursor() as cursor:
-                cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+                cursor.execute(LIMIT_LOCK_WAITS)
             yield
             raise _GivenUp
     except _GivenUp:

@@ -20,11 +20,12 @@ from pgmagic.declare.ready_made import Protect
 from pgmagic.errors import CellError, DeclarationError
 from pgmagic.trial.concerned import Concerned, Search, key_fields
 from pgmagic.trial.ways import Operation, Way, Ways
-from pgmagic.watch.cell import watched
-from pgmagic.watch.instruments import LOCK_TIMEOUT
+from pgmagic.watch.bystanders import LIMIT_LOCK_WAITS
 from pgmagic.watch.rejections import Rejection, rejection
-from pgmagic.watch.trace_messages import ENABLED, FOR_REPLICAS, NOT_IGNORED, Considered
+from pgmagic.watch.trace_frame import TraceRow
+from pgmagic.watch.trace_timeline import ENABLED, FOR_REPLICAS, NOT_IGNORED
 from pgmagic.watch.tracer import CellTracer
+from pgmagic.watch.watched_cell import watched
 
 Result = Literal["held", "got through", "not applicable", "unknown"]
 
@@ -104,7 +105,7 @@ def try_bypasses(uri: str, using: str = "default") -> tuple[list[Bypass], list[s
             notes += [said for said in _about(operation, what, model) if said not in notes]
             for way in Ways(model, uri, installed.names, connection, what).all_of(operation):
                 found.append(_tried(cell, way, _shown_key(what, model), installed))
-    return found, [*notes, *(note for note in cell.notes if not note.startswith("--rollback"))]
+    return found, [*notes, *cell.notes_of_trial]
 
 
 def _installed(connection: Any, model: Any, trigger: Any) -> _Installed:
@@ -137,7 +138,7 @@ def _search(
     """
     found: list[tuple[Operation, Concerned | None]] = []
     with cell.step():
-        _execute(cell.connection, f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        _execute(cell.connection, LIMIT_LOCK_WAITS)
         # Inserts come last: what is unused depends on the rows that were made up for the others.
         found += [(operation, _concerned(search, operation)) for operation in reversed(operations)]
         _execute(cell.connection, _SETTLE)
@@ -186,7 +187,7 @@ def _tried(cell: CellTracer, way: Way, row: Any, installed: _Installed) -> Bypas
         way.run()
         _execute(cell.connection, "SET CONSTRAINTS ALL IMMEDIATE")
     uri = installed.uri
-    entries = [entry for entry in cell.timeline.considered if entry.step == step and entry.live.uri == uri]
+    entries = [entry for entry in cell.timeline.rows if entry.step == step and entry.trigger == uri]
     fired = next((entry for entry in entries if entry.fired), None)
     refusal = _refusal(cell, failures)
     if refusal is not None and (fired is not None or refusal.trigger == uri):
@@ -210,13 +211,13 @@ def _refusal(cell: CellTracer, failures: list[Exception]) -> Rejection | None:
     return None if failure is None else rejection(failure, cell.probing.catalog)
 
 
-def _changes(fired: Considered) -> Iterator[str]:
-    for column, value in fired.after.items():
-        yield f"{column}: {fired.before.get(column)} → {value}"
+def _changes(fired: TraceRow) -> Iterator[str]:
+    for column, value in (fired.after or {}).items():
+        yield f"{column}: {(fired.before or {}).get(column)} → {value}"
 
 
 def _past(
-    refusal: Rejection | None, entries: list[Considered], failures: list[Exception]
+    refusal: Rejection | None, entries: list[TraceRow], failures: list[Exception]
 ) -> tuple[Result, str | None]:
     """Return what became of a way on which the trigger did not fire."""
     if refusal is not None:
@@ -228,7 +229,7 @@ def _past(
         said = str(failures[0]).strip().partition("\n")[0]
         return "not applicable", f"{type(failures[0]).__name__}: {said}"
     false = dict.fromkeys(
-        clause for entry in entries for clause, truth in entry.clauses.items() if truth is not True
+        clause for entry in entries for clause, truth in (entry.condition or {}).items() if truth is not True
     )
     return "got through", "; ".join(_SKIPPED.get(clause, f"false: {clause}") for clause in false) or None
 
@@ -246,7 +247,7 @@ def _given_up(connection: Any, failures: list[Exception]) -> Iterator[None]:
     """Take back what the block does; errors of the database go on, others are kept in a list."""
     try:
         with transaction.atomic(using=connection.alias):
-            _execute(connection, f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+            _execute(connection, LIMIT_LOCK_WAITS)
             try:
                 yield
             except (DatabaseFailure, psycopg.Error) as error:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from django.db import connection
 
 from pgmagic.trial.attempts import Attempt, attempt, nothing_kept
-from pgmagic.watch.reachable import TriggerCatalog, read_trigger_catalog
+from pgmagic.watch.trigger_catalog import TriggerCatalog, read_trigger_catalog
 
 Expected = Literal["rejected", "applied", "true"]
 

@@ -20,7 +20,7 @@ from pgmagic.declare.vocabulary import Insert
 from pgmagic.errors import CellError
 from pgmagic.trial.attempts import attempt, nothing_kept, taken_back
 from pgmagic.trial.examples import any_row, make_row
-from pgmagic.watch.reachable import TriggerCatalog, read_trigger_catalog
+from pgmagic.watch.trigger_catalog import TriggerCatalog, read_trigger_catalog
 from pgmagic.watch.wording import words_of
 
 Model = type[models.Model]

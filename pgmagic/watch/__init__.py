@@ -1,22 +1,33 @@
-"""Watching what the statements of a cell do to the database, from inside the cell's own transaction.
+"""What the statements of a cell do to the database, watched from inside the cell's own transaction.
 
-- `autocommit`: one transaction in which Django's connection behaves as it does outside of one;
-- `statements`, `recorder`: every statement that passes, its command tag, its time, its error;
-- `catalog`: the triggers of the schemas, and which tables a statement may reach;
-- `instruments`: what watches tables, put there before the first write, and gone before COMMIT;
-- `probing`: probes, which tell what BEFORE ROW triggers did to rows;
+The core, for code that has steps to run:
+
+- `runs`, `what_if`, `script`: run steps, or a text of SQL, and return a frame;
+- `outcome_frame`, `trace_frame`, `whatif_frame`, `sql_frames`: the frames and their rows.
+
+The block that watches, from the outside to the inside:
+
+- `watched_cell`: one transaction for all steps; `watched_connection`: one connection of it; `other_databases`: the
+  connections to other databases; `bystanders`: what protects other sessions, other threads and later cells;
+- `autocommit`: one transaction in which Django's connection behaves as it does outside of a transaction;
+- `recorder`, `driver_cursors`, `statements`: every statement, its command tag, its time, its error;
+- `messages`: what the server sends beside its answers.
+
+What is seen, and what follows from it:
+
+- `trigger_catalog`: the triggers of the schemas, and which tables a statement may write to;
+- `instruments`: triggers of pgmagic on tables, made before the first write, removed before COMMIT. Three kinds of them:
+  `probing` (`probes`, `probe_functions`): what BEFORE ROW triggers did to rows; `tracer` (`trace_sql`,
+  `trace_timeline`): whether and why each trigger fired; `capture` (`capture_sql`): each change of a row;
 - `written`, `effects`: how many rows of each table the database counted, whoever wrote them;
-- `rejections`: why the database refused;
-- `verdicts`: what all of that says about a step;
-- `tracing`, `timeline`: traces around each trigger, and what their messages come to;
-- `capturing`: every change of a row that was stored, for two runs to be compared;
-- `watching`: one connection, and what it says about a step; `others`: the other databases that a cell uses;
-- `cell`: the block that holds them together.
+- `rejections`: why the database refused; `verdicts`: the outcome of a step from all of this;
+- `clauses`, `wording`: a trigger's condition, clause by clause, in words;
+- `differences`, `exchange`: two runs compared, and the triggers exchanged between them.
 """
 
-from pgmagic.watch.cell import CellObserver, observed, watched
-from pgmagic.watch.trace_messages import Considered
+from pgmagic.watch.outcome_frame import OutcomeRow
+from pgmagic.watch.trace_frame import TraceRow
 from pgmagic.watch.tracer import CellTracer
-from pgmagic.watch.verdicts import StepOutcome
+from pgmagic.watch.watched_cell import CellObserver, watched
 
-__all__ = ["CellObserver", "CellTracer", "Considered", "StepOutcome", "observed", "watched"]
+__all__ = ["CellObserver", "CellTracer", "OutcomeRow", "TraceRow", "watched"]

@@ -1,10 +1,10 @@
 """One transaction in which Django's connection behaves as it does in autocommit.
 
-Django must not know of the outer transaction: in a block of its own, `save()` would mark the whole block as broken at
-the first rejection, `atomic(durable=True)` would refuse to start, and a row could not be locked only inside `atomic`.
-So the connection stays in autocommit, and one savepoint stands for what is a transaction in an ordinary cell: it is
-renewed before each statement, or before the first one of the user's outermost `atomic` block. Renewing it is the
-COMMIT of an ordinary cell, rolling back to it is the ROLLBACK.
+Django must not know of the outer transaction. In an `atomic` block, `save()` would mark the whole block as broken at
+the first rejection, `atomic(durable=True)` would refuse to start, and `select_for_update()` would not be refused
+outside of the user's own blocks. So the connection stays in autocommit, and one savepoint stands for the transaction of
+an ordinary cell: it is renewed before each statement, or before the first statement of the user's outermost `atomic`
+block. Renewing the savepoint is the COMMIT of an ordinary cell, rolling back to it is the ROLLBACK.
 
 Source: https://www.postgresql.org/docs/current/sql-savepoint.html
 """
@@ -14,26 +14,29 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import TracebackType
+from typing import TypeAlias
 
 import psycopg
 from django.db import ProgrammingError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
-from pgmagic.db.driver_private import replace_lock
+from pgmagic.db.driver import driver_connection
+from pgmagic.db.driver_private import ConnectionLock, replace_lock
 from pgmagic.db.runtime.session_settings import ServerSession
 from pgmagic.errors import CellError, DatabaseUnavailableError
 
 _SET = b"SAVEPOINT pgmagic_cell"
 _RENEW = b"RELEASE SAVEPOINT pgmagic_cell; SAVEPOINT pgmagic_cell"
 RENEWAL = f"\n;{_RENEW.decode()}"
-"""To be appended to a statement, on a line of its own: what the server shows of an error is the statement's line."""
+"""To be appended to a statement, on a line of its own: the server shows the line in which an error is."""
 _UNDO = b"ROLLBACK TO SAVEPOINT pgmagic_cell"
 
 LOST = "The database connection was lost while the cell ran: nothing of it was kept."
 
-Hook = tuple[set[str], Callable[[], Any], bool]
+Hook: TypeAlias = tuple[set[str], Callable[[], object], bool]
+"""Savepoints, function and `robust`, as Django keeps a hook of `transaction.on_commit`."""
 
 
 class EmulatedAutocommit:
@@ -41,22 +44,23 @@ class EmulatedAutocommit:
 
     before_undo: called before a transaction of the user's that is not in error is rolled back.
     on_undo: called after everything since the savepoint was rolled back.
-    hooks: what `transaction.on_commit` was given, to be run once the cell is committed.
+    hooks: the functions given to `transaction.on_commit`, to be run after the cell is committed.
     """
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
-        self.raw: Any = connection.connection
+        self.raw = driver_connection(connection)
         self.before_undo: Callable[[], None] = lambda: None
         self.on_undo: Callable[[], None] = lambda: None
         self.hooks: list[Hook] = []
         self.autocommit = True
         self.in_block = False
-        # How many blocks of psycopg's own, `raw.transaction()`, the cell is in.
+        # How many blocks of psycopg's own `transaction()` the cell is in.
         self.raw_blocks = 0
         self._is_set = False
-        # The savepoint was renewed behind the last statement; and the server has not answered yet. Nothing that is to
-        # outlive a rejected statement may be written between.
+        self._lock: _Settling | None = None
+        # is_new: the savepoint was renewed after the last statement. Nothing that is to outlive a rejected statement
+        # may be written in between. _is_waiting: the server has not answered to that yet.
         self.is_new = False
         self._is_waiting = False
 
@@ -68,11 +72,11 @@ class EmulatedAutocommit:
 
     @property
     def is_between(self) -> bool:
-        """Whether no transaction of the user's has begun: each statement is one by itself."""
+        """Whether no transaction of the user's has begun, so that each statement is a transaction by itself."""
         return not (self.in_block or self.raw_blocks)
 
     def before_statement(self) -> None:
-        """Renew the savepoint; to be called unless a transaction of the user's has begun."""
+        """Renew the savepoint. Not to be called in a transaction of the user's."""
         if not self.is_new:
             self._execute(_RENEW if self._is_set else _SET)
         self._is_set = True
@@ -80,22 +84,29 @@ class EmulatedAutocommit:
         self.in_block = not self.autocommit
 
     def renew_ahead(self) -> bool:
-        """Have the savepoint renewed behind a statement, without waiting for the server; return whether that is done.
+        """Renew the savepoint after a statement, without waiting for the server; return whether that is done.
 
-        While Python prepares the next statement, the server has the time to: a round trip less for each.
+        The server does it while Python prepares the next statement, which saves a round trip for each statement.
         """
-        self.is_new = self.is_new or (self.is_between and self._is_set and self._send(_RENEW))
+        if self.is_between and self._is_set and not self.is_new:
+            try:
+                self.raw.pgconn.send_query(_RENEW)
+                self.raw.pgconn.flush()
+            except psycopg.OperationalError:
+                # For example in pipeline mode: the savepoint is renewed before the next statement.
+                return False
+            self._is_waiting = self.is_new = True
         return self.is_new
 
     def renew_now(self) -> bool:
-        """Have the savepoint renewed behind a statement, and wait for that; return whether that is done."""
+        """Renew the savepoint after a statement, and wait for the server; return whether that is done."""
         if self.is_between and self._is_set and not self.is_new:
             self._execute(_RENEW)
             self.is_new = True
         return self.is_new
 
     def settle(self) -> None:
-        """Take the server's answer to the renewal of the savepoint; everybody else's next command comes behind it."""
+        """Read the server's answer to the renewal of the savepoint, which every other command has to follow."""
         if not self._is_waiting:
             return
         self._is_waiting = False
@@ -107,35 +118,26 @@ class EmulatedAutocommit:
         self._check(message)
 
     def abandon_unfinished(self) -> bool:
-        """Close the connection if a command is unfinished, a COPY say, behind which no ROLLBACK would get through.
+        """Close the connection if a command is unfinished, such as a COPY, after which ROLLBACK cannot be sent.
 
         Returns:
-            Whether it did. The lock that the command holds is given up with the connection.
+            Whether it was closed. The lock that the command holds is given up with the connection.
         """
         self.settle()
         if self.raw.closed or self.raw.pgconn.transaction_status != TransactionStatus.ACTIVE:
             return False
         self.raw.close()
-        self.raw.lock.inner = threading.Lock()
-        return True
-
-    def _send(self, command: bytes) -> bool:
-        try:
-            self.raw.pgconn.send_query(command)
-            self.raw.pgconn.flush()
-        except psycopg.OperationalError:
-            # A connection in pipeline mode, say: the savepoint is renewed before the next statement.
-            return False
-        self._is_waiting = True
+        if self._lock is not None:
+            self._lock.inner = threading.Lock()
         return True
 
     def after_error(self) -> None:
-        """Roll the failed statement back, unless the user's own transaction has to end first."""
+        """Roll back the failed statement, unless the user's own transaction has to end first."""
         if self.is_between:
             self.undo()
 
     def undo(self) -> None:
-        """Roll back to the savepoint, which stays."""
+        """Roll back to the savepoint, which is kept."""
         if not self._is_set or self.raw.closed:
             return
         if self.status == TransactionStatus.INTRANS:
@@ -148,15 +150,15 @@ class EmulatedAutocommit:
     def installed(self) -> Iterator[None]:
         """Let the connection behave like this inside the block."""
         own = {
-            "_set_autocommit": self._set_autocommit,
-            "_commit": self._commit,
-            "_rollback": self._rollback,
-            "on_commit": self._on_commit,
-            "run_and_clear_commit_hooks": self._keep_hooks,
+            "_set_autocommit": self.set_autocommit,
+            "_commit": self.commit,
+            "_rollback": self.rollback,
+            "on_commit": self.on_commit,
+            "run_and_clear_commit_hooks": self.keep_hooks,
         }
         before = {name: vars(self.connection).get(name) for name in own}
         vars(self.connection).update(own)
-        lock = _Settling(self.raw.lock, self.settle)
+        lock = self._lock = _Settling(self.raw.lock, self.settle)
         replace_lock(self.raw, lock)
         try:
             yield
@@ -172,7 +174,7 @@ class EmulatedAutocommit:
         """Check that no transaction of the user's own is left open.
 
         Raises:
-            CellError: one is.
+            CellError: if one is open.
         """
         if self.connection.in_atomic_block or not self.autocommit:
             raise CellError(
@@ -181,7 +183,7 @@ class EmulatedAutocommit:
             )
 
     def _execute(self, command: bytes) -> None:
-        # Straight to libpq: this happens before every statement, and a cursor would take twice the time.
+        # Sent by libpq: this happens before every statement, and a cursor would take twice the time.
         self.settle()
         self.is_new = False
         self._check(self.raw.pgconn.exec_(command).error_message)
@@ -195,74 +197,85 @@ class EmulatedAutocommit:
 
     # What Django calls.
 
-    def _set_autocommit(self, autocommit: bool) -> None:
+    def set_autocommit(self, autocommit: bool) -> None:
+        """Note whether the user's statements are in autocommit."""
         if autocommit and self.in_block:
             raise ProgrammingError("can't change 'autocommit' now: a transaction is in progress")
         self.autocommit = autocommit
 
-    def _commit(self) -> None:
+    def commit(self) -> None:
+        """End the user's transaction."""
         if self.in_block and self.status == TransactionStatus.INERROR:
-            # What Postgres makes of the COMMIT of a transaction in error.
+            # Postgres rolls back at the COMMIT of a transaction in error.
             self.undo()
         self.in_block = False
 
-    def _rollback(self) -> None:
+    def rollback(self) -> None:
+        """Roll back the user's transaction."""
         if self.in_block:
             self.undo()
         self.in_block = False
 
-    def _on_commit(self, func: Callable[[], Any], robust: bool = False) -> None:
-        connection: Any = self.connection
+    def on_commit(self, func: Callable[[], object], robust: bool = False) -> None:
+        """Keep a hook until the cell is committed."""
+        connection = self.connection
         if not callable(func):
             raise TypeError("on_commit()'s callback must be a callable.")
         if connection.in_atomic_block:
-            connection.run_on_commit.append((set(connection.savepoint_ids), func, robust))
+            # The stubs know hooks without their third part.
+            hook: Hook = (set(connection.savepoint_ids), func, robust)
+            connection.run_on_commit.append(hook)  # type: ignore[arg-type]
         else:
             self.hooks.append((set(), func, robust))
 
-    def _keep_hooks(self) -> None:
-        connection: Any = self.connection
-        self.hooks += connection.run_on_commit
-        connection.run_on_commit = []
+    def keep_hooks(self) -> None:
+        """Keep the hooks of a transaction of the user's that is committed."""
+        self.hooks += self.connection.run_on_commit  # type: ignore[arg-type]
+        self.connection.run_on_commit = []
 
 
 class _Settling:
-    """The lock of a psycopg connection: whoever takes it finds no command of ours under way.
+    """The lock of a psycopg connection: a thread that has taken it finds no command of pgmagic's under way.
 
-    Whatever psycopg sends, also for a server-side cursor or past Django, it sends under this lock.
+    psycopg sends everything under this lock, also for a server-side cursor or past Django.
     """
 
-    def __init__(self, lock: Any, settle: Callable[[], None]) -> None:
+    def __init__(self, lock: ConnectionLock, settle: Callable[[], None]) -> None:
         self.inner = lock
         self.settle = settle
-        # Those taken: an abandoned COPY gives back the one that it took, long after another has come in its place.
-        self._taken: list[Any] = []
+        # Those taken: an abandoned COPY gives back the lock that it took, long after another has come in its place.
+        self._taken: list[ConnectionLock] = []
 
     def __enter__(self) -> None:
-        self.inner.acquire()
+        self.inner.__enter__()
         self._taken.append(self.inner)
         try:
             self.settle()
         except BaseException:
-            self._taken.pop().release()
+            self.__exit__(None, None, None)
             raise
 
-    def __exit__(self, *error: object) -> None:
-        self._taken.pop().release()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._taken.pop().__exit__(kind, error, traceback)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self.inner, name)
 
 
 def forget_settings(connection: BaseDatabaseWrapper) -> None:
-    """Take nothing for granted about the session's settings: a rollback has taken them back."""
+    """Assume nothing about the session's settings: a rollback has taken them back."""
     for wrapper in connection.execute_wrappers:
         if isinstance(wrapper, ServerSession):
             wrapper.forget()
 
 
-def reset_transaction_state(connection: Any) -> None:
-    """Let Django take the connection for one in autocommit, outside of every block."""
+def reset_transaction_state(connection: BaseDatabaseWrapper) -> None:
+    """Let Django see the connection as in autocommit, outside of every block."""
     connection.in_atomic_block = False
     connection.needs_rollback = False
     connection.closed_in_transaction = False

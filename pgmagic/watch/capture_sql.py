@@ -1,6 +1,6 @@
-"""Capturing: a trigger behind all others of a table, which keeps what really became of each row.
+"""The SQL of captures: an AFTER ROW trigger on a table, which keeps each change of a row that was stored.
 
-What it keeps lies in a temporary table, so that a rollback to a savepoint takes it back together with the rows.
+The changes are kept in a temporary table, so that a rollback to a savepoint removes them together with the rows.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class CapturedTable:
 
 
 def create_functions() -> str:
-    """Return the statements that make the function and the table of what is captured, unless they exist."""
+    """Return the statements that make the function and the table of captured changes, unless they exist."""
     return render(
         compose(
             "CREATE OR REPLACE FUNCTION pg_temp.pgmagic_captured() RETURNS trigger LANGUAGE plpgsql AS ",
@@ -74,5 +74,5 @@ def drop_captures() -> str:
 
 
 def begin_step(step: int) -> str:
-    """Return the statement before a step, under whose number changes are kept from now on."""
+    """Return the statement before a step; from now on, changes are kept with its number."""
     return render(compose("SELECT set_config(", literal(STEP_SETTING), ", ", literal(str(step)), ", true)"))

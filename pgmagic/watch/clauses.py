@@ -1,4 +1,4 @@
-"""The WHEN clause of a trigger, as Postgres prints it, taken apart into clauses that are true or false by themselves.
+"""The WHEN clause of a trigger, as Postgres prints it, split into clauses that are true or false by themselves.
 
 Postgres prints a condition with every operand in parentheses, so that an AND or OR outside of them joins whole clauses.
 
@@ -26,7 +26,7 @@ class Clause:
 
 @dataclass(frozen=True)
 class Node:
-    """A condition: how it reads, its SQL, and what its connector joins; without one it is a clause by itself."""
+    """A condition: how it reads, its SQL, and what its connector joins; without a connector it is one clause."""
 
     text: str
     sql: str
@@ -40,11 +40,13 @@ def clauses_of(condition: str) -> tuple[Clause, ...]:
 
 
 def parse_condition(condition: str) -> Node:
-    """Return a condition as Postgres prints it, taken apart at each AND and OR.
+    """Return a condition as Postgres prints it, split at each AND and OR.
 
     What one connector joins, also in parentheses, is joined by one node.
     """
-    text = _bare(condition)
+    text = condition.strip()
+    while text.startswith("(") and _closes_at_end(text):
+        text = text[1:-1].strip()
     connector: Connector = "OR"
     parts = _split(text, connector)
     if len(parts) == 1:
@@ -56,7 +58,7 @@ def parse_condition(condition: str) -> Node:
 
 
 def joined(connector: Connector, nodes: Iterable[Node], text: str, sql: str) -> Node:
-    """Return nodes joined by a connector, those that are joined by the same one as their parts."""
+    """Return nodes joined by a connector; instead of a node that the same connector joins, its parts."""
     parts = [part for node in nodes for part in (node.parts if node.connector == connector else (node,))]
     return parts[0] if len(parts) == 1 else Node(text, sql, connector, tuple(parts))
 
@@ -64,8 +66,8 @@ def joined(connector: Connector, nodes: Iterable[Node], text: str, sql: str) -> 
 def flattened(node: Node) -> tuple[Clause, ...]:
     """Return the clauses of a condition, in its order.
 
-    Those that AND joins stand by themselves. Where OR joins some, each but the first of them begins with `or`; clauses
-    that AND joins inside of an OR begin with `and`.
+    Clauses joined by AND stand by themselves. Of clauses joined by OR, each but the first begins with `or`; clauses
+    joined by AND inside of an OR begin with `and`.
     """
     found: list[Clause] = []
     for part in node.parts or (node,):
@@ -76,15 +78,8 @@ def flattened(node: Node) -> tuple[Clause, ...]:
     return tuple(found)
 
 
-def _bare(condition: str) -> str:
-    """Return a condition without the parentheses around all of it."""
-    condition = condition.strip()
-    while condition.startswith("(") and _closes_at_end(condition):
-        condition = condition[1:-1].strip()
-    return condition
-
-
 def _closes_at_end(condition: str) -> bool:
+    """Return whether the parenthesis with which a condition begins is closed by its last character."""
     depth = 0
     for token in tokens(condition):
         depth += (token.text == "(") - (token.text == ")")

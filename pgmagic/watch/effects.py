@@ -1,4 +1,4 @@
-"""What a step wrote beside what its own statements say: cascades, other tables, statements that only seem to read."""
+"""What a step wrote besides what its own statements report: cascades, other tables, functions called by a SELECT."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pgmagic.watch.written import Counts, Written
 _COUNTED = {
     "INSERT": Counts(inserted=1),
     "COPY": Counts(inserted=1),
-    # Only what it has made with rows in it, CREATE TABLE AS, counts as a statement that writes.
+    # Only CREATE TABLE AS, which makes a table with rows in it, counts as a statement that writes.
     "CREATE": Counts(inserted=1),
     "UPDATE": Counts(updated=1),
     "DELETE": Counts(deleted=1),
@@ -24,13 +24,15 @@ _COUNTED = {
 class Effects:
     """What a step wrote.
 
-    told: of each table that its own statements named, the rows that their tags counted, by what was asked for.
-    named: the same tables, and how many rows in all. written: what the database counted.
+    tagged: for each table that its own statements named, the rows that their tags counted, by what was asked for.
+    named: the same tables, and how many rows in all. written: what the database counted. converted: how many deletes
+    became updates.
     """
 
-    told: Mapping[str, Counts]
+    tagged: Mapping[str, Counts]
     named: Mapping[str, int]
     written: Sequence[Written]
+    converted: int = 0
 
     @property
     def own_tables(self) -> str:
@@ -49,64 +51,62 @@ class Effects:
 
     def done(self) -> str:
         """Return what was written to which table, in one line; the empty text if nothing was."""
-        return "; ".join(f"in {written.name}: {_said(written, None)}" for written in self.written)
+        return "; ".join(f"in {written.name}: {_counts_text(written, None)}" for written in self.written)
 
     def lines(self) -> list[str]:
-        """Return a line for each table of which the step's own row does not say it all.
-
-        That is every table if there are several, or one that got something else than what was asked for.
-        """
+        """Return a line for each table if there are several, or for a table that got something else than asked for."""
         several = len(self.written) > 1
         found = []
         for written in self.written:
-            told = self._told(written)
-            if told != written.counts or several or written.is_emptied:
-                found.append(f"in {written.name}: {_said(written, told)}")
+            named = [counts for table, counts in self.tagged.items() if table in written.names]
+            tagged = reduce(Counts.plus, named) if named else None
+            if tagged != written.counts or several or written.is_emptied:
+                found.append(f"in {written.name}: {_counts_text(written, tagged)}")
         return found
-
-    def _told(self, written: Written) -> Counts | None:
-        told = [counts for table, counts in self.told.items() if table in written.names]
-        return reduce(Counts.plus, told) if told else None
 
 
 def effects_of(
     counted: Iterable[Executed], observed: Iterable[Observed], written: Sequence[Written]
 ) -> Effects:
     """Return what a step wrote. counted: its statements that were not undone; observed: of its own rows."""
-    told: dict[str, Counts] = {}
+    tagged: dict[str, Counts] = {}
+    converted = 0
     named: dict[str, int] = {}
     for statement in counted:
         if statement.kind == "write" and statement.table:
             rows = statement.rows or 0
             one = _COUNTED.get(statement.verb, Counts())
             more = Counts(*(number * rows for number in one))
-            told[statement.table] = told.get(statement.table, Counts()).plus(more)
+            tagged[statement.table] = tagged.get(statement.table, Counts()).plus(more)
             named[statement.table] = named.get(statement.table, 0) + rows
     for observation in observed:
         if observation.kind == "converted":
-            former = told.get(observation.table, Counts())
-            told[observation.table] = former.plus(Counts(updated=observation.rows))
+            converted += observation.rows
+            former = tagged.get(observation.table, Counts())
+            tagged[observation.table] = former.plus(Counts(updated=observation.rows))
             named[observation.table] = named.get(observation.table, 0) + observation.rows
-    return Effects(told, named, written)
+    return Effects(tagged, named, written, converted)
 
 
-def _said(written: Written, told: Counts | None) -> str:
+def _counts_text(written: Written, tagged: Counts | None) -> str:
+    """Return what the database counted for a table, in words. tagged: what the step's own statements counted."""
     counts = written.counts
     parts = ["emptied by TRUNCATE"] if written.is_emptied else []
     moved = min(counts.inserted, counts.deleted)
-    if moved and written.is_partitioned and told is not None and told == Counts(updated=told.updated):
+    if moved and written.is_partitioned and tagged is not None and tagged == Counts(updated=tagged.updated):
         # An UPDATE inserts and deletes where it moves a row to another partition.
-        parts.append(f"{_rows(moved)} moved to another partition")
+        parts.append(f"{rows_text(moved)} moved to another partition")
         counts = counts.minus(Counts(moved, 0, moved))
     parts += [
-        f"{_rows(number)} {done}"
+        f"{rows_text(number)} {done}"
         for number, done in zip(counts, ("inserted", "updated", "deleted"), strict=True)
         if number
     ]
-    bound = "" if written.is_exact or counts == told else "at most "
+    bound = "" if written.is_exact or counts == tagged else "at most "
     unsure = " (what was rolled back may be among them)" if bound else ""
     return f"{bound}{', '.join(parts)}{unsure}"
 
 
-def _rows(number: int) -> str:
+def rows_text(number: int) -> str:
+    """Return a number of rows in words."""
     return f"{number:,} row{'' if number == 1 else 's'}"

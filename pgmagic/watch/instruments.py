@@ -1,4 +1,4 @@
-"""What watches tables in a live transaction: put there before the first write, and gone before COMMIT.
+"""Triggers of pgmagic on the tables of a watched cell: made before the first write, removed before COMMIT.
 
 Source: https://www.postgresql.org/docs/current/explicit-locking.html
 """
@@ -9,25 +9,27 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import errors
 from psycopg.pq import TransactionStatus
 
+from pgmagic.compile.sql import compose, literal, render
+from pgmagic.db.driver import DriverConnection
 from pgmagic.errors import CellError
-from pgmagic.watch.past_django import unwatched
+from pgmagic.watch.bystanders import LOCK_TIMEOUT
+from pgmagic.watch.driver_cursors import unwatched
 from pgmagic.watch.probes import Event
-from pgmagic.watch.reachable import TriggerCatalog, read_trigger_catalog
 from pgmagic.watch.statements import may_write
+from pgmagic.watch.trigger_catalog import TriggerCatalog, read_trigger_catalog
 
-# How long to wait for other sessions: to put probes on a table they hold up writers, to take them off, readers too.
-LOCK_TIMEOUT = "3s"
-
-_BEGIN = (
-    "SAVEPOINT pgmagic_probing; SELECT set_config('pgmagic.lock_timeout', current_setting('lock_timeout'), true), "
-    f"set_config('lock_timeout', '{LOCK_TIMEOUT}', true);"
-)
+_BEGIN = render(
+    compose(
+        "SAVEPOINT pgmagic_probing; SELECT set_config('pgmagic.lock_timeout', current_setting('lock_timeout'), true), "
+        "set_config('lock_timeout', ", literal(LOCK_TIMEOUT), ", true);",
+    )
+)  # fmt: skip
 _END = (
     "SELECT set_config('lock_timeout', current_setting('pgmagic.lock_timeout'), true); "
     "RELEASE SAVEPOINT pgmagic_probing"
@@ -40,9 +42,9 @@ class Observed:
     """What triggers did to rows of one table.
 
     kind: `changed` (before it was stored), `swallowed` (never stored or deleted), `converted` (a delete that became an
-    update). triggers: URI of the trigger that did it; several where their names left no room for probes. depth: 1 for
-    rows of the cell's own statements, more for those that triggers wrote. pairs: a few examples, column to
-    [asked, stored]. sample: (compared, all) where only some of the step's rows were compared; `rows` counts those.
+    update). triggers: URI of the trigger that did it; several if their names left no room for probes. depth: 1 for
+    rows of the cell's own statements, more for rows that triggers wrote. pairs: a few examples, column to
+    [asked, stored]. sample: (compared, all) if only some of the step's rows were compared; `rows` counts those.
     """
 
     table: str
@@ -51,7 +53,7 @@ class Observed:
     triggers: tuple[str, ...]
     depth: int
     rows: int
-    pairs: tuple[dict[str, list[Any]], ...] = ()
+    pairs: tuple[dict[str, list[object]], ...] = ()
     sample: tuple[int, int] | None = None
 
 
@@ -68,7 +70,7 @@ T = TypeVar("T", bound=Instrumented)
 
 @dataclass(frozen=True)
 class _Dropped(Generic[T]):
-    """What was on the tables when all of it was taken off, and the clock of that moment."""
+    """What was on the tables when all of it was removed, and the clock of that moment."""
 
     clock: int
     probed: dict[int, tuple[T, int]]
@@ -76,15 +78,15 @@ class _Dropped(Generic[T]):
 
 
 class Instruments(ABC, Generic[T]):
-    """What watches the tables of one cell: put there before a statement that may write to them, gone before COMMIT.
+    """What watches the tables of one cell: made before a statement that may write to them, removed before COMMIT.
 
-    quietly: a block in which the server's notices are about us, and nobody else's business.
+    quietly: a block in which the server's notices are about pgmagic's own statements, and are left out.
     """
 
     # Named in messages.
     magic = "%%pgoutcome"
 
-    def __init__(self, raw: Any, quietly: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(self, raw: DriverConnection, quietly: Callable[[], AbstractContextManager[None]]) -> None:
         self.raw = raw
         self._quietly = quietly
         self._catalog: TriggerCatalog | None = None
@@ -95,8 +97,8 @@ class Instruments(ABC, Generic[T]):
         self._unobserved: dict[int, str] = {}
         self._obstacles: dict[int, str] = {}
         self._prepared: set[str] = set()
-        # How often something of ours was changed in the transaction: a rollback must not take that back.
-        self.changes = 0
+        # How often the instruments were changed in the transaction: a rollback must not undo that.
+        self.own_changes = 0
 
     @property
     def catalog(self) -> TriggerCatalog:
@@ -108,7 +110,7 @@ class Instruments(ABC, Generic[T]):
 
     @property
     def status(self) -> TransactionStatus:
-        """The state of the transaction; under psycopg's lock no other command of ours is under way."""
+        """The state of the transaction; while psycopg's lock is held, no other command of pgmagic's is under way."""
         with self.raw.lock:
             return TransactionStatus(self.raw.info.transaction_status)
 
@@ -118,7 +120,7 @@ class Instruments(ABC, Generic[T]):
         return list(self._unobserved.values())
 
     def why_unobserved(self, oid: int) -> str | None:
-        """Return why a table could not be watched, None if nothing kept it from being."""
+        """Return why a table could not be watched, None if it was or did not have to be."""
         return self._obstacles.get(oid)
 
     def prepare(self, statement: str, clock: int) -> None:
@@ -131,9 +133,9 @@ class Instruments(ABC, Generic[T]):
             # No function is called either.
             return
         self._renew_changed(clock)
-        for oid in sorted(self._reached(statement, writes)):
-            if oid not in self._unobserved and (self._expect(oid, statement) or oid not in self._probed):
-                self._probe(oid, self._tables[oid], clock)
+        for oid in sorted(self.reached(statement, writes)):
+            if oid not in self._unobserved and (self.needs_others(oid, statement) or oid not in self._probed):
+                self._probe(oid, self.tables[oid], clock)
 
     @property
     def functions_may_empty(self) -> bool:
@@ -146,45 +148,48 @@ class Instruments(ABC, Generic[T]):
         self._prepared.clear()
 
     def undone(self, since: int, clock: int) -> None:
-        """Put back the probes that a rollback to a savepoint of the moment `since` has taken away."""
-        dropped = next((dropped for dropped in self._dropped if dropped.clock > since), None)
-        if dropped is not None:
-            # What was taken off meanwhile is there again.
-            self._probed, self._functions_since = dict(dropped.probed), dropped.functions_since
-            self._dropped = [dropped for dropped in self._dropped if dropped.clock <= since]
-            self.forget_catalog()
+        """Put back the probes that a rollback to a savepoint of the moment `since` has removed."""
+        self._take_up_dropped(since)
         if self._functions_since is not None and self._functions_since > since:
             self._functions_since = None
         lost = {oid: table for oid, (table, made) in self._probed.items() if made > since}
         if not lost:
             return
-        # What was dropped or renamed meanwhile has come back, too.
+        # The rollback has also undone what was dropped or renamed since.
         self.forget_catalog()
         for oid in lost:
             del self._probed[oid]
         for oid, table in lost.items():
-            self._probe(oid, self._tables.get(oid, table), clock)
+            self._probe(oid, self.tables.get(oid, table), clock)
+
+    def _take_up_dropped(self, since: int) -> None:
+        """Count as present again what was removed after a moment to which the transaction was rolled back."""
+        later = [dropped for dropped in self._dropped if dropped.clock > since]
+        if later:
+            self._probed, self._functions_since = dict(later[0].probed), later[0].functions_since
+            self._dropped = [dropped for dropped in self._dropped if dropped.clock <= since]
+            self.forget_catalog()
 
     def note_written(self, tables: Set[str]) -> None:
-        """Take note of the tables that a step wrote to, by name, however it came to that."""
+        """Note the names of the tables that a step wrote to, in whatever way."""
 
     @abstractmethod
     def read(self) -> list[Observed]:
-        """Return what was observed since the last reading; rows that were rolled back are not in it."""
+        """Return what was observed since the last call, without rows that were rolled back."""
 
     def remove(self) -> None:
         """Remove every probe; other sessions never saw one.
 
         Raises:
-            CellError: another session holds a table for too long.
+            CellError: if another session holds a table for too long.
         """
         if self._functions_since is not None:
-            # Nothing is rolled back to a moment before this one: the cell is over.
+            # The cell has ended: nothing is rolled back to an earlier moment.
             self._drop(0)
 
     def _drop(self, clock: int) -> None:
         try:
-            self._execute_guarded(self._drop_sql() + ";")
+            self._execute_guarded(self.drop_sql() + ";")
         except errors.LockNotAvailable:
             tables = ", ".join(sorted(table.name for table, _ in self._probed.values()))
             raise CellError(
@@ -196,8 +201,8 @@ class Instruments(ABC, Generic[T]):
         self._functions_since = None
 
     def _renew_changed(self, clock: int) -> None:
-        """Take all probes off if the cell changed the triggers of a table that has some."""
-        tables = self._tables
+        """Remove all probes if the cell changed the triggers of a table that has probes."""
+        tables = self.tables
         if all(tables.get(oid, table) == table for oid, (table, _) in self._probed.items()):
             return
         try:
@@ -209,23 +214,23 @@ class Instruments(ABC, Generic[T]):
                 )
 
     def _probe(self, oid: int, table: T, clock: int) -> None:
-        reason = self._obstacle(oid, table)
+        reason = self.obstacle(oid, table)
         if reason is None:
-            functions = "" if self._functions_since else self._functions_sql()
+            functions = "" if self._functions_since else self.functions_sql()
             try:
-                self._execute_guarded(f"{functions} {self._create_sql(oid, table)}")
+                self._execute_guarded(f"{functions} {self.create_sql(oid, table)}")
             except psycopg.Error as error:
                 reason = error.diag.message_primary or str(error)
             else:
                 self._functions_since = self._functions_since or clock
                 self._probed[oid] = (table, clock)
         if reason is not None:
-            self._unobserved[oid] = self._unobserved_sentence(table, reason)
+            self._unobserved[oid] = self.unobserved_sentence(table, reason)
             self._obstacles[oid] = reason
 
     def _execute_guarded(self, statements: str) -> None:
-        """Execute statements of ours, all or none, waiting for locks no longer than `LOCK_TIMEOUT`."""
-        self.changes += 1
+        """Execute pgmagic's own statements, all or none, waiting for locks no longer than `LOCK_TIMEOUT`."""
+        self.own_changes += 1
         with self._quietly(), unwatched(self.raw) as cursor:
             try:
                 cursor.execute(f"{_BEGIN} {statements} {_END}", prepare=False)
@@ -233,37 +238,41 @@ class Instruments(ABC, Generic[T]):
                 cursor.execute(_UNDO, prepare=False)
                 raise
 
-    # What differs from one kind of instruments to the other.
+    # What differs between the kinds of instruments.
 
-    def _expect(self, oid: int, statement: str) -> bool:
-        """Return whether a table needs other instruments for a statement than those that it has."""
+    def needs_others(self, oid: int, statement: str) -> bool:
+        """Return whether a table needs other instruments for a statement than it has."""
         return False
 
     @property
     @abstractmethod
-    def _tables(self) -> Mapping[int, T]:
+    def tables(self) -> Mapping[int, T]:
         """The tables that can be watched, by oid."""
 
     @abstractmethod
-    def _reached(self, statement: str, writes: bool) -> Iterable[int]:
-        """Return the tables, of those that can be watched, that a statement may write to."""
+    def reached(self, statement: str, writes: bool) -> Iterable[int]:
+        """Return the tables that can be watched and that a statement may write to."""
 
     @abstractmethod
-    def _functions_sql(self) -> str:
+    def functions_sql(self) -> str:
         """Return the statements that make what the instruments of all tables share."""
 
     @abstractmethod
-    def _create_sql(self, oid: int, table: T) -> str:
+    def create_sql(self, oid: int, table: T) -> str:
         """Return the statements that put the instruments on a table."""
 
     @abstractmethod
-    def _drop_sql(self) -> str:
+    def drop_sql(self) -> str:
         """Return the statement that removes all of them."""
 
     @abstractmethod
-    def _obstacle(self, oid: int, table: T) -> str | None:
+    def obstacle(self, oid: int, table: T) -> str | None:
         """Return why a table cannot be watched, None if it can."""
 
     @abstractmethod
-    def _unobserved_sentence(self, table: T, reason: str) -> str:
-        """Return what is not known of a table that cannot be watched."""
+    def unobserved_sentence(self, table: T, reason: str) -> str:
+        """Return what is not known about a table that cannot be watched."""
+
+
+AnyInstruments: TypeAlias = Instruments[Any]
+"""Instruments of any kind."""

@@ -1,10 +1,11 @@
-"""What the server says beside its answers: NOTICE, WARNING, RAISE INFO."""
+"""What the server sends beside its answers: NOTICE, WARNING, RAISE INFO."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+
+from psycopg.errors import Diagnostic
 
 # A flood of messages is counted, not kept.
 _MOST_MESSAGES = 1000
@@ -18,7 +19,7 @@ class Messages:
         self._left_out = 0
         self._quiet = 0
 
-    def __call__(self, diag: Any) -> None:
+    def __call__(self, diag: Diagnostic) -> None:
         """Keep a message; a connection's notice handler."""
         if self._quiet:
             return
@@ -29,7 +30,7 @@ class Messages:
 
     @contextmanager
     def quietly(self) -> Iterator[None]:
-        """Leave out what comes inside the block."""
+        """Leave out the messages that arrive inside the block."""
         self._quiet += 1
         try:
             yield

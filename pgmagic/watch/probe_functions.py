@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from pgmagic.compile.sql import DollarQuoted, compose, join, literal, render, verbatim
 
-# All of a step's first rows are looked at, and one in so many of the others; rows that triggers write, always.
+# Of a step's rows, so many are all looked at, and of the others one in so many; rows written by triggers always are.
 FULL_ROWS = 10_000
 SAMPLED_EVERY = 64
 # How many rewritten rows of a step are kept with their values, for each trigger.
@@ -44,9 +44,8 @@ def create_functions() -> str:
 def drop_probes() -> str:
     """Return the statement that removes all probes and their functions.
 
-    It takes an ACCESS EXCLUSIVE lock on each probed table. Dropping the functions takes the triggers along without
-    asking who owns the tables: a role may create a trigger where it has the TRIGGER privilege, but only an owner may
-    say DROP TRIGGER.
+    It takes an ACCESS EXCLUSIVE lock on each probed table. Dropping the functions also drops the triggers, whoever owns
+    the tables: a role with the TRIGGER privilege may create a trigger, but only the owner may use DROP TRIGGER.
     """
     return (
         "DROP FUNCTION pg_temp.pgmagic_asked(), pg_temp.pgmagic_seen(), pg_temp.pgmagic_nested(), "
@@ -200,7 +199,7 @@ BEGIN
 END;
 """  # noqa: S608 - constants of ours
 
-# What cannot be compared - a type whose text cannot be read back, say, or a table that is gone - has no pairs.
+# Rows that cannot be compared have no pairs, for example if a type cannot read its own text, or the table is gone.
 _PAIRS = """
 DECLARE
   pairs jsonb;

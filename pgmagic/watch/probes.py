@@ -1,19 +1,19 @@
-"""Probes: triggers between a table's BEFORE ROW triggers, which tell what each of those did to a row.
+"""Probes: triggers between a table's BEFORE ROW triggers, which observe what each of those did to a row.
 
     asked           what the statement asked for: fires before every other trigger, and keeps the row
     the trigger a
     seen 1          compares the row: a difference is what `a` changed
     the trigger b
-    seen 2          what `b` changed; behind it, the row is stored as it is
+    seen 2          compares the row: what `b` changed; after it, the row is stored
 
-A row that reached `asked` and not the last `seen` was swallowed by the trigger behind the last probe that it passed.
-Everything lives in `pg_temp` and in settings of the transaction, so that a rollback to a savepoint takes observations
-back together with the rows, and `drop_probes` removes every trace. A probe never draws from a sequence: the user's
-`lastval()` would change.
+A row that reached `asked` but not the last `seen` was swallowed by the trigger after the last probe that it passed.
+Everything is in `pg_temp` and in settings of the transaction, so that a rollback to a savepoint removes observations
+together with the rows, and `drop_probes` removes everything. A probe never uses a sequence, since that would change the
+user's `lastval()`.
 
-Of a step's rows beyond the first `FULL_ROWS` only one in `SAMPLED_EVERY` is looked at; all are counted. Where a
-statement may write many rows, a WHEN clause counts, at a third of what a call of a function costs; for a statement that
-writes one row it is the other way round, since Postgres reads the clause anew for each statement.
+Of a step's rows beyond the first `FULL_ROWS`, only one in `SAMPLED_EVERY` is looked at; all are counted. If a statement
+may write many rows, a WHEN clause counts them, which costs a third of a call of a function. For a statement that writes
+one row, the function is cheaper, since Postgres parses the clause anew for each statement.
 
 Source: https://www.postgresql.org/docs/current/trigger-definition.html ("fired in alphabetical order by trigger name")
 """
@@ -112,13 +112,13 @@ class ProbedTable:
         return [self.counter(event, number) for event in EVENTS for number in self.stages(event)]
 
     def suspects(self, event: Event, passed: int) -> tuple[str, ...]:
-        """Return the names of the triggers, one if there was room, that come behind the probe that a row passed.
+        """Return the names of the triggers, one if there was room, that come after the probe that a row passed.
 
         passed: the number of the last probe that saw the row, 0 for `asked`.
         """
-        # A table with one slot keeps no number: what was read belongs to another table.
-        behind = self.slots[passed:] if len(self.slots) > 1 else self.slots
-        slot = next((slot for slot in behind if event in slot.events), None)
+        # For a table with one slot no number is kept: the number that was read belongs to another table.
+        later = self.slots[passed:] if len(self.slots) > 1 else self.slots
+        slot = next((slot for slot in later if event in slot.events), None)
         return self.deciders(event, self.slots.index(slot) + 1) if slot else ()
 
     def deciders(self, event: Event, number: int) -> tuple[str, ...]:
@@ -127,13 +127,16 @@ class ProbedTable:
 
 
 def name_between(name: str, following: str | None) -> str | None:
-    """Return a name of at most 63 bytes that sorts behind `name` and before `following`, None where there is none.
+    """Return a name of at most 63 bytes that sorts after `name` and before `following`, None if there is none.
 
     None as `following` stands for the end. Postgres compares names byte by byte, and UTF-8 keeps the order of
     code points.
     """
     candidates = [name + _LOWEST]
-    candidates += [f"{name[:at]}{_next_character(name[at])}" for at in range(len(name) - 1, -1, -1)]
+    for at in range(len(name) - 1, -1, -1):
+        code = ord(name[at]) + 1
+        # Surrogates are not characters. After the last character comes no other: the candidate does not sort after it.
+        candidates.append(name[:at] + chr(0xE000 if 0xD800 <= code <= 0xDFFF else min(code, 0x10FFFF)))
     for candidate in candidates:
         fits = len(candidate.encode()) <= MAX_NAME_BYTES
         if fits and (following is None or candidate.encode() < following.encode()):
@@ -142,7 +145,7 @@ def name_between(name: str, following: str | None) -> str | None:
 
 
 def names_between(name: str, following: str | None, events: Sequence[Event]) -> tuple[tuple[Event, str], ...]:
-    """Return a name for each operation, all of which sort behind `name` and before `following`; none without room."""
+    """Return a name for each operation, all of which sort after `name` and before `following`; none without room."""
     names: list[tuple[Event, str]] = []
     for event in events:
         found = name_between(names[-1][1] if names else name, following)
@@ -150,12 +153,6 @@ def names_between(name: str, following: str | None, events: Sequence[Event]) -> 
             return ()
         names.append((event, found))
     return tuple(names)
-
-
-def _next_character(character: str) -> str:
-    code = ord(character) + 1
-    # Surrogates are no characters; behind the very last one there is nothing, and its own name sorts nowhere.
-    return chr(0xE000 if 0xD800 <= code <= 0xDFFF else min(code, 0x10FFFF))
 
 
 def create_probes(table: ProbedTable, *, many_rows: bool) -> str:
@@ -171,7 +168,7 @@ def create_probes(table: ProbedTable, *, many_rows: bool) -> str:
         if event in table.events:
             counter = table.counter(event, 0)
             arguments = [counter, "staged" if len(table.slots) > 1 else "", how]
-            when = _asked_when(counter) if many_rows else None
+            when = _asked_condition(counter) if many_rows else None
             statements.append(
                 _create(f"{ASKED_NAME}_{event[0].lower()}", event, on, when, "pgmagic_asked", arguments)
             )
@@ -179,7 +176,8 @@ def create_probes(table: ProbedTable, *, many_rows: bool) -> str:
         last = "last" if slot is table.slots[-1] else ""
         for event, name in slot.names:
             counter = table.counter(event, number)
-            when = _seen_when(counter) if many_rows else None
+            counted = compose(_NESTED_ROW, " OR ", _counted(counter), " < 0 OR ", _ROW_UNDER_WAY)
+            when = counted if many_rows else None
             statements.append(
                 _create(name, event, on, when, "pgmagic_seen", [str(number), last, counter, how])
             )
@@ -230,13 +228,9 @@ def _counted(counter: str) -> Fragment:
     )
 
 
-def _asked_when(counter: str) -> Fragment:
-    # The row under way is one that was swallowed: the function has to note that.
+def _asked_condition(counter: str) -> Fragment:
+    # If a row is still under way, it was swallowed: the function has to note that.
     return compose(
         _NESTED_ROW, " OR ", _counted(counter), verbatim(f" <= {FULL_ROWS} OR "),
         _count(counter), verbatim(f" % {SAMPLED_EVERY} = 0 OR "), _ROW_UNDER_WAY,
     )  # fmt: skip
-
-
-def _seen_when(counter: str) -> Fragment:
-    return compose(_NESTED_ROW, " OR ", _counted(counter), " < 0 OR ", _ROW_UNDER_WAY)

@@ -1,4 +1,4 @@
-"""Probes in a live transaction: what BEFORE ROW triggers did to rows, read after each step."""
+"""Probes in a watched cell: what BEFORE ROW triggers did to rows, read after each step."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Literal
 
 import psycopg
 
+from pgmagic.db.driver import DriverConnection
 from pgmagic.errors import CellError
+from pgmagic.watch.driver_cursors import unwatched
 from pgmagic.watch.instruments import Instruments, Observed
-from pgmagic.watch.past_django import unwatched
 from pgmagic.watch.probe_functions import (
     FULL_ROWS,
     SAMPLED_EVERY,
@@ -27,9 +28,9 @@ from pgmagic.watch.statements import names_one_row
 
 
 class Probing(Instruments[ProbedTable]):
-    """Probes on the tables with BEFORE ROW triggers, which tell what these did to rows."""
+    """Probes on the tables with BEFORE ROW triggers, which observe what these did to rows."""
 
-    def __init__(self, raw: Any, quietly: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(self, raw: DriverConnection, quietly: Callable[[], AbstractContextManager[None]]) -> None:
         super().__init__(raw, quietly)
         # The tables whose probes are those for statements of many rows.
         self._large: set[int] = set()
@@ -37,7 +38,7 @@ class Probing(Instruments[ProbedTable]):
 
     @property
     def unobserved(self) -> list[str]:
-        """A sentence for each table of which something is not known."""
+        """A sentence for each table about which something is not known."""
         return super().unobserved + [
             f"{name}: of a step's rows beyond {FULL_ROWS:,}, one in {SAMPLED_EVERY} was compared with what was "
             f"asked for; all were counted."
@@ -45,14 +46,14 @@ class Probing(Instruments[ProbedTable]):
         ]
 
     def read(self) -> list[Observed]:
-        """Return what was observed since the last reading; rows that were rolled back are not in it.
+        """Return what was observed since the last call, without rows that were rolled back.
 
         Raises:
-            CellError: the cell's own code dropped the observations.
+            CellError: if the cell's own code dropped the observations.
         """
         if not self._probed:
             return []
-        self.changes += 1
+        self.own_changes += 1
         tables = [table for table, _ in self._probed.values()]
         counters = [counter for table in tables for counter in table.counters()]
         try:
@@ -76,42 +77,57 @@ class Probing(Instruments[ProbedTable]):
         return found
 
     @property
-    def _tables(self) -> Mapping[int, ProbedTable]:
+    def tables(self) -> Mapping[int, ProbedTable]:
+        """The tables that have BEFORE ROW triggers, by oid."""
         return self.catalog.probed_tables
 
-    def _reached(self, statement: str, writes: bool) -> Iterable[int]:
+    def reached(self, statement: str, writes: bool) -> Iterable[int]:
+        """Return the tables with BEFORE ROW triggers that a statement may write to."""
         return self.catalog.reached_tables(statement, writes)
 
-    def _expect(self, oid: int, statement: str) -> bool:
+    def needs_others(self, oid: int, statement: str) -> bool:
+        """Return whether a large table needs the probes for statements of many rows."""
         relation = self.catalog.relations[oid]
         if oid in self._large or not relation.is_large or names_one_row(statement, relation.key):
             return False
         self._large.add(oid)
         return True
 
-    def _functions_sql(self) -> str:
+    def functions_sql(self) -> str:
+        """Return the statements that make the functions of probes."""
         return create_functions()
 
-    def _create_sql(self, oid: int, table: ProbedTable) -> str:
+    def create_sql(self, oid: int, table: ProbedTable) -> str:
+        """Return the statements that put probes on a table."""
         return create_probes(table, many_rows=table.oid in self._large)
 
-    def _drop_sql(self) -> str:
+    def drop_sql(self) -> str:
+        """Return the statement that removes all probes."""
         return drop_probes()
 
-    def _obstacle(self, oid: int, table: ProbedTable) -> str | None:
+    def obstacle(self, oid: int, table: ProbedTable) -> str | None:
+        """Return why probes cannot be put on a table, None if they can."""
         relation = self.catalog.relations.get(oid)
         if relation is not None and not relation.may_probe:
             return "no TRIGGER privilege"
         return None if table.slots else "the names of its triggers leave no room for probes"
 
-    def _unobserved_sentence(self, table: ProbedTable, reason: str) -> str:
+    def unobserved_sentence(self, table: ProbedTable, reason: str) -> str:
+        """Return what is not known about a table without probes."""
         return (
             f"{table.name}: its BEFORE triggers could not be watched ({reason}), so a row that they rewrote or "
             f"swallowed counts as applied or not at all."
         )
 
     def _observed(
-        self, relation: int, event: Event, kind: Any, passed: int, depth: int, rows: int, pairs: str | None
+        self,
+        relation: int,
+        event: Event,
+        kind: Literal["changed", "swallowed", "converted"],
+        passed: int,
+        depth: int,
+        rows: int,
+        pairs: str | None,
     ) -> Observed:
         table, _ = self._probed[relation]
         names = table.deciders(event, passed) if kind == "changed" else table.suspects(event, passed)
@@ -131,21 +147,30 @@ class Probing(Instruments[ProbedTable]):
     def _of_sample(
         self, found: list[Observed], table: ProbedTable, event: Event, stages: dict[int, int]
     ) -> list[Observed]:
-        """Return what was observed where only a sample was compared; swallowed rows are counted all the same.
+        """Return what was observed if only a sample was compared; swallowed rows are counted all the same.
 
-        stages: how many rows passed each probe. What became of swallowed rows is told by those of the sample.
+        stages: how many rows passed each probe.
         """
         self._sampled[table.name] = None
         sample = (looked_at(stages[0]), stages[0])
-        mine = [seen for seen in found if (seen.table, seen.event, seen.depth) == (table.name, event, 1)]
-        told = [replace(seen, sample=sample) for seen in mine if seen.kind == "changed"]
+        corrected: list[Observed] = []
+        not_stored: list[Observed] = []
+        others: list[Observed] = []
+        for seen in found:
+            if (seen.table, seen.event, seen.depth) != (table.name, event, 1):
+                others.append(seen)
+            elif seen.kind == "changed":
+                corrected.append(replace(seen, sample=sample))
+            else:
+                not_stored.append(seen)
         for number, following in pairwise(stages):
-            missing = stages[number] - stages[following]
             triggers = self._uris(table, table.suspects(event, number))
-            known = [seen for seen in mine if seen.kind != "changed" and seen.triggers == triggers]
+            missing = stages[number] - stages[following]
+            # What became of the missing rows follows from those of the sample.
+            known = [seen for seen in not_stored if seen.triggers == triggers]
             if len(known) > 1:
-                told += [replace(seen, sample=sample) for seen in known]
+                corrected += [replace(seen, sample=sample) for seen in known]
             elif missing:
                 example = known[0] if known else Observed(table.name, event, "swallowed", triggers, 1, 0)
-                told.append(replace(example, rows=missing))
-        return [*told, *(seen for seen in found if seen not in mine)]
+                corrected.append(replace(example, rows=missing))
+        return [*corrected, *others]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 class SqlFrame(ResultFrame):
     """One row for each row of a result set, in the order of the server.
 
-    Columns: those of the result set, in its order, under its names - two may have the same -, each with the dtype that
-    `faithful` gives its kind.
+    Columns: those of the result set, in its order and under its names; two columns may have the same name. The dtype
+    follows from the column's type in Postgres: Int64, boolean, Float64, string, datetime64 in UTC for times with a time
+    zone and without a zone for others, datetime64[s] for dates, object for decimals, JSON, UUIDs and everything else.
+    NULL is missing data.
+
+    Index: `line`, from 0. `notes`: the other statements of the cell, and the server's messages.
     """
 
     columns_contract = MappingProxyType({})
@@ -29,13 +33,27 @@ class SqlFrame(ResultFrame):
         return "value"
 
 
+@dataclass(frozen=True)
+class ResultColumn:
+    """A column of a result set: its name, what its values are, and the values; several may have one name."""
+
+    name: str
+    kind: Kind
+    values: Sequence[object]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CommandRow:
-    """A statement's command tag and number of rows."""
+    """What one statement answered; see the columns of `CommandFrame`.
+
+    rows: the number in its command tag. columns: its result set; None if it returned none. length: of the result set.
+    """
 
     command: str
     rows: int | None = None
-    lines: Sequence[str] = ()
+    columns: tuple[ResultColumn, ...] | None = None
+    length: int = 0
+    lines: tuple[str, ...] = ()
 
 
 class CommandFrame(ResultFrame):
@@ -44,6 +62,8 @@ class CommandFrame(ResultFrame):
     Columns:
         command (string): the command tag, such as `CREATE TABLE` or `INSERT`.
         rows (Int64): how many rows it wrote; missing where Postgres does not say.
+
+    Index: `line`, from 0. `notes`: the server's messages.
     """
 
     columns_contract = MappingProxyType({"command": "string", "rows": "Int64"})
@@ -51,25 +71,23 @@ class CommandFrame(ResultFrame):
 
 
 def sql_frame(
-    columns: Sequence[tuple[str, Kind, Sequence[Any]]],
+    columns: Sequence[ResultColumn],
     length: int,
     *,
     caption: str | None = None,
     notes: Iterable[str] = (),
 ) -> SqlFrame:
-    """Return a result set - name, kind and values of each column, and how many rows - as a `SqlFrame`."""
+    """Return the columns of a result set of so many rows as a `SqlFrame`."""
     index = pd.RangeIndex(length, name=LINE)
     # By position, since two columns of a result set may have one name.
     arrays = {
-        place: kept(faithful(values, kind)).set_axis(index) for place, (_, kind, values) in enumerate(columns)
+        place: kept(faithful(column.values, column.kind)).set_axis(index)
+        for place, column in enumerate(columns)
     }
     frame = SqlFrame(arrays, index=index, caption=caption, notes=notes)
-    frame.columns = pd.Index([name for name, _, _ in columns], dtype=object)
+    frame.columns = pd.Index([column.name for column in columns], dtype=object)
     return frame
 
 
-def command_frame(
-    rows: Iterable[CommandRow], *, caption: str | None = None, notes: Iterable[str] = ()
-) -> CommandFrame:
-    """Return the statements as a `CommandFrame`, in their order."""
-    return CommandFrame.from_rows(rows, caption=caption, notes=notes)
+command_frame = CommandFrame.from_rows
+"""Return the statements as a `CommandFrame`, in their order."""

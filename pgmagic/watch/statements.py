@@ -1,6 +1,6 @@
-"""What a statement is, as far as that has to be known before it is executed, and what became of it.
+"""What has to be known of a statement before it is executed, and what Postgres answered.
 
-Before: does it begin or end a transaction, and can it write? Afterwards the answer is Postgres's own: its command tag.
+Before: does it begin or end a transaction, and can it write? Afterwards Postgres's own command tag says what it was.
 """
 
 from __future__ import annotations
@@ -8,15 +8,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from psycopg import sql
 from psycopg.pq import ExecStatus
 
 from pgmagic.compile.sql_tokens import code_of, unquoted, without_leading_comments
+from pgmagic.db.driver import DriverConnection, DriverCursor
 from pgmagic.db.driver_private import all_results
 
-# Longer statements take their time anyhow, and are not remembered.
+if TYPE_CHECKING:
+    from psycopg.abc import Query
+    from psycopg.pq.abc import PGresult
+
+# Longer statements take much longer than the look at their text, and are not remembered.
 LONGEST_REMEMBERED = 10_000
 
 Kind = Literal["read", "write", "command", "rejected"]
@@ -57,11 +62,11 @@ _DDL = ("CREATE", "ALTER", "DROP", "DO", "CALL", "DISCARD", "IMPORT")
 
 @dataclass(slots=True)
 class Executed:
-    """One SQL statement that passed: what Postgres answered, or the error.
+    """One SQL statement that was executed: what Postgres answered, or the error.
 
-    rows: as the command tag says, missing where it says nothing. table: the relation that the statement writes to.
+    rows: as in the command tag, None if it has no number. table: the relation that the statement writes to.
     relation: the oid of the table that the first column of a result comes from. undone: what it wrote was rolled
-    back again. verb: the first word of the statement's tag, or of its text where there is no tag.
+    back. verb: the first word of the statement's tag, or of its text where there is no tag.
     """
 
     kind: Kind
@@ -77,9 +82,9 @@ class Executed:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a text says of itself; see the functions of the same names.
+    """What is known from the text of a statement; see the functions of the same names.
 
-    empties: it holds a TRUNCATE. catches: it is code that can go on behind an error.
+    empties: it holds a TRUNCATE. catches: it holds code that can go on after an error.
     """
 
     savepoint: tuple[Literal["set", "release", "undo"], str] | None
@@ -92,7 +97,7 @@ class Facts:
 
 
 def facts_of(text: str) -> Facts:
-    """Return what a text says of itself; that of a loop's statements is found out once."""
+    """Return what is known from the text of a statement; it is remembered for the statements of a loop."""
     return _remembered_facts(text) if len(text) <= LONGEST_REMEMBERED else _facts_of(text)
 
 
@@ -111,8 +116,8 @@ def _facts_of(text: str) -> Facts:
 _remembered_facts = lru_cache(maxsize=1000)(_facts_of)
 
 
-def text_of(statement: Any, raw: Any) -> str:
-    """Return a statement as text, whatever psycopg accepts for one."""
+def text_of(statement: Query, raw: DriverConnection) -> str:
+    """Return a statement as text, in whatever form psycopg accepts it."""
     if isinstance(statement, sql.Composable):
         return statement.as_string(raw)
     return statement.decode(errors="replace") if isinstance(statement, bytes) else str(statement)
@@ -124,7 +129,7 @@ def ends_transaction(text: str) -> bool:
         return False
     code = code_of(text)
     if re.search(r"\bbegin\s+atomic\b", code, re.IGNORECASE):
-        # The body of an SQL function: its END is no command.
+        # The body of an SQL function: its END is not a command.
         return False
     return any(_ENDS_TRANSACTION.match(command.strip()) for command in code.split(";"))
 
@@ -149,7 +154,7 @@ def may_write(text: str) -> bool:
 def names_one_row(text: str, key: str | None) -> bool:
     """Return whether a statement looks like one that writes few rows: VALUES, or a condition on the primary key.
 
-    A guess, which costs time where it is wrong, and nothing else.
+    If this guess is wrong, the statement takes longer; nothing else changes.
     """
     if _VALUES.match(text):
         return True
@@ -163,7 +168,7 @@ def verb_of(text: str) -> str:
 
 
 def is_single(text: str) -> bool:
-    """Return whether a text is one INSERT, UPDATE or DELETE, and no other command behind it."""
+    """Return whether a text is one INSERT, UPDATE or DELETE, with no other command after it."""
     return _ROWS.match(text) is not None and ";" not in text
 
 
@@ -173,15 +178,15 @@ def target_of(text: str) -> str | None:
     return unquoted(found[1]) if found else None
 
 
-def answers(cursor: Any, many: bool) -> list[tuple[Kind, int | None, str, int | None]]:
-    """Return kind, rows, verb and origin of each result that a psycopg cursor holds; none of an empty statement.
+def answers(cursor: DriverCursor, many: bool) -> list[tuple[Kind, int | None, str, int | None]]:
+    """Return kind, rows, verb and origin of each result that a psycopg cursor holds; nothing for an empty statement.
 
-    A text of several commands has several results; psycopg shows only the current one, and moving on would take
-    the first away from the user.
+    A text of several commands has several results. psycopg shows only the current result, and after `nextset()` the
+    user could no longer read the first.
     """
     result = cursor.pgresult
     if result is None:
-        # What executemany leaves: a count, and no tag.
+        # After executemany: a count, and no tag.
         return [("write", cursor.rowcount if cursor.rowcount >= 0 else None, "", None)]
     if many:
         return [_answer(result, cursor.rowcount)]
@@ -191,13 +196,14 @@ def answers(cursor: Any, many: bool) -> list[tuple[Kind, int | None, str, int | 
     return [] if result.status == ExecStatus.EMPTY_QUERY else [_answer(result, result.command_tuples)]
 
 
-def _answer(result: Any, rows: int | None) -> tuple[Kind, int | None, str, int | None]:
+def _answer(result: PGresult, rows: int | None) -> tuple[Kind, int | None, str, int | None]:
     verb = _verb_of_tag(result.command_status)
     count = rows if rows is not None and rows >= 0 else None
     if verb in _ROW_VERBS:
         return "write", count, verb, None
     if result.status in (ExecStatus.TUPLES_OK, ExecStatus.SINGLE_TUPLE) or (not verb and result.nfields):
-        return "read", count, verb, _origin(result)
+        origin = next((oid for column in range(result.nfields) if (oid := result.ftable(column))), None)
+        return "read", count, verb, origin
     # Without a result, a SELECT has made a table (CREATE TABLE AS, SELECT INTO).
     return ("write", count, "CREATE", None) if verb == "SELECT" else ("command", None, verb, None)
 
@@ -205,10 +211,6 @@ def _answer(result: Any, rows: int | None) -> tuple[Kind, int | None, str, int |
 @lru_cache(maxsize=1000)
 def _verb_of_tag(tag: bytes | None) -> str:
     return (tag or b"").decode().partition(" ")[0]
-
-
-def _origin(result: Any) -> int | None:
-    return next((oid for column in range(result.nfields) if (oid := result.ftable(column))), None)
 
 
 def is_ddl(verb: str) -> bool:

@@ -1,20 +1,20 @@
-"""The trace frame: each trigger that Postgres considered, and why it did or did not fire."""
+"""Each trigger that Postgres considered, and why it did or did not fire: the rows of a trace, and the frame of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
 
 from pgmagic.tables.frame import ResultFrame
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class TraceRow:
-    """One trigger that was considered; `step` and `elapsed_ms` may be missing, see `TraceFrame`."""
+    """One trigger that was considered for a row or a statement; see the columns of `TraceFrame`.
+
+    It is filled in as the messages about the trigger arrive. notices: what the trigger said, and what is to be said
+    about it.
+    """
 
     step: int | None
     seq: int
@@ -22,14 +22,19 @@ class TraceRow:
     table: str
     trigger: str
     fires: str
-    row: Any = None
+    row: object = None
     fired: bool | None = None
     condition: dict[str, bool | str | None] | None = None
-    before: dict[str, Any] | None = None
-    after: dict[str, Any] | None = None
+    before: dict[str, object] | None = None
+    after: dict[str, object] | None = None
     elapsed_ms: float | None = None
-    notice: str | None = None
-    lines: Sequence[str] = ()
+    notices: list[str] = field(default_factory=list)
+    lines: tuple[str, ...] = ()
+
+    @property
+    def notice(self) -> str | None:
+        """The notices in one text, one on each line; None if there are none."""
+        return "\n".join(self.notices) or None
 
 
 class TraceFrame(ResultFrame):
@@ -43,15 +48,19 @@ class TraceFrame(ResultFrame):
         trigger (string): its URI, or its name in Postgres if pgmagic did not make it.
         fires (string): when it fires, such as `BEFORE DELETE · ROW`.
         row (object): the row's primary key, a dict where it has several columns; None at statement level.
-        fired (boolean): whether its function was called.
+        fired (boolean): whether its function was called; NA where that is not known.
         condition (object): each clause of its condition, with True, False, None for NULL, or a text on why it could
             not be evaluated; None where it has no condition. A clause reads as it was declared where the live trigger
             is as declared, and as Postgres prints it everywhere else. A clause that begins with `or` is an
             alternative to those before it.
         before, after (object): the columns of the row that it changed, with their values; None where it changed none.
         elapsed_ms (float64): milliseconds in its function, those of the triggers that it fired included; NaN where it
-            was skipped or did not come to its end.
-        notice (string): what it said (`NOTICE: …`), raised (`ERROR: …`), or that it swallowed the row.
+            was skipped or did not return.
+        notice (string): what it said (`NOTICE: …`), raised (`ERROR: …`), or that it swallowed the row; missing where
+            there is nothing to report.
+
+    Index: `line`, from 0. `notes`: the statements that were rejected, the server's messages that no trigger raised,
+    what could not be traced, and what COMMIT did.
     """
 
     columns_contract = MappingProxyType(
@@ -82,8 +91,5 @@ class TraceFrame(ResultFrame):
     )
 
 
-def trace_frame(
-    rows: Iterable[TraceRow], *, caption: str | None = None, notes: Iterable[str] = ()
-) -> TraceFrame:
-    """Return the rows as a `TraceFrame`, in their order."""
-    return TraceFrame.from_rows(rows, caption=caption, notes=notes)
+trace_frame = TraceFrame.from_rows
+"""Return the rows as a `TraceFrame`, in their order."""

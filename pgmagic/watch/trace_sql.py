@@ -1,4 +1,4 @@
-"""Traces: a trigger right before and one right behind each trigger of a table, which tell whether and why it fired.
+"""Traces: a trigger right before and one right after each trigger of a table, which report whether and why it fired.
 
     before 1        the clauses of `a`, evaluated for the row; the row, if `a` may change it; the clock
     the trigger a
@@ -7,9 +7,9 @@
     the trigger b
     behind 2
 
-They tell it in messages (RAISE INFO, which reaches the client whatever `client_min_messages` is): a message outlives
-the rollback of the statement that a trigger refused, and stands in its place among the messages of others. Functions
-live in `pg_temp`, settings in the transaction, and `drop_traces` removes every trace.
+They report in messages (RAISE INFO, which reaches the client whatever `client_min_messages` is): a message is not
+taken back by the rollback of a statement that a trigger refused, and arrives in order with the messages of others.
+Functions are in `pg_temp`, settings in the transaction, and `drop_traces` removes everything.
 
 Source: https://www.postgresql.org/docs/current/trigger-definition.html ("fired in alphabetical order by trigger name")
         https://www.postgresql.org/docs/current/plpgsql-errors-and-messages.html
@@ -36,7 +36,7 @@ MESSAGE = "pgmagic:trace:"
 MOST_TRACED = 10_000
 """How many triggers of a step are traced, fired or skipped; the others are not."""
 
-# A row whose JSON takes more bytes is told with its long values shortened.
+# A row whose JSON takes more bytes is reported with its long values shortened.
 _LARGE_ROW = 4_000
 _LONG_VALUE = 400
 _FIRST = "\x01pgmagic_trace"
@@ -79,7 +79,7 @@ class TracedTable:
 
     @cached_property
     def places(self) -> dict[str, tuple[str, str, str | None]]:
-        """The names around each trigger that left room for them: before it, behind it, and for the columns it names."""
+        """The names around each trigger, if there is room: before it, after it, and for the columns it names."""
         found: dict[str, tuple[str, str, str | None]] = {}
         triggers = sorted(self.triggers, key=lambda trigger: trigger.name.encode())
         below: str | None = None
@@ -141,10 +141,10 @@ def _create(
     operations = [verbatim(operation) for operation in trigger.operations]
     if of_columns:
         operations = [compose("UPDATE OF ", join(", ", map(identifier, trigger.columns)))]
-    # One that fires for nobody is traced at once: an event that waits for COMMIT keeps its table from being altered.
+    # A disabled trigger is traced at once: an event that waits for COMMIT keeps its table from being altered.
     deferred = trigger.deferral is not None and trigger.enabled != "D"
     deferral = f" DEFERRABLE INITIALLY {trigger.deferral}" if deferred else ""
-    # Where nothing more is traced, a row costs no call; INSTEAD OF takes no condition.
+    # When nothing more is traced, a row costs no call; INSTEAD OF takes no condition.
     gate = "" if not trigger.per_row or trigger.when == "INSTEAD OF" else _GATE
     create = compose(
         verbatim("CREATE CONSTRAINT TRIGGER " if deferred else "CREATE TRIGGER "), identifier(name),
@@ -154,7 +154,7 @@ def _create(
     )  # fmt: skip
     if trigger.enabled in ("O", "D"):
         return create
-    # What fires in the sessions of replicas is traced in all, so that elsewhere it is listed as skipped.
+    # A trigger that fires only in the sessions of replicas is traced in all, where it is listed as skipped.
     return compose(create, "\nALTER TABLE ", on, " ENABLE ALWAYS TRIGGER ", identifier(name), ";")
 
 
@@ -217,7 +217,7 @@ _RETURN = "  IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;\n  RETURN NEW;\n"
 def _evaluation(trigger: TracedTrigger) -> Fragment:
     """Return the statements that evaluate a condition and each of its clauses.
 
-    A clause may fail where the others keep it from being evaluated, so that after a failure each is by itself.
+    A clause may fail that the others would keep from being evaluated; after a failure, each is evaluated by itself.
     """
     values = join(", ", [compose("(", verbatim(clause.sql), ")") for clause in trigger.clauses])
     alone = [
@@ -242,7 +242,7 @@ def _evaluation(trigger: TracedTrigger) -> Fragment:
 
 
 def create_functions() -> str:
-    """Return the statements that make what all traces share, unless it exists; nobody else sees it."""
+    """Return the statements that make what all traces share, unless it exists; no other session sees it."""
     statements = [
         compose(verbatim(f"CREATE OR REPLACE FUNCTION pg_temp.{head} AS "), DollarQuoted(body), ";")
         for head, body in _FUNCTIONS.items()
@@ -268,7 +268,7 @@ def begin_step() -> str:
 
 
 def end_step() -> str:
-    """Return the query that tells how many triggers were considered, and the role that decides which ones fire."""
+    """Return the query for how many triggers were considered, and for the role that decides which of them fire."""
     return (
         "SELECT nullif(current_setting('pgmagic.traced', true), '')::int, "
         "current_setting('session_replication_role')"
@@ -292,7 +292,7 @@ BEGIN
 {_RETURN}END;
 """
 
-# UPDATE OF: whether the statement names one of the columns, only a trigger that names them, too, can tell.
+# UPDATE OF: only a trigger on the same columns can find out whether the statement names one of them.
 _LISTED = f"""
 BEGIN
   RAISE INFO USING MESSAGE = pg_catalog.concat('{MESSAGE}', pg_catalog.jsonb_build_object(

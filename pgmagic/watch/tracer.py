@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
-from typing import Any, Literal, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, contextmanager
+from typing import Literal, cast
 
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg.errors import Diagnostic
 from psycopg.pq import TransactionStatus
 
 from pgmagic.compile.ignored_names import IGNORE_SETTING, ignored
 from pgmagic.compile.sql import compose, literal, render
 from pgmagic.compile.sql_tokens import trigger_condition_in
 from pgmagic.compile.target import Target
+from pgmagic.db.driver import DriverConnection
 from pgmagic.db.schemas import target_of
-from pgmagic.watch.cell import CellObserver
+from pgmagic.watch.bystanders import LOCK_TIMEOUT
 from pgmagic.watch.clauses import Clause
-from pgmagic.watch.instruments import LOCK_TIMEOUT, Instruments, Observed
-from pgmagic.watch.live_wording import clauses_in_words, judges_in_function
+from pgmagic.watch.driver_cursors import unwatched
+from pgmagic.watch.instruments import AnyInstruments, Instruments, Observed
 from pgmagic.watch.messages import Messages
-from pgmagic.watch.past_django import unwatched
-from pgmagic.watch.reachable import LiveTrigger, TriggerCatalog
 from pgmagic.watch.statements import Executed
-from pgmagic.watch.trace_messages import NOT_IGNORED, Timeline
 from pgmagic.watch.trace_sql import (
     MESSAGE,
     MOST_TRACED,
@@ -36,6 +36,10 @@ from pgmagic.watch.trace_sql import (
     drop_traces,
     end_step,
 )
+from pgmagic.watch.trace_timeline import NOT_IGNORED, Timeline
+from pgmagic.watch.trigger_catalog import LiveTrigger, TriggerCatalog
+from pgmagic.watch.watched_cell import CellObserver
+from pgmagic.watch.wording import clauses_in_words, judges_in_function
 
 # Bits of `tgtype`. Source: Postgres, src/include/catalog/pg_trigger.h
 _ROW, _BEFORE, _INSTEAD = 1, 2, 64
@@ -63,13 +67,13 @@ SELECT set_config('search_path', current_setting('pgmagic.traced_path'), true)
 
 
 class _TraceMessages(Messages):
-    """The server's messages: those of traces go to the timeline, and those of triggers to their entries there."""
+    """The server's messages: those of traces go to the timeline, and those of triggers to their rows there."""
 
     def __init__(self, timeline: Timeline) -> None:
         super().__init__()
         self.timeline = timeline
 
-    def __call__(self, diag: Any) -> None:
+    def __call__(self, diag: Diagnostic) -> None:
         text = diag.message_primary or ""
         if text.startswith(MESSAGE):
             self.timeline.record(json.loads(text[len(MESSAGE) :]))
@@ -82,7 +86,13 @@ class Tracing(Instruments[TracedTable]):
 
     magic = "%%pgtrace"
 
-    def __init__(self, raw: Any, quietly: Any, timeline: Timeline, target: Target) -> None:
+    def __init__(
+        self,
+        raw: DriverConnection,
+        quietly: Callable[[], AbstractContextManager[None]],
+        timeline: Timeline,
+        target: Target,
+    ) -> None:
         super().__init__(raw, quietly)
         self.target = target
         self.timeline = timeline
@@ -101,7 +111,7 @@ class Tracing(Instruments[TracedTable]):
         super().prepare(statement, clock)
 
     def read(self) -> list[Observed]:
-        """Return nothing: what is observed comes in messages. The statement before is over."""
+        """Return nothing: what is observed comes in messages. The statement before has ended."""
         self.end_statement()
         return []
 
@@ -112,15 +122,15 @@ class Tracing(Instruments[TracedTable]):
         self.timeline.end_statement(error)
 
     def turn(self, step: int | None) -> None:
-        """Begin a step, None for COMMIT, and note what was not traced of the one before."""
+        """Begin a step, None for COMMIT, and note what was not traced in the step before."""
         self.end_statement()
         former, self.timeline.step = self.timeline.step, step
         if self._functions_since is None or self.status != TransactionStatus.INTRANS:
             return
-        self.changes += 1
+        self.own_changes += 1
         with self._quietly(), unwatched(self.raw) as cursor:
             cursor.execute(f"{end_step()}; {begin_step()}", prepare=False)
-            [considered, role] = cursor.fetchone()
+            [(considered, role)] = cursor.fetchall()
         if (considered or 0) > MOST_TRACED and former is not None:
             self.notes[
                 f"Step {former}: only the first {MOST_TRACED:,} triggers that it considered are listed."
@@ -134,12 +144,12 @@ class Tracing(Instruments[TracedTable]):
         """Note which triggers were not traced because nothing announced that their table would be written to."""
         if not tables:
             return
-        for oid, table in self._tables.items():
+        for oid, table in self.tables.items():
             if table.name in tables and table.name not in self._traced and oid not in self._unobserved:
                 uris = ", ".join(self._live[oid, trigger.name].uri for trigger in table.triggers)
                 self.notes[
-                    f"{table.name}: its triggers ({uris}) were not traced: SQL that is put together as it runs wrote "
-                    f"to it, which no statement of the cell shows."
+                    f"{table.name}: its triggers ({uris}) were not traced, because dynamic SQL in a function wrote to "
+                    f"it, which no statement of the cell shows."
                 ] = None
 
     @property
@@ -148,8 +158,8 @@ class Tracing(Instruments[TracedTable]):
         held = sorted(table.name for table, _ in self._probed.values())
         waiting = (
             [
-                f"While the cell ran, writes of other sessions to {', '.join(held)} waited for its end; each lock of "
-                f"tracing waits at most {LOCK_TIMEOUT}."
+                f"While the cell ran, writes of other sessions to {', '.join(held)} waited for its end; tracing itself "
+                f"waits at most {LOCK_TIMEOUT} for each lock."
             ]
             if held
             else []
@@ -157,19 +167,23 @@ class Tracing(Instruments[TracedTable]):
         return [*self.notes, *super().unobserved, *waiting]
 
     @property
-    def _tables(self) -> Mapping[int, TracedTable]:
+    def tables(self) -> Mapping[int, TracedTable]:
+        """The tables and views that have triggers, by oid."""
         catalog = self.catalog
         if self._known is None or self._known[0] is not catalog:
             self._known = (catalog, self._read_tables(catalog))
         return self._known[1]
 
-    def _reached(self, statement: str, writes: bool) -> Iterable[int]:
-        return self.catalog.reached(statement, writes) & self._tables.keys()
+    def reached(self, statement: str, writes: bool) -> Iterable[int]:
+        """Return the tables with triggers that a statement may write to."""
+        return self.catalog.reached(statement, writes) & self.tables.keys()
 
-    def _functions_sql(self) -> str:
+    def functions_sql(self) -> str:
+        """Return the statements that make what all traces share."""
         return f"{create_functions()} {begin_step()};"
 
-    def _create_sql(self, oid: int, table: TracedTable) -> str:
+    def create_sql(self, oid: int, table: TracedTable) -> str:
+        """Return the statements that put traces around the triggers of a table."""
         numbers = [
             self.timeline.add(table.name, self._live[oid, trigger.name], trigger)
             for trigger in table.triggers
@@ -181,21 +195,24 @@ class Tracing(Instruments[TracedTable]):
             has_when = any(clause.text != NOT_IGNORED for clause in trigger.clauses)
             if not trigger.per_row and not has_when and judges_in_function(live, self.target):
                 self.notes[
-                    f"{live.uri} fires for every statement: its function asks the rows about its condition."
+                    f"{live.uri} fires for every statement: its function evaluates the condition for the rows."
                 ] = None
         for name in table.untraced:
             uri = self._live[oid, name].uri
             self.notes[f"{table.name}: {uri} was not traced, since its name leaves no room around it."] = None
         return create_traces(table, numbers)
 
-    def _drop_sql(self) -> str:
+    def drop_sql(self) -> str:
+        """Return the statement that removes all traces."""
         return drop_traces(self._numbers)
 
-    def _obstacle(self, oid: int, table: TracedTable) -> str | None:
+    def obstacle(self, oid: int, table: TracedTable) -> str | None:
+        """Return why the triggers of a table cannot be traced, None if they can."""
         relation = self.catalog.relations.get(oid)
         return None if relation is None or relation.may_probe else "no TRIGGER privilege"
 
-    def _unobserved_sentence(self, table: TracedTable, reason: str) -> str:
+    def unobserved_sentence(self, table: TracedTable, reason: str) -> str:
+        """Return which triggers of a table are not traced."""
         names = ", ".join(trigger.name for trigger in table.triggers)
         return f"{table.name}: its triggers ({names}) could not be traced: {reason}."
 
@@ -208,7 +225,8 @@ class Tracing(Instruments[TracedTable]):
             cursor.execute(f"{render(tables)} {_DETAILS}", prepare=False)
             cursor.nextset()
             cursor.nextset()
-            found = json.loads(cursor.fetchone()[0])
+            [(text,)] = cursor.fetchall()
+        found = json.loads(text)
         keys = {relation: tuple(columns) for relation, columns in found["keys"] or ()}
         details = {(relation, name): rest for relation, name, *rest in found["triggers"] or ()}
         triggers: dict[int, list[TracedTrigger]] = {}
@@ -218,7 +236,7 @@ class Tracing(Instruments[TracedTable]):
                 live,
                 *details.get((live.relation, live.name), ("", False, False, False, [], "", None)),
             )
-            # A partitioned table or a view stores no rows: its partitions, or its INSTEAD OF triggers, see them.
+            # A partitioned table or a view stores no rows: the triggers of its partitions, or INSTEAD OF, see them.
             if catalog.relations[live.relation].rows or not traced.per_row or traced.when == "INSTEAD OF":
                 triggers.setdefault(live.relation, []).append(traced)
                 self._live[live.relation, live.name] = live
@@ -250,7 +268,7 @@ def _traced(
     condition = trigger_condition_in(definition)
     clauses = list(clauses_in_words(live, definition, condition, target)) if condition else []
     if ignored_as is not None and live.mark is not None:
-        # A trigger of ours asks in its body.
+        # The function of one of pgmagic's triggers checks this itself, not the WHEN clause.
         asked = render(compose("NOT ", ignored(ignored_as)))
         condition = f"({condition}) AND {asked}" if condition else asked
         clauses.append(Clause(NOT_IGNORED, asked))
@@ -273,12 +291,13 @@ class CellTracer(CellObserver):
 
     probing: Tracing
 
-    def _instruments(self) -> tuple[Messages, Instruments[Any]]:
+    def make_instruments(self) -> tuple[Messages, AnyInstruments]:
+        """Return what takes the messages, and traces; both fill the timeline."""
         self.timeline = Timeline()
         messages = _TraceMessages(self.timeline)
         return messages, Tracing(self.raw, messages.quietly, self.timeline, target_of(self.connection.alias))
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
         super().__init__(connection)
         self.probing.executed = self.recorder.log
 
@@ -290,7 +309,7 @@ class CellTracer(CellObserver):
             yield
 
     def finish(self) -> None:
-        """Fire what is deferred until COMMIT, which is traced as no step's, and take the traces off."""
+        """Fire what is deferred until COMMIT, which is traced as part of no step."""
         self.probing.turn(None)
         try:
             super().finish()

@@ -1,71 +1,25 @@
-"""From what was seen of a step to its verdict.
+"""The verdict of a step, from what was seen of it.
 
-Several things can happen in one step. The verdict is the first of them in this order, and the reason says how many
-statements or rows it is about: rejected, suppressed, rewritten, applied, rolled back (by the cell's own code), no
-rows, read.
+Several things can happen in one step. The verdict is the first of them in the order of `VERDICTS`, and the reason says
+how many statements or rows it is about.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 
-from pgmagic.watch.effects import Effects, effects_of
+from pgmagic.watch.effects import Effects, effects_of, rows_text
 from pgmagic.watch.instruments import Observed
-from pgmagic.watch.reachable import TriggerCatalog
+from pgmagic.watch.outcome_frame import ROLLED_BACK_BY_CELL, OutcomeRow, Verdict
 from pgmagic.watch.rejections import Rejection, rejection, value_in_line
 from pgmagic.watch.statements import Executed
+from pgmagic.watch.trigger_catalog import TriggerCatalog
 from pgmagic.watch.written import Written
 
-Verdict = Literal["applied", "rejected", "rewritten", "suppressed", "no rows", "read", "rolled back"]
-
-_TAKEN_BACK = "the cell itself rolled it back"
-VERDICTS: tuple[Verdict, ...] = (
-    "rejected", "suppressed", "rewritten", "applied", "rolled back", "no rows", "read",
-)  # fmt: skip
-"""In the order in which one of several decides."""
 _PLAIN_ORDER: tuple[Verdict, ...] = ("applied", "rolled back", "no rows", "read")
-
-
-@dataclass(frozen=True)
-class StepOutcome:
-    """What a step did to the database.
-
-    verdict: None where it issued no SQL. rows: written rows, or read ones if it only read. trigger: the URI of what
-    decided, or the name of a trigger that pgmagic did not make; several are separated by commas. elapsed_ms: in the
-    database, without what pgmagic itself executed. messages: the server's. effects: what triggers did to rows that they
-    wrote themselves, and what was written to each table, where the rest of this does not say it.
-    """
-
-    verdict: Verdict | None = None
-    rows: int | None = None
-    table: str | None = None
-    trigger: str | None = None
-    reason: str | None = None
-    elapsed_ms: float | None = None
-    messages: tuple[str, ...] = ()
-    effects: tuple[str, ...] = ()
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """What is shown under the step."""
-        return (*self.messages, *self.effects)
-
-    def taken_back(self) -> StepOutcome:
-        """Return the outcome of a step whose rows a later one has rolled back."""
-        if self.verdict not in ("applied", "rewritten"):
-            return self
-        return replace(self, verdict="rolled back", rows=0, trigger=None, reason=_TAKEN_BACK, effects=())
-
-    def rolled_back(self, rejection: Rejection) -> StepOutcome:
-        """Return the outcome of a step whose rows a rejected COMMIT has taken back."""
-        if self.verdict not in ("applied", "rewritten"):
-            return replace(self, effects=())
-        return replace(
-            self, verdict="rolled back", trigger=rejection.trigger, reason=rejection.reason, effects=()
-        )
 
 
 @dataclass(frozen=True)
@@ -77,11 +31,6 @@ class _Finding:
     table: str | None = None
     triggers: tuple[str, ...] = ()
 
-    def reason_beside(self, first: _Finding) -> str:
-        """Return the reason, with the triggers where they are others than those of the finding that decides."""
-        by = f" by {', '.join(self.triggers)}" if self.triggers and self.triggers != first.triggers else ""
-        return f"{self.reason}{by}"
-
 
 def step_outcome(
     executed: Sequence[Executed],
@@ -90,10 +39,10 @@ def step_outcome(
     catalog: TriggerCatalog | None,
     messages: Iterable[str] = (),
     written: Sequence[Written] = (),
-) -> StepOutcome:
+) -> OutcomeRow:
     """Return the outcome of a step.
 
-    error: the database's error that left the step, if one did. catalog: needed to tell the trigger of a rejection.
+    error: the database's error that left the step, if one did. catalog: needed to name the trigger of a rejection.
     written: the rows that the database counted.
     """
     counted = [statement for statement in executed if not statement.undone]
@@ -101,33 +50,38 @@ def step_outcome(
     effects = effects_of(counted, own, written)
     findings = [
         *_rejections(executed, error, catalog),
-        *_suppressions(own, counted),
-        *_rewritings(own),
-        *_ruled(counted, effects, catalog),
+        *_of_probes(own, counted),
+        *(_ruled(counted, effects, catalog) if catalog is not None else ()),
         *_plain(executed, effects),
     ]
-    told = (
-        *(_effect(observation) for observation in observed if observation.depth > 1),
-        *effects.lines(),
-    )
+    lines = [*(_effect(observation) for observation in observed if observation.depth > 1), *effects.lines()]
     if not findings:
-        return StepOutcome(messages=tuple(messages), effects=told)
+        return OutcomeRow(messages=tuple(messages), effects=tuple(lines))
     first = findings[0]
-    reasons = dict.fromkeys(finding.reason_beside(first) for finding in findings if finding.reason)
-    return StepOutcome(
+    return OutcomeRow(
         verdict=first.verdict,
-        rows=_rows(counted, own, first.verdict, effects),
+        rows=_rows(counted, first.verdict, effects),
         table=first.table,
         trigger=", ".join(first.triggers) or None,
-        reason="; ".join(reasons) or None,
+        reason="; ".join(_reasons(findings)) or None,
         elapsed_ms=sum(statement.elapsed_ms for statement in executed),
         messages=tuple(messages),
-        effects=told,
+        effects=tuple(lines),
     )
+
+
+def _reasons(findings: Sequence[_Finding]) -> Iterable[str]:
+    """Return the reasons, with the triggers if they are not the triggers of the finding that decides."""
+    found: dict[str, None] = {}
+    for finding in findings:
+        if finding.reason:
+            is_other = finding.triggers and finding.triggers != findings[0].triggers
+            found[f"{finding.reason} by {', '.join(finding.triggers)}" if is_other else finding.reason] = None
+    return found
 
 
 def needs_catalog(executed: Iterable[Executed], error: BaseException | None) -> bool:
-    """Return whether the triggers have to be known to tell the outcome of a step."""
+    """Return whether the triggers have to be known for the outcome of a step."""
     return error is not None or any(
         statement.kind == "rejected" or (statement.kind == "write" and statement.rows == 0)
         for statement in executed
@@ -136,48 +90,45 @@ def needs_catalog(executed: Iterable[Executed], error: BaseException | None) -> 
 
 def _rejections(
     executed: Sequence[Executed], error: BaseException | None, catalog: TriggerCatalog | None
-) -> Iterable[_Finding]:
+) -> Iterator[_Finding]:
     refused = [
         rejection(statement.error, catalog, statement.table)
         for statement in executed
         if statement.error is not None
     ]
-    if not refused:
-        if error is not None:
-            refusal = rejection(error, catalog)
-            yield _Finding(
-                "rejected", _with_row(refusal.reason, refusal), refusal.table, _one(refusal.trigger)
-            )
-        return
-    total = sum(statement.kind != "read" for statement in executed)
+    if refused:
+        total = sum(statement.kind != "read" for statement in executed)
+        yield _rejection_of_statements(refused, total)
+    elif error is not None:
+        refusal = rejection(error, catalog)
+        triggers = (refusal.trigger,) if refusal.trigger else ()
+        yield _Finding("rejected", refusal.reason_with_row(), refusal.table, triggers)
+
+
+def _rejection_of_statements(refused: Sequence[Rejection], total: int) -> _Finding:
+    """Return the rejections of a step of so many statements as one finding."""
     messages = Counter(refusal.reason for refusal in refused)
-    # The first that a trigger decided, or else the first.
+    # The first that a trigger decided; without one, the first of all.
     first = next((refusal for refusal in refused if refusal.trigger), refused[0])
-    reason = first.reason
+    reason = ""
     if len(messages) > 1:
         others = len(messages) - 1
-        reason += f" (and {others:,} other message{'s' if others > 1 else ''})"
-    if total > 1:
-        reason = f"{len(refused):,} of {total:,} statements rejected: {reason}"
+        reason = f" (and {others:,} other message{'s' if others > 1 else ''})"
+    prefix = f"{len(refused):,} of {total:,} statements rejected: " if total > 1 else ""
     triggers = tuple(dict.fromkeys(refusal.trigger for refusal in refused if refusal.trigger))
-    yield _Finding("rejected", _with_row(reason, first), first.table, triggers)
+    row = f"; {first.row}" if first.row else ""
+    return _Finding("rejected", f"{prefix}{first.reason}{reason}{row}", first.table, triggers)
 
 
-def _with_row(reason: str, refusal: Rejection) -> str:
-    return f"{reason}; {refusal.row}" if refusal.row else reason
-
-
-def _suppressions(observed: Sequence[Observed], counted: Sequence[Executed]) -> Iterable[_Finding]:
-    swallowed = [observation for observation in observed if observation.kind == "swallowed"]
+def _of_probes(observed: Sequence[Observed], counted: Sequence[Executed]) -> Iterator[_Finding]:
+    """Yield what BEFORE ROW triggers swallowed, then what they rewrote."""
     written = sum(statement.rows or 0 for statement in counted if statement.kind == "write")
-    for observation in swallowed:
-        what = f"{observation.event.lower()} swallowed"
-        if written or observation.rows > 1:
-            what += f" for {_count(observation.rows, 'row')}"
-        yield _Finding("suppressed", what, observation.table, observation.triggers)
-
-
-def _rewritings(observed: Sequence[Observed]) -> Iterable[_Finding]:
+    for observation in observed:
+        if observation.kind == "swallowed":
+            what = f"{observation.event.lower()} swallowed"
+            if written or observation.rows > 1:
+                what += f" for {rows_text(observation.rows)}"
+            yield _Finding("suppressed", what, observation.table, observation.triggers)
     for observation in observed:
         if observation.kind != "swallowed":
             yield _Finding("rewritten", _rewriting(observation), observation.table, observation.triggers)
@@ -197,22 +148,18 @@ def _rewriting(observation: Observed) -> str:
         compared, rows = observation.sample
         of_them = "all" if observation.rows == compared else f"{observation.rows:,}"
         return f"{shown} (in {of_them} of the {compared:,} rows compared, of {rows:,})"
-    return shown if observation.rows == 1 else f"{shown} (and {_count(observation.rows - 1, 'more row')})"
+    others = observation.rows - 1
+    return f"{shown} (and {others:,} more row{'' if others == 1 else 's'})" if others else shown
 
 
-def _ruled(
-    counted: Sequence[Executed], effects: Effects, catalog: TriggerCatalog | None
-) -> Iterable[_Finding]:
+def _ruled(counted: Sequence[Executed], effects: Effects, catalog: TriggerCatalog) -> Iterator[_Finding]:
     """Yield what rules did instead of statements, whose own tags then count nothing."""
     for statement in counted:
-        rule = (
-            catalog.rule_instead(statement.table, statement.verb)
-            if catalog and statement.kind == "write" and statement.rows == 0 and statement.table
-            else None
-        )
+        if statement.kind != "write" or statement.rows != 0 or not statement.table:
+            continue
+        rule = catalog.rule_instead(statement.table, statement.verb)
         if rule is not None:
-            done = effects.done()
-            asked = statement.verb.lower()
+            asked, done = statement.verb.lower(), effects.done()
             yield _Finding(
                 "rewritten" if done else "suppressed",
                 f"{asked} → {done}" if done else f"{asked} swallowed",
@@ -221,8 +168,8 @@ def _ruled(
             )
 
 
-def _plain(executed: Sequence[Executed], effects: Effects) -> Iterable[_Finding]:
-    """Yield what the command tags say by themselves; where rows were counted behind what seems to read, it wrote."""
+def _plain(executed: Sequence[Executed], effects: Effects) -> Iterator[_Finding]:
+    """Yield what the command tags report; a step that seems to read, but after which rows were counted, wrote them."""
     if executed:
         statement = min(executed, key=lambda statement: _PLAIN_ORDER.index(_plain_verdict(statement)))
         verdict = _plain_verdict(statement)
@@ -231,7 +178,7 @@ def _plain(executed: Sequence[Executed], effects: Effects) -> Iterable[_Finding]
         table = statement.table
         if verdict == "applied":
             table = effects.own_tables or table or effects.tables or None
-        yield _Finding(verdict, _TAKEN_BACK if verdict == "rolled back" else None, table)
+        yield _Finding(verdict, ROLLED_BACK_BY_CELL if verdict == "rolled back" else None, table)
 
 
 def _plain_verdict(statement: Executed) -> Verdict:
@@ -242,34 +189,24 @@ def _plain_verdict(statement: Executed) -> Verdict:
     return "no rows" if statement.rows == 0 or statement.kind == "rejected" else "applied"
 
 
-def _rows(
-    counted: Sequence[Executed], observed: Sequence[Observed], verdict: Verdict, effects: Effects
-) -> int | None:
+def _rows(counted: Sequence[Executed], verdict: Verdict, effects: Effects) -> int | None:
+    """Return how many rows a step wrote, or read if it only read; None if Postgres does not report it."""
     kind = "read" if verdict == "read" else "write"
     known = [statement.rows for statement in counted if statement.kind == kind and statement.rows is not None]
-    converted = sum(observation.rows for observation in observed if observation.kind == "converted")
     if not known and verdict in ("applied", "read"):
-        # Where a statement names its table, as TRUNCATE does, the rows of others would seem to be that table's.
-        return None if any(statement.table for statement in counted) else effects.rows or None
-    if verdict == "rewritten" and not any(known) and not converted:
-        # By a rule: the tag counts what was not done.
+        # If a statement names its table, as TRUNCATE does, the rows of others would seem to be that table's.
+        return None if any(map(attrgetter("table"), counted)) else effects.rows or None
+    if verdict == "rewritten" and not any(known) and not effects.converted:
+        # A rule did it: the tag counts what was not done.
         return effects.rows
-    return sum(known) + converted
+    return sum(known) + effects.converted
 
 
 def _effect(observation: Observed) -> str:
     """Return a line about rows that a trigger wrote itself."""
     by = f" by {', '.join(observation.triggers)}" if observation.triggers else ""
     if observation.kind == "swallowed":
-        done = f"{observation.event.lower()} of {_count(observation.rows, 'row')} swallowed"
+        done = f"{observation.event.lower()} of {rows_text(observation.rows)} swallowed"
     else:
         done = _rewriting(observation)
     return f"in {observation.table}: {done}{by}"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
-def _one(value: str | None) -> tuple[str, ...]:
-    return (value,) if value else ()

@@ -1,10 +1,10 @@
 """How many rows of each table a step wrote, whoever wrote them: Postgres's own counts of the transaction.
 
-They count what a cascade, a trigger, a rule or a function writes as well as what a statement writes itself, need no
-privilege, and cost one query for a step. But they count what was tried: a rollback to a savepoint leaves them as they
-are. So they are read before a savepoint is set and behind a rollback, and what lies between is left out. What a
-function takes back itself, in a block with EXCEPTION, no client sees: then one of the transaction numbers that were
-given out meanwhile is `aborted`, and the counts are no more than an upper bound.
+The counts include what a cascade, a trigger, a rule or a function writes as well as what a statement writes itself.
+They need no privilege, and cost one query for a step. But they also count what was rolled back to a savepoint. So they
+are read before a savepoint is set and after a rollback, and what lies between is left out. What a function rolls back
+itself, in a block with EXCEPTION, no client sees: then one of the transaction numbers that were given out meanwhile is
+`aborted`, and the counts are only an upper bound.
 
 Source: https://www.postgresql.org/docs/current/monitoring-stats.html (pg_stat_get_xact_tuples_inserted)
         https://www.postgresql.org/docs/current/functions-info.html (pg_xact_status)
@@ -16,21 +16,21 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pgmagic.watch.past_django import unwatched
+from pgmagic.db.driver import DriverConnection
+from pgmagic.watch.driver_cursors import unwatched
 
-# How many savepoints of a step are preceded by a reading, until the first rollback: a loop of thousands of saves does
-# not pay for what may never happen.
+# Before how many savepoints of a step the counts are read, until the first rollback: a loop of thousands of saves does
+# not pay for a rollback that may never happen.
 _MOST_READINGS = 10
 
-# Of more transaction numbers than these, some are taken for aborted.
+# Among more transaction numbers than these, some count as aborted.
 _MOST_NUMBERS = 1_000_000
 
-# Below the first oid of a user's own object are the catalogs, of which only large objects are somebody's data. What is
-# ours, names cannot be declared as. The snapshot of an isolated transaction is an old one, in which nothing aborts.
-# Whose an aborted number is cannot be told: it may be another session's. It matters only where code in the database can
-# go on behind an error.
+# Below the first oid of a user's own object are the catalogs, of which only large objects are users' data. Users cannot
+# declare names that begin as pgmagic's do. An isolated transaction has an old snapshot, in which nothing aborts. An
+# aborted number may also be another session's. It matters only if code in the database can go on after an error.
 _READ = r"""
 WITH snapshot AS (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next),
 aborted AS (
@@ -51,10 +51,11 @@ SELECT next, coalesce(found, false), found AND (%(catches)s OR EXISTS (
 FROM snapshot, aborted
 """
 _NOT_COUNTED = (
-    "track_counts is off in this session: what cascades, triggers, rules and functions wrote is not told."
+    "track_counts is off in this session: rows written by cascades, triggers, rules and functions are not "
+    "counted."
 )
-_PASSED_BY = (
-    "session_replication_role is replica: ordinary triggers do not fire, so nothing tells what was rewritten."
+_REPLICA = (
+    "session_replication_role is replica: ordinary triggers do not fire, so rewritten rows are not reported."
 )
 _NAMES = """
 SELECT c.oid::bigint, top.oid::bigint, ARRAY[c.relname, top.relname]::text[],
@@ -80,7 +81,7 @@ class Counts(NamedTuple):
         return Counts(*(left + right for left, right in zip(self, other, strict=True)))
 
     def minus(self, other: Counts) -> Counts:
-        """Return the differences; TRUNCATE begins anew, so that there may be less than before."""
+        """Return the differences; at least 0, since TRUNCATE begins the counts anew."""
         return Counts(*(max(0, left - right) for left, right in zip(self, other, strict=True)))
 
 
@@ -88,8 +89,9 @@ class Counts(NamedTuple):
 class Written:
     """Rows that a step wrote to one table; those of its partitions are counted together.
 
-    name: with its schema where the search_path does not lead to it. names: without, also those of the partitions that
-    were written to. is_exact: False where the counts are upper bounds. is_emptied: by a TRUNCATE, which counts nothing.
+    name: with its schema if the search_path does not find it. names: without a schema, also those of the partitions
+    that were written to. is_exact: False if the counts are upper bounds. is_emptied: by a TRUNCATE, which counts no
+    rows.
     """
 
     name: str
@@ -113,33 +115,33 @@ class _Stretch:
 class WrittenRows:
     """The counts of a transaction, from one reading to the next.
 
-    quietly: a block in which the server's notices are about us, and nobody else's business.
+    quietly: a block in which the server's notices are about pgmagic's own statements, and are left out.
     """
 
-    def __init__(self, raw: Any, quietly: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(self, raw: DriverConnection, quietly: Callable[[], AbstractContextManager[None]]) -> None:
         self.raw = raw
         self._quietly = quietly
         self._totals: dict[int, Counts] | None = None
-        # A sentence for each setting of the session that keeps something from being told.
+        # A sentence for each setting of the session because of which something is not known.
         self._unobserved: dict[str, None] = {}
         # The first transaction number that was not yet given out at the last reading.
         self._number = 0
         self._stretches: list[_Stretch] = []
-        # The clock of the first statement behind the last reading, and of the last one.
+        # The clocks of the first statement after the last reading, and of the last statement.
         self._first: int | None = None
         self._last = 0
-        # A statement since then is code that can go on behind an error.
+        # A statement since then is code that can go on after an error.
         self._catches = False
         self._readings_left = _MOST_READINGS
         self._files: Mapping[str, int] | None = None
 
     @property
     def unobserved(self) -> list[str]:
-        """A sentence for each reason why something is not told."""
+        """A sentence for each reason why something is not known."""
         return list(self._unobserved)
 
     def before(self, clock: int, *, empties: bool, catches: bool) -> None:
-        """Note that a statement follows. empties: by a TRUNCATE; catches: it can go on behind an error of its own."""
+        """Note that a statement follows. empties: it holds a TRUNCATE; catches: it can go on after an error in it."""
         if self._totals is None:
             self._read()
         self._catches = self._catches or catches
@@ -151,18 +153,18 @@ class WrittenRows:
 
     @property
     def wants_reading(self) -> bool:
-        """Whether what was written until now is to be read before a savepoint is set."""
+        """Whether the counts are to be read before a savepoint is set."""
         return self._first is not None and self._readings_left > 0
 
     def before_savepoint(self) -> None:
-        """Read what was written until now, so that a rollback to the savepoint leaves that alone."""
+        """Read the counts, so that a rollback to the savepoint does not affect what was written before."""
         self._readings_left -= 1
         self._end_stretch()
 
     def undone(self, clock: int) -> None:
         """Leave out what was written since a moment: it was rolled back."""
         known = len(self._stretches)
-        # Where no number was aborted, nothing was written that could have been rolled back.
+        # If no number was aborted, nothing was written that could have been rolled back.
         has_aborted = self._first is not None and self._end_stretch()
         for number, stretch in enumerate(self._stretches):
             if stretch.last >= clock and (number < known or has_aborted):
@@ -186,7 +188,11 @@ class WrittenRows:
                 counts[oid] = counts.get(oid, Counts()).plus(more)
                 if not stretch.is_exact:
                     unsure.add(oid)
-        emptied = self._emptied()
+        emptied: set[int] = set()
+        if self._files is not None:
+            # A table that was emptied has another file than before the step's first TRUNCATE.
+            now = self._read_files()
+            emptied = {int(oid) for oid, file in self._files.items() if now.get(oid, file) != file}
         self._stretches, self._files = [], None
         self._readings_left = _MOST_READINGS
         return self._named(counts, unsure, emptied) if counts or emptied else []
@@ -210,25 +216,20 @@ class WrittenRows:
         values = {"since": self._number or None, "most": _MOST_NUMBERS, "catches": self._catches}
         with self._quietly(), unwatched(self.raw) as cursor:
             cursor.execute(_READ, values, prepare=False)
-            self._number, has_aborted, is_unsure, found, is_counting, is_replica = cursor.fetchone()
+            [(self._number, has_aborted, is_unsure, found, is_counting, is_replica)] = cursor.fetchall()
         if not is_counting:
             self._unobserved[_NOT_COUNTED] = None
         if is_replica:
-            self._unobserved[_PASSED_BY] = None
+            self._unobserved[_REPLICA] = None
         self._totals = {oid: Counts(*counts) for oid, *counts in json.loads(found or "[]")}
         return has_aborted, bool(is_unsure)
 
     def _read_files(self) -> Mapping[str, int]:
         with self._quietly(), unwatched(self.raw) as cursor:
             cursor.execute(_FILES, prepare=False)
-            return json.loads(cursor.fetchone()[0] or "{}")  # type: ignore[no-any-return]
-
-    def _emptied(self) -> set[int]:
-        """Return the tables that have another file than before the step's first TRUNCATE."""
-        if self._files is None:
-            return set()
-        now = self._read_files()
-        return {int(oid) for oid, file in self._files.items() if now.get(oid, file) != file}
+            [(files,)] = cursor.fetchall()
+        found: dict[str, int] = json.loads(files or "{}")
+        return found
 
     def _named(self, counts: Mapping[int, Counts], unsure: set[int], emptied: set[int]) -> list[Written]:
         with self._quietly(), unwatched(self.raw) as cursor:

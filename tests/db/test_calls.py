@@ -8,7 +8,7 @@ from django.db import models
 from pgmagic import pgtrigger
 from pgmagic.db.catalog import read_catalog
 from pgmagic.errors import DeclarationError
-from pgmagic.watch.reachable import read_trigger_catalog
+from pgmagic.watch.trigger_catalog import read_trigger_catalog
 
 GIVEN = {"name": "Mark it", "when": pgtrigger.Before, "operation": pgtrigger.Insert | pgtrigger.Update}
 URI = "live.Post:Mark it"

@@ -11,7 +11,7 @@ from django.db import InternalError, models, transaction
 from pgmagic import pgtrigger
 from pgmagic.db import catalog
 from pgmagic.db.catalog import describe_kind, read_catalog
-from pgmagic.watch.reachable import read_trigger_catalog
+from pgmagic.watch.trigger_catalog import read_trigger_catalog
 
 KEEP = {"name": "keep", "operation": pgtrigger.Delete}
 

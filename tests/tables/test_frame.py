@@ -16,7 +16,7 @@ NOTICE = "NOTICE: checked"
 def outcomes() -> OutcomeFrame:
     rows = [
         OutcomeRow(step=1, statement="a()", verdict="applied", rows=3),
-        OutcomeRow(step=2, statement="b()", verdict="rejected", lines=[NOTICE]),
+        OutcomeRow(step=2, statement="b()", verdict="rejected", messages=[NOTICE]),
         OutcomeRow(step=3, statement="c()", verdict="read", rows=9),
     ]
     return outcome_frame(rows, caption="What happened", notes=["Kept."])

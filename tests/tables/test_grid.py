@@ -122,13 +122,13 @@ def test_roles_belong_to_result_frames_only():
 
 
 def test_lines_stay_with_their_row():
-    rows = [OutcomeRow(step=n, statement="s", lines=[f"NOTICE: {n}"]) for n in range(4)]
+    rows = [OutcomeRow(step=n, statement="s", messages=[f"NOTICE: {n}"]) for n in range(4)]
     frame = outcome_frame(rows).sort_values("step", ascending=False)
     table = describe(frame, limit=2)
     assert [row.lines for row in (*table.head, *table.tail)] == [("NOTICE: 3",), ("NOTICE: 0",)]
 
 
 def test_lines_without_a_row_are_kept():
-    frame = outcome_frame([OutcomeRow(step=1, statement="s", lines=["NOTICE: a"])]).reset_index(drop=True)
+    frame = outcome_frame([OutcomeRow(step=1, statement="s", messages=["NOTICE: a"])]).reset_index(drop=True)
     table = describe(frame)
     assert (table.head[0].lines, table.lines) == ((), ("NOTICE: a",))

@@ -47,8 +47,8 @@ def history(before, after, kind="text", **words):
 EVIL_FRAMES = {
     "caption": lambda evil: outcomes(caption=evil),
     "note": lambda evil: outcomes(notes=[evil]),
-    "attached line": lambda evil: outcomes(OutcomeRow(step=1, statement="s", lines=[evil])),
-    "loose line": lambda evil: outcomes(OutcomeRow(step=1, statement="s", lines=[evil])).reset_index(
+    "attached line": lambda evil: outcomes(OutcomeRow(step=1, statement="s", messages=[evil])),
+    "loose line": lambda evil: outcomes(OutcomeRow(step=1, statement="s", messages=[evil])).reset_index(
         drop=True
     ),
     "code": lambda evil: outcomes(OutcomeRow(step=1, statement=evil)),
@@ -116,7 +116,7 @@ def test_any_columns_can_be_left_out(columns):
 
 def test_output_brings_its_style_once_and_nothing_from_elsewhere():
     written = html(
-        outcomes(OutcomeRow(step=1, statement="a()", lines=["NOTICE: x"]), caption="c", notes=["n"])
+        outcomes(OutcomeRow(step=1, statement="a()", messages=["NOTICE: x"]), caption="c", notes=["n"])
     )
     assert written.count("<style>") == 1
     for foreign in ("<script", "http:", "https:", "url(", "@import", "javascript:", " on"):
@@ -150,7 +150,7 @@ def test_empty_frame_shows_its_columns():
 
 def test_attached_line_spans_the_table_under_its_row():
     frame = outcomes(
-        OutcomeRow(step=1, statement="a", lines=["NOTICE: one: two", "plain: line"]),
+        OutcomeRow(step=1, statement="a", messages=["NOTICE: one: two", "plain: line"]),
         OutcomeRow(step=2, statement="b"),
     )
     document = read(html(frame))

@@ -16,7 +16,7 @@ def test_table_is_aligned():
     frame = outcome_frame(
         [
             OutcomeRow(step=1, statement="a()", verdict="applied", rows=12345, elapsed_ms=1.2),
-            OutcomeRow(step=10, statement="b(1)", verdict="rejected", reason="no", lines=["NOTICE: n"]),
+            OutcomeRow(step=10, statement="b(1)", verdict="rejected", reason="no", messages=["NOTICE: n"]),
         ],
         caption="What",
         notes=["Kept."],
@@ -54,7 +54,7 @@ def test_lines_of_a_value_stand_below_each_other():
 
 def test_control_characters_never_reach_the_terminal():
     frame = outcome_frame(
-        [OutcomeRow(step=1, statement="\x1b[2J", reason="\u202e", lines=["\x07"])],
+        [OutcomeRow(step=1, statement="\x1b[2J", reason="\u202e", messages=["\x07"])],
         caption="\x1b",
         notes=["\x9b"],
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pgmagic.watch import CellObserver, observed
+import psycopg
+
+from pgmagic.watch import CellObserver, watched
 
 Step = str | Callable[[], Any]
 
@@ -25,7 +27,7 @@ def trigger(name: str, when: str, body: str, table: str = "item", more: str = ""
 
 
 def watch(connection: Any, *steps: Step, keep: bool = True) -> CellObserver:
-    with observed(connection, keep=keep) as cell:
+    with watched(CellObserver, connection, keep=keep) as cell:
         for step in steps:
             with cell.step():
                 if callable(step):
@@ -46,3 +48,20 @@ SWALLOW = "RETURN NULL;"
 UPPER = "NEW.name = upper(NEW.name); RETURN NEW;"
 SOFT = "UPDATE item SET active = false WHERE id = OLD.id; RETURN NULL;"
 PASS = "RETURN NEW;"
+
+
+def traces(session: psycopg.Connection[Any]) -> list[Any]:
+    """What is left of probes, in the whole database."""
+    return session.execute(
+        "SELECT tgname FROM pg_trigger WHERE tgname LIKE '%pgmagic%' OR tgname LIKE '%' || chr(1) "
+        "UNION ALL SELECT proname FROM pg_proc WHERE proname LIKE 'pgmagic\\_%' "
+        "AND proname IN ('pgmagic_asked', 'pgmagic_seen', 'pgmagic_finish') "
+        "UNION ALL SELECT relname FROM pg_class WHERE relname = 'pgmagic_observed'"
+    ).fetchall()
+
+
+def own_probes(connection: Any) -> int:
+    """How many probes the cell's own transaction sees."""
+    with psycopg.Cursor(connection.connection) as cursor:
+        cursor.execute("SELECT count(*) FROM pg_trigger WHERE strpos(tgname, chr(1)) > 0")
+        return int(cursor.fetchone()[0])

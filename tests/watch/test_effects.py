@@ -320,7 +320,7 @@ def test_tables_elsewhere_and_of_the_session_are_named(connection: Any, execute:
     ]
 
 
-def test_effects_of_commit_are_told(connection: Any, execute: Any) -> None:
+def test_effects_of_commit_are_reported(connection: Any, execute: Any) -> None:
     execute(LOG)
     execute(
         trigger(
@@ -524,7 +524,7 @@ def test_statements_of_every_kind(
         ),
     ],
 )
-def test_what_may_not_run_in_a_transaction_says_where_it_may(
+def test_statement_that_may_not_run_in_a_transaction_names_where_it_may(
     connection: Any, execute: Any, statement: str, message: str
 ) -> None:
     execute(
@@ -540,7 +540,7 @@ def test_what_may_not_run_in_a_transaction_says_where_it_may(
     assert execute("SELECT size FROM item WHERE id < 3 ORDER BY id") == [(7,), (2,)]
 
 
-def test_merge_that_returns_rows_is_no_reading(connection: Any, execute: Any) -> None:
+def test_merge_that_returns_rows_counts_as_a_write(connection: Any, execute: Any) -> None:
     if connection.pg_version < 170000:
         pytest.skip("MERGE … RETURNING is new in Postgres 17")
     found = outcome(
@@ -590,7 +590,7 @@ def test_cursors_on_the_server_and_copies(connection: Any, execute: Any) -> None
     ]
 
 
-def test_step_that_a_later_one_rolls_back_says_so(connection: Any, execute: Any) -> None:
+def test_step_that_a_later_step_rolls_back_is_reported(connection: Any, execute: Any) -> None:
     def savepoint() -> None:
         connection.connection.execute("SAVEPOINT mine")
 
@@ -606,8 +606,8 @@ def test_step_that_a_later_one_rolls_back_says_so(connection: Any, execute: Any)
         transaction.commit,
         lambda: transaction.set_autocommit(True),
     )
-    told = [(found.verdict, found.rows) for found in cell.outcomes if found.verdict]
-    assert told == [("rolled back", 0), ("applied", 1), ("rolled back", 0)]
+    seen = [(found.verdict, found.rows) for found in cell.outcomes if found.verdict]
+    assert seen == [("rolled back", 0), ("applied", 1), ("rolled back", 0)]
     assert execute("SELECT size FROM item ORDER BY id") == [(1,), (2,), (1,), (4,), (5,)]
 
 
@@ -647,7 +647,7 @@ def test_pipeline_is_refused_with_what_to_do(connection: Any, execute: Any) -> N
     )
 
 
-def test_streams_are_told(connection: Any, execute: Any) -> None:
+def test_streams_are_reported(connection: Any, execute: Any) -> None:
     def stream(statement: str) -> None:
         with connection.connection.cursor() as cursor:
             list(cursor.stream(statement))
@@ -668,7 +668,7 @@ def test_what_is_not_counted_is_said(connection: Any, execute: Any) -> None:
     cell = watch(connection, "SET LOCAL track_counts = off", "DELETE FROM item")
     assert cell.outcomes[1].rows == 5
     assert cell.notes == [
-        "track_counts is off in this session: what cascades, triggers, rules and functions wrote is not told."
+        "track_counts is off in this session: rows written by cascades, triggers, rules and functions are not counted."
     ]
 
 
@@ -676,7 +676,7 @@ def test_triggers_that_a_replica_passes_by_are_said(connection: Any, execute: An
     cell = watch(connection, "SET LOCAL session_replication_role = replica", "DELETE FROM item")
     assert cell.outcomes[1].rows == 5
     assert cell.notes == [
-        "session_replication_role is replica: ordinary triggers do not fire, so nothing tells what was rewritten."
+        "session_replication_role is replica: ordinary triggers do not fire, so rewritten rows are not reported."
     ]
 
 

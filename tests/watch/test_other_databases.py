@@ -13,7 +13,7 @@ from django.db import Error as DatabaseFailure
 from django.db import connections, transaction
 
 from pgmagic.errors import CellError
-from pgmagic.watch import observed
+from pgmagic.watch import CellObserver, watched
 from tests.db.live import conninfo
 from tests.watch.observing import REJECT, UPPER, trigger, watch
 
@@ -51,7 +51,7 @@ def sizes(execute: Any) -> list[int]:
     return [size for (size,) in execute("SELECT size FROM item ORDER BY id")]
 
 
-def test_steps_are_told_with_their_database(connection: Any, execute: Any, there: Any) -> None:
+def test_steps_name_their_database(connection: Any, execute: Any, there: Any) -> None:
     execute(trigger("upper", "BEFORE INSERT", UPPER, "part").replace("name", "label"))
     execute("INSERT INTO part VALUES (1, 1); CREATE TABLE alone AS SELECT 1 AS id")
 
@@ -97,7 +97,7 @@ def test_nothing_is_kept_anywhere_if_nothing_is_to_be_kept(
     class _Error(Exception):
         pass
 
-    with suppress(_Error), observed(connection, keep=keep) as cell:
+    with suppress(_Error), watched(CellObserver, connection, keep=keep) as cell:
         with cell.step():
             there("UPDATE item SET size = 10 WHERE id = 2")
         with cell.step():
@@ -146,7 +146,7 @@ def test_waiting_for_what_the_cell_itself_has_locked_is_bounded(
     connection: Any, execute: Any, there: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both aliases lead to the same database here: neither transaction sees the other's rows."""
-    monkeypatch.setattr("pgmagic.watch.others.LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr("pgmagic.watch.bystanders.LOCK_TIMEOUT", "50ms")
     cell = watch(
         connection,
         "UPDATE item SET size = 10 WHERE id = 1",
@@ -166,7 +166,7 @@ def test_transaction_that_is_open_there_is_refused(connection: Any, execute: Any
     assert sizes(execute) == [1, 2, 3, 4, 5]
 
 
-def test_everything_is_as_before_behind_the_cell(
+def test_everything_is_as_before_after_the_cell(
     connection: Any, execute: Any, other: Any, there: Any
 ) -> None:
     there("SET lock_timeout = '7s'; RESET lock_timeout")
@@ -182,7 +182,7 @@ def test_everything_is_as_before_behind_the_cell(
 
     before = state()
     watch(connection, lambda: there("SELECT 1"))
-    with suppress(ZeroDivisionError), observed(connection, keep=True) as cell, cell.step():
+    with suppress(ZeroDivisionError), watched(CellObserver, connection, keep=True) as cell, cell.step():
         there("UPDATE item SET size = 10 WHERE id = 1")
         _ = 1 / 0
     assert state() == before

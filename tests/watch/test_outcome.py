@@ -84,7 +84,7 @@ def statuses(shell: Any) -> list[str]:
     return list(shell.run("list(Post.objects.order_by('pk').values_list('status', flat=True))"))
 
 
-def told(frame: OutcomeFrame, *columns: str) -> list[tuple[Any, ...]]:
+def values_of(frame: OutcomeFrame, *columns: str) -> list[tuple[Any, ...]]:
     listed = frame[list(columns)].astype(object).where(frame[list(columns)].notna(), None)
     return list(listed.itertuples(index=False, name=None))
 
@@ -166,7 +166,7 @@ def told(frame: OutcomeFrame, *columns: str) -> list[tuple[Any, ...]]:
 def test_verdicts(cells: Any, statement: str, expected: tuple[Any, ...] | None) -> None:
     if expected is None:
         frame = cells.run(f"%%pgoutcome\n{statement}")
-        assert told(frame, "statement", "verdict") == [
+        assert values_of(frame, "statement", "verdict") == [
             ("draft.status = 'published'", None),
             ("draft.save()", "applied"),
         ]
@@ -177,12 +177,12 @@ def test_verdicts(cells: Any, statement: str, expected: tuple[Any, ...] | None) 
         if "99999" not in statement
         else f"%%pgoutcome\n{statement}\nComment.objects.all().delete()"
     )
-    assert told(frame, "verdict", "rows", "table", "trigger", "reason")[0] == expected
+    assert values_of(frame, "verdict", "rows", "table", "trigger", "reason")[0] == expected
     assert frame["statement"][0] == statement
 
 
 def test_ignore_survives_what_is_rolled_back(cells: Any) -> None:
-    """A rollback takes the session's setting back, and the task's state has to be told again."""
+    """A rollback takes back the setting of the session, so the state of the task has to be sent again."""
     gone = "Post.objects.filter(title='draft').update(status='gone')"
     frame = cells.run(
         "%%pgoutcome --rollback\n"
@@ -248,7 +248,7 @@ def test_loop_with_its_own_try(cells: Any) -> None:
         "    except error:\n"
         "        print('no', wanted)\n"
     )
-    [(verdict, rows, trigger, reason)] = told(frame, "verdict", "rows", "trigger", "reason")
+    [(verdict, rows, trigger, reason)] = values_of(frame, "verdict", "rows", "trigger", "reason")
     assert (verdict, rows, trigger) == ("rejected", 1, "notebook.Post:cycle")
     assert reason == f"2 of 3 statements rejected: {FSM_REASON} (and 1 other message){FSM_ROW}"
     assert statuses(cells)[0] == "published"
@@ -259,7 +259,7 @@ def test_rejected_commit_takes_every_row_back(cells: Any) -> None:
         "%%pgoutcome\nAccount.objects.filter(pk=left.pk).update(balance=-3)\nPost.objects.count()\n"
         "Post.objects.update(status='gone')\nx = 1"
     )
-    assert told(frame, "verdict", "trigger", "reason")[0] == (
+    assert values_of(frame, "verdict", "trigger", "reason")[0] == (
         "rolled back",
         "notebook.Account:sum",
         "out of balance",
@@ -275,7 +275,7 @@ def test_deferred_trigger_that_is_content(cells: Any) -> None:
     frame = cells.run(
         "%%pgoutcome\nfor a, b in ((left, -3), (right, 3)):\n    Account.objects.filter(pk=a.pk).update(balance=b)"
     )
-    assert told(frame, "verdict", "rows") == [("applied", 2)]
+    assert values_of(frame, "verdict", "rows") == [("applied", 2)]
     assert cells.run("Account.objects.get(pk=left.pk).balance") == -3
 
 
@@ -309,7 +309,7 @@ def test_interrupt_rolls_the_cell_back(cells: Any, other: Any, raised: str) -> N
     assert other.execute(probes).fetchone() == (0,)
 
 
-def test_messages_stand_under_their_step(cells: Any) -> None:
+def test_messages_are_shown_under_their_step(cells: Any) -> None:
     frame = cells.run(
         "%%pgoutcome\nPost.objects.count()\nwith connection.cursor() as cursor:\n"
         "    cursor.execute(\"DO $$BEGIN RAISE NOTICE 'checked: %', 7; END$$\")"
@@ -358,7 +358,7 @@ def test_mistakes_are_one_line_and_nothing_is_kept(cells: Any, cell: str, messag
     assert list(cells.run("%%pgoutcome\nPost.objects.update(status='published')")["verdict"]) == ["applied"]
 
 
-def test_swallowed_create_says_which_trigger(cells: Any) -> None:
+def test_error_of_a_swallowed_create_names_the_trigger(cells: Any) -> None:
     """Django fails on the row that did not come back; the trigger is named beside it."""
     error = cells.error("%%pgoutcome\nPost.objects.bulk_create([Post(title='')])")
     assert "notebook.Post:trim swallowed 1 row(s) of the INSERT on notebook_post" in error.__notes__[0]

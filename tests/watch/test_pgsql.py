@@ -134,7 +134,7 @@ def test_rows_without_columns_and_columns_without_rows(shell):
     assert str(empty["a"].dtype) == "Int64"
 
 
-def test_null_is_told_from_any_text(shell):
+def test_null_differs_from_any_text(shell):
     frame = run(shell, "SELECT NULL::int AS n, NULL::text AS t, '' AS empty UNION ALL SELECT 1, 'NULL', 'x'")
     formats, _ = shell.shell.display_formatter.format(frame)
     assert '<td class="pgm-right"><span class="pgm-null">NULL</span></td>' in formats["text/html"]
@@ -247,7 +247,7 @@ def test_lost_connection_is_said_in_one_line(shell):
     assert run(shell, "SELECT 1 AS one")["one"].tolist() == [1]
 
 
-def test_settings_of_the_session_are_told_again(shell):
+def test_settings_of_the_session_are_sent_again(shell):
     run(shell, "CREATE TABLE t (a int)")
     from pgmagic import pgtrigger
 

@@ -51,7 +51,7 @@ def test_name_between_sorts_between_and_fits(first: str, second: str) -> None:
 
 
 @given(postgres_names)
-def test_there_is_always_room_behind_the_last_name(name: str) -> None:
+def test_there_is_always_room_after_the_last_name(name: str) -> None:
     assert name_between(name, None) is not None
 
 
@@ -75,7 +75,7 @@ def test_names_of_our_own_triggers_leave_room() -> None:
     assert name_between(name, name + "\x02") == name + "\x01"
 
 
-def test_probes_stand_between_the_triggers_in_the_order_of_bytes() -> None:
+def test_probes_sort_between_the_triggers_by_bytes() -> None:
     # "B" sorts before "a" in bytes, whatever a locale says.
     probed = table(("a", "UPDATE"), ("B", "INSERT UPDATE"))
     assert [slot.names for slot in probed.slots] == [
@@ -112,7 +112,7 @@ def test_rows_that_are_looked_at(rows: int) -> None:
         ("INSERT", 2, ()),
     ],
 )
-def test_the_trigger_behind_the_last_probe_is_the_one(
+def test_the_trigger_after_the_last_probe_swallowed_the_row(
     event: str, passed: int, suspects: tuple[str, ...]
 ) -> None:
     probed = table(("a", "UPDATE"), ("b", "INSERT UPDATE"), ("c", "UPDATE DELETE"))

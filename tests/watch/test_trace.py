@@ -56,7 +56,7 @@ def trace(shell: Any, cell: str) -> TraceFrame:
     return frame
 
 
-def told(frame: TraceFrame, *columns: str) -> list[tuple[Any, ...]]:
+def values_of(frame: TraceFrame, *columns: str) -> list[tuple[Any, ...]]:
     part = frame[list(columns)].astype(object)
     return [
         tuple(None if isinstance(value, float) and value != value else value for value in row)
@@ -80,7 +80,7 @@ def function(name: str, body: str) -> str:
 
 def test_skipped_trigger_shows_the_clause_that_was_false(cells, other):
     frame = trace(cells, "draft.delete()")
-    assert told(frame, "step", "seq", "depth", "trigger", "row", "fired", "condition")[:2] == [
+    assert values_of(frame, "step", "seq", "depth", "trigger", "row", "fired", "condition")[:2] == [
         (1, 1, 1, "notebook.Post:keep", 1, False, {"old__locked=True": False}),
         (1, 2, 1, "notebook.Post:soft", 1, True, None),
     ]
@@ -92,7 +92,7 @@ def test_skipped_trigger_shows_the_clause_that_was_false(cells, other):
 
 def test_raising_trigger_is_the_one_that_fired(cells):
     frame = trace(cells, "safe.delete()\ndraft.title = 'y'\ndraft.save()")
-    assert told(frame, "step", "trigger", "fired", "condition", "notice")[0] == (
+    assert values_of(frame, "step", "trigger", "fired", "condition", "notice")[0] == (
         1, "notebook.Post:keep", True, {"old__locked=True": True},
         "ERROR: pgtrigger: Cannot delete rows from notebook_post table",
     )  # fmt: skip
@@ -107,7 +107,7 @@ def test_before_and_after_are_what_the_trigger_changed(cells):
     frame = trace(cells, "draft.title = ' x '; draft.save()")
     [row] = [
         row
-        for row in told(frame, "trigger", "before", "after", "elapsed_ms")
+        for row in values_of(frame, "trigger", "before", "after", "elapsed_ms")
         if row[0] == "notebook.Post:trim"
     ]
     assert row[1:3] == ({"title": " x "}, {"title": "x"})
@@ -120,7 +120,7 @@ def test_fsm_and_ignored_triggers_in_words(cells):
         "with pgtrigger.ignore('notebook.Post:cycle'):\n"
         "    Post.objects.filter(pk=draft.pk).update(status='gone')\n",
     )
-    assert told(frame, "trigger", "fired", "condition")[0] == (
+    assert values_of(frame, "trigger", "fired", "condition")[0] == (
         "notebook.Post:cycle",
         False,
         {
@@ -142,9 +142,9 @@ def test_condition_that_a_function_asks_of_a_statements_rows_is_named(shell):
         "                                      condition=pgtrigger.Q(old__n__gt=5))]\n"
     )
     frame = trace(shell, "Item.objects.create(n=1)\nItem.objects.all().delete()")
-    assert told(frame, "trigger", "fired", "condition") == [("notebook.Item:keep", True, None)]
+    assert values_of(frame, "trigger", "fired", "condition") == [("notebook.Item:keep", True, None)]
     assert (
-        "notebook.Item:keep fires for every statement: its function asks the rows about its condition."
+        "notebook.Item:keep fires for every statement: its function evaluates the condition for the rows."
         in frame.notes
     )
 
@@ -158,7 +158,7 @@ DO $do$ BEGIN EXECUTE (
   FROM pg_trigger WHERE tgname ~ '^pgtrigger_keep' AND tgrelid = 'notebook_post'::regclass); END $do$"""
     )
     frame = trace(cells, "safe.delete()")
-    assert told(frame, "fired", "condition")[0] == (False, {"NOT old.locked": False})
+    assert values_of(frame, "fired", "condition")[0] == (False, {"NOT old.locked": False})
 
 
 def test_edited_declaration_does_not_speak_for_what_is_installed(cells):
@@ -167,7 +167,7 @@ def test_edited_declaration_does_not_speak_for_what_is_installed(cells):
         "registry.find('notebook.Post:keep')[1].condition = pgtrigger.Q(old__locked=False)"
     )
     frame = trace(cells, "draft.delete()")
-    assert told(frame, "fired", "condition")[0] == (False, {"old.locked": False})
+    assert values_of(frame, "fired", "condition")[0] == (False, {"old.locked": False})
 
 
 def test_conditions_read_as_they_were_declared(shell):
@@ -189,7 +189,7 @@ class Note(models.Model):
     frame = trace(
         shell, "note = Note.objects.create(text='t')\nNote.objects.filter(pk=note.pk).update(rank=1)"
     )
-    assert dict(told(frame, "trigger", "condition")[1:]) == {
+    assert dict(values_of(frame, "trigger", "condition")[1:]) == {
         "notebook.Note:a": {
             "new__rank__range=(5, 7)": False,
             "or new__rank=1": True,
@@ -202,17 +202,20 @@ class Note(models.Model):
             "the transition of rank is not listed, or its condition does not hold": False,
         },
     }
-    assert told(frame, "trigger", "condition")[0] == ("notebook.Note:d", {"rank is no initial state": False})
+    assert values_of(frame, "trigger", "condition")[0] == (
+        "notebook.Note:d",
+        {"rank is no initial state": False},
+    )
 
 
 def test_deferred_triggers_appear_at_commit(cells, other):
     frame = trace(cells, "left.balance = -7; left.save()\nright.balance = 7; right.save()")
-    assert told(frame, "step", "trigger", "fires", "row", "fired") == [
+    assert values_of(frame, "step", "trigger", "fires", "row", "fired") == [
         (None, "notebook.Account:sum", "AFTER UPDATE · ROW · DEFERRED", 1, True),
         (None, "notebook.Account:sum", "AFTER UPDATE · ROW · DEFERRED", 2, True),
     ]
     refused = trace(cells, "left.balance = -8; left.save()")
-    assert told(refused, "step", "fired", "notice") == [(None, True, "ERROR: out of balance")]
+    assert values_of(refused, "step", "fired", "notice") == [(None, True, "ERROR: out of balance")]
     assert "COMMIT was rejected" in refused.notes[0]
     assert cells.run("Account.objects.get(pk=left.pk).balance") == -7
     assert_nothing_left(other)
@@ -246,7 +249,7 @@ sql('UPDATE "tä ble%" SET other = 100 WHERE "the key" = 1')
 sql('TRUNCATE "tä ble%"')
 """,
     )
-    assert told(frame, "step", "trigger", "row", "fired", "condition", "before", "after", "notice") == [
+    assert values_of(frame, "step", "trigger", "row", "fired", "condition", "before", "after", "notice") == [
         (1, "1 before%", None, True, None, None, None, "NOTICE: saw 1 before%"),
         (1, "2 of'", 1, True, None, {"price": 11}, {"price": 22}, None),
         (1, "3 when", 1, False, {NOT_ZERO: False, QUOTIENT: "division by zero"}, None, None, None),
@@ -281,7 +284,7 @@ UPDATE item SET parent = id - 1 WHERE id > 1;
 """)
     frame = trace(bare, "sql('DELETE FROM item WHERE id = 1')")
     # AFTER triggers on the rows of a cascade wait for the end of the cell's own statement, and fire at its level.
-    assert told(frame, "depth", "table", "trigger", "row", "notice") == [
+    assert values_of(frame, "depth", "table", "trigger", "row", "notice") == [
         (1, "item", "b", 1, "NOTICE: before\nNOTICE: behind"),
         (2, "log", "a", 1, None),
         (1, "item", "b", 2, "NOTICE: before\nNOTICE: behind"),
@@ -300,7 +303,7 @@ CREATE TRIGGER a BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION careful();
 CREATE TRIGGER b BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION skip();
 """)
     frame = trace(bare, "sql('INSERT INTO t VALUES (1, 0), (2, 5), (3, 11)')")
-    assert told(frame, "trigger", "row", "after", "notice") == [
+    assert values_of(frame, "trigger", "row", "after", "notice") == [
         ("a", 1, {"n": 1}, None),
         ("b", 1, None, None),
         ("a", 2, None, None),
@@ -311,7 +314,7 @@ CREATE TRIGGER b BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION skip();
     assert "violates check constraint" in frame.notes[0]
     # The last thing that was traced is a swallowed row; the error is none of its trigger's.
     frame = trace(bare, "sql('INSERT INTO t SELECT n, 10 / (6 - n) * 0 + 5 FROM generate_series(5, 6) AS n')")
-    assert told(frame, "trigger", "notice")[-1] == ("b", "returned NULL: the row was swallowed")
+    assert values_of(frame, "trigger", "notice")[-1] == ("b", "returned NULL: the row was swallowed")
     assert "division by zero" in frame.notes[0]
 
 
@@ -330,15 +333,15 @@ CREATE VIEW shown AS SELECT * FROM part;
 CREATE TRIGGER instead INSTEAD OF INSERT ON shown FOR EACH ROW EXECUTE FUNCTION into_view();
 """)
     frame = trace(bare, "sql('INSERT INTO shown VALUES (1, 0), (2, 1)')")
-    assert sorted(told(frame, "depth", "table", "trigger", "row", "fired"), key=str) == sorted([
+    assert sorted(values_of(frame, "depth", "table", "trigger", "row", "fired"), key=str) == sorted([
         (1, "shown", "instead", None, True), (1, "shown", "instead", None, True),
         (2, "part_1", "each_row", 1, True), (2, "part_1", "each_row", 2, True),
         (2, "part", "statement", None, True), (2, "part", "statement", None, True),
         (2, "part_1", "soon", 1, True), (2, "part_1", "soon", 2, True),
         (1, "part_1", "late", 1, False), (1, "part_1", "late", 2, True),
     ], key=str)  # fmt: skip
-    assert told(frame, "before", "after")[0] == ({"n": 0}, {"n": 1})
-    assert told(frame, "step", "trigger")[-2:] == [(None, "late"), (None, "late")]
+    assert values_of(frame, "before", "after")[0] == ({"n": 0}, {"n": 1})
+    assert values_of(frame, "step", "trigger")[-2:] == [(None, "late"), (None, "late")]
     assert_nothing_left(other)
 
 
@@ -353,8 +356,8 @@ BEGIN EXECUTE format('INSERT INTO %I VALUES (1)', name); END $f$;
     frame = trace(bare, 'sql("SELECT hidden(chr(116))")')
     assert len(frame) == 0
     assert frame.notes == [
-        "t: its triggers (a) were not traced: SQL that is put together as it runs wrote to it, which no statement of "
-        "the cell shows."
+        "t: its triggers (a) were not traced, because dynamic SQL in a function wrote to it, which no statement of the "
+        "cell shows."
     ]
 
 
@@ -367,7 +370,7 @@ ALTER TABLE t DISABLE TRIGGER a;
 """)
     frame = trace(bare, "sql('INSERT INTO t VALUES (1)')\nsql('ALTER TABLE t ENABLE TRIGGER a')\n"
                         "sql('INSERT INTO t VALUES (2)')")  # fmt: skip
-    assert told(frame, "step", "row", "fired") == [(1, 1, False), (None, 2, True)]
+    assert values_of(frame, "step", "row", "fired") == [(1, 1, False), (None, 2, True)]
 
 
 def test_rolled_back_block_is_traced_and_so_is_what_follows(cells):
@@ -383,7 +386,7 @@ except KeyError:
 draft.title = ' two '; draft.save()
 """,
     )
-    trims = [row for row in told(frame, "trigger", "before", "after") if row[0] == "notebook.Post:trim"]
+    trims = [row for row in values_of(frame, "trigger", "before", "after") if row[0] == "notebook.Post:trim"]
     assert [row[2] for row in trims] == [{"title": "one"}, {"title": "two"}]
     assert cells.run("Post.objects.get(pk=draft.pk).title") == "two"
 
@@ -401,7 +404,7 @@ sql("CREATE TRIGGER b BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION twice()")
 sql("INSERT INTO t VALUES (2, 1)")
 """,
     )
-    assert told(frame, "step", "trigger", "after") == [
+    assert values_of(frame, "step", "trigger", "after") == [
         (2, "a", {"n": 2}), (4, "a", {"n": 2}), (4, "b", {"n": 4})
     ]  # fmt: skip
     assert_nothing_left(other)
@@ -478,7 +481,7 @@ def test_table_that_another_session_holds_is_said(cells, other):
     assert any("could not be traced: canceling statement due to lock timeout" in note for note in frame.notes)
 
 
-def test_without_the_privilege_the_frame_says_so(bare, other):
+def test_notes_report_a_missing_privilege(bare, other):
     bare.run(f"""%%pgsql
 CREATE TABLE t (id int PRIMARY KEY);
 {function("keep", "RETURN NEW;")}
@@ -516,7 +519,7 @@ CREATE TRIGGER b BEFORE INSERT ON log FOR EACH ROW WHEN (NEW.id > 1) EXECUTE FUN
 """)
     try:
         frame = trace(bare, "sql('INSERT INTO t VALUES (1), (2)')")
-        assert told(frame, "depth", "trigger", "fired") == [
+        assert values_of(frame, "depth", "trigger", "fired") == [
             (1, "a", True), (2, "b", False), (1, "a", True), (2, "b", True)
         ]  # fmt: skip
     finally:
@@ -533,7 +536,7 @@ CREATE TRIGGER {long}b BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION keep();
 CREATE TRIGGER z BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION keep();
 """)
     frame = trace(bare, "sql('INSERT INTO t VALUES (1)')")
-    named = [row[0] for row in told(frame, "trigger")]
+    named = [row[0] for row in values_of(frame, "trigger")]
     assert "z" in named
     assert len(named) + sum("leaves no room" in note for note in frame.notes) == 3
 
@@ -550,7 +553,7 @@ CREATE TRIGGER a BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION keep();
         "sql('SET LOCAL session_replication_role = replica')\n"
         "sql('INSERT INTO t VALUES (2)')",
     )
-    assert told(frame, "step") == [(1,)]
+    assert values_of(frame, "step") == [(1,)]
     assert any("session_replication_role is replica" in note for note in frame.notes)
 
 
@@ -561,7 +564,7 @@ CREATE TABLE t (id int PRIMARY KEY);
 CREATE TRIGGER a BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION keep();
 """)
     frame = trace(bare, "sql('SET LOCAL client_min_messages = error')\nsql('INSERT INTO t VALUES (1)')")
-    assert told(frame, "trigger") == [("a",)]
+    assert values_of(frame, "trigger") == [("a",)]
 
 
 def test_long_values_are_shortened(bare):
@@ -571,7 +574,7 @@ CREATE TABLE t (id int PRIMARY KEY, long text, n int);
 CREATE TRIGGER a BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION change();
 """)
     frame = trace(bare, "sql(\"INSERT INTO t VALUES (1, repeat('y', 10000000), 0)\")")
-    [(before, after)] = told(frame, "before", "after")
+    [(before, after)] = values_of(frame, "before", "after")
     assert (before["n"], after["n"]) == (0, 1)
     assert "10000002 characters" in before["long"]
     assert "10000003 characters" in after["long"]
@@ -579,7 +582,7 @@ CREATE TRIGGER a BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION change();
 
 
 @pytest.mark.slow
-def test_large_statement_is_sampled_and_says_so(bare, other):
+def test_notes_report_that_a_large_statement_is_sampled(bare, other):
     bare.run(f"""%%pgsql
 CREATE TABLE t (id int PRIMARY KEY, n int);
 {function("keep", "RETURN NEW;")}
@@ -596,7 +599,7 @@ CREATE TRIGGER b AFTER UPDATE ON t FOR EACH ROW WHEN (NEW.n > 0) EXECUTE FUNCTIO
         "Step 1: only the first 10,000 triggers that it considered are listed.",
         "Step 2: only the first 10,000 triggers that it considered are listed.",
     ]
-    assert told(frame, "fired")[-2:] == [(True,), (True,)]
+    assert values_of(frame, "fired")[-2:] == [(True,), (True,)]
     assert_nothing_left(other)
 
 

@@ -14,7 +14,7 @@ from tests.watch.test_trace import cells, other  # noqa: F401 - fixtures
 COLUMNS = ["step", "table", "row", "field", "as_is", "what_if"]
 
 
-def told(frame: WhatIfFrame) -> list[tuple[Any, ...]]:
+def values_of(frame: WhatIfFrame) -> list[tuple[Any, ...]]:
     return [
         tuple("nothing" if value is pd.NA else value for value in row)
         for row in frame[["step", "table", "row", "field", "as_is", "what_if"]].itertuples(
@@ -43,7 +43,7 @@ def test_verdicts_and_rows_that_differ(cells, other):  # noqa: F811
         "Comment.objects.create(post=added, text='c')"
     )
     assert isinstance(frame, WhatIfFrame)
-    verdict, row = told(frame)
+    verdict, row = values_of(frame)
     # Without the protection, the soft delete has its say; new rows and their keys are the same in both runs.
     assert verdict[:4] == (3, "notebook_post", None, "verdict")
     assert verdict[4] == REJECTED
@@ -63,7 +63,7 @@ def test_rows_that_are_there_in_one_run_only(cells):  # noqa: F811
         "%%pgwhatif --ignore notebook.Post:soft --ignore notebook.Post:keep\nPost.objects.all().delete()\n"
         "Post.objects.create(title='z')"
     )
-    rows = [row for row in told(frame) if row[3] != "verdict"]
+    rows = [row for row in values_of(frame) if row[3] != "verdict"]
     assert [(row[0], row[2], row[4]["title"], row[5]) for row in rows] == [
         (1, 1, "draft", "nothing"),
         (1, 2, "safe", "nothing"),
@@ -78,7 +78,7 @@ def test_swallowed_insert_is_there_without_the_trigger(cells):  # noqa: F811
         "                   \"VALUES ('', true, 'draft', false)\")"
     )
     assert cells["kept"] is frame
-    verdict, row = told(frame)
+    verdict, row = values_of(frame)
     assert verdict[4:] == ("suppressed 0 rows by notebook.Post:trim: insert swallowed", "applied 1 row")
     assert row[:5] == (1, "notebook_post", "new 1", "nothing", "nothing")
     assert row[5]["title"] == ""
@@ -96,15 +96,15 @@ def test_another_declaration(cells):  # noqa: F811
     )
     frame = cells.run(f"%%pgwhatif --with cycle\n{cell}")
     assert frame.caption == "What if with another notebook.Post:cycle"
-    assert [row[:4] for row in told(frame)] == [
+    assert [row[:4] for row in values_of(frame)] == [
         (1, "notebook_post", None, "verdict"),
         (1, "notebook_post", 1, "status"),
         (2, "notebook_post", None, "verdict"),
         (2, "notebook_post", 2, "status"),
     ]
-    assert [row[4:] for row in told(frame)][1::2] == [("draft", "gone"), ("published", "draft")]
+    assert [row[4:] for row in values_of(frame)][1::2] == [("draft", "gone"), ("published", "draft")]
     frame = cells.run(f"%%pgwhatif --with notebook.Post:cycle=other\n{cell}")
-    assert {row[5].partition(": ")[0] for row in told(frame) if row[3] == "verdict"} == {
+    assert {row[5].partition(": ")[0] for row in values_of(frame) if row[3] == "verdict"} == {
         "rejected by notebook.Post:any"
     }
     assert state(cells) == before
@@ -113,7 +113,7 @@ def test_another_declaration(cells):  # noqa: F811
 
 def test_refused_commit_and_times_of_the_run(cells):  # noqa: F811
     frame = cells.run("%%pgwhatif --ignore notebook.Account:sum\nleft.balance = -9; left.save()")
-    verdict, row = told(frame)
+    verdict, row = values_of(frame)
     assert verdict[4].startswith("rolled back")
     assert row == (2, "notebook_account", 1, "balance", -5, -9)
     assert any(note.startswith("As it is: COMMIT was rejected") for note in frame.notes)
@@ -153,7 +153,7 @@ def test_error_of_the_cell_keeps_nothing(cells):  # noqa: F811
     assert cells["draft"].title == "draft"
 
 
-def test_what_python_does_it_does_twice_and_the_frame_says_so(cells, capsys):  # noqa: F811
+def test_notes_report_that_python_code_runs_twice(cells, capsys):  # noqa: F811
     cells.run("calls = []")
     capsys.readouterr()
     frame = cells.run(
@@ -190,14 +190,16 @@ def test_other_databases(second):
     before = state(second)
     cell = "Post.objects.using('second').filter(pk=2).delete()"
     frame = second.run(f"%%pgwhatif --database second --ignore notebook.Post:keep\n{cell}")
-    assert [row[:4] for row in told(frame)] == [
+    assert [row[:4] for row in values_of(frame)] == [
         (1, "notebook_post", None, "verdict"),
         (1, "notebook_post", 2, "is_active"),
     ]
     # What is done in another one is taken back, too, and not compared.
     frame = second.run(f"%%pgwhatif --ignore notebook.Post:keep\n{cell}")
-    assert {row[3] for row in told(frame)} == {"verdict"}
-    unseen = "What the cell did in second is not in this table: --database chooses which one is looked at."
+    assert {row[3] for row in values_of(frame)} == {"verdict"}
+    unseen = (
+        "What the cell did in second is not in this table: --database chooses which database is looked at."
+    )
     assert unseen in frame.notes
     assert state(second) == before
     traced = second.run(
@@ -213,7 +215,7 @@ def test_other_databases(second):
     assert "there is no database 'third'" in str(second.error("%%pgtrace --database third\npass"))
 
 
-def test_error_under_the_other_triggers_only_says_so(cells):  # noqa: F811
+def test_error_that_only_the_other_triggers_cause_has_a_note(cells):  # noqa: F811
     before = state(cells)
     error = cells.error(
         "%%pgwhatif --ignore notebook.Post:keep --ignore notebook.Post:soft\nsafe.delete()\n"
@@ -221,7 +223,7 @@ def test_error_under_the_other_triggers_only_says_so(cells):  # noqa: F811
     )
     assert isinstance(error, AssertionError)
     assert error.__notes__ == [
-        "pgmagic: as it is, the cell ran through; this happened without notebook.Post:keep and without "
+        "pgmagic: as it is, the cell ran without an error; this happened without notebook.Post:keep and without "
         "notebook.Post:soft."
     ]
     assert state(cells) == before

@@ -17,9 +17,9 @@ from pgmagic.history.reading import diff, history
 from pgmagic.notebook.declaring import install_cell, plan_cell
 from pgmagic.notebook.magics.arguments import instant, key_and_value, rename
 from pgmagic.notebook.magics.plumbing import in_one_line, keep, parsed
-from pgmagic.notebook.outcome import run_cell
 from pgmagic.notebook.session import Session
 from pgmagic.notebook.settings import PgMagic
+from pgmagic.notebook.watching import run_cell
 from pgmagic.tables.frame import ResultFrame
 from pgmagic.tables.highlighting import sql_html, sql_text
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, connections
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
@@ -10,10 +10,9 @@ from IPython.core.magic_arguments import argument, magic_arguments
 from pgmagic.notebook.bypass import try_rule
 from pgmagic.notebook.magics.arguments import database_alias
 from pgmagic.notebook.magics.plumbing import in_one_line, keep, parsed
-from pgmagic.notebook.pgsql import run_sql
-from pgmagic.notebook.trace import trace_cell
-from pgmagic.notebook.what_if import compare_cell
+from pgmagic.notebook.watching import compare_cell, trace_cell
 from pgmagic.tables.frame import ResultFrame
+from pgmagic.watch.script import run_script
 
 _database = argument(
     "--database",
@@ -45,7 +44,7 @@ class TracingMagics(Magics):
         cell of its own.
         """
         arguments = parsed(self.pgsql, line)
-        return keep(self.kernel, arguments.output, run_sql(cell, arguments.database))
+        return keep(self.kernel, arguments.output, run_script(connections[arguments.database], cell))
 
     @magic_arguments()
     @_database

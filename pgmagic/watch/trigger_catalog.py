@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from pgmagic.compile.ignored_names import ASKING_LINE
 from pgmagic.compile.sql import literal, render
 from pgmagic.db.catalog import JIT_AS_BEFORE, JIT_OFF
+from pgmagic.db.driver import DriverConnection
 from pgmagic.plan.installed import Mark
-from pgmagic.watch.past_django import unwatched
+from pgmagic.watch.driver_cursors import unwatched
 from pgmagic.watch.probes import EVENTS, BeforeRow, Event, ProbedTable
 
 # Bits of `tgtype`. Source: Postgres, src/include/catalog/pg_trigger.h
@@ -27,8 +27,8 @@ _RULE_EVENTS = {"UPDATE": "2", "INSERT": "3", "DELETE": "4"}
 
 _ASKING_LINE = render(literal(ASKING_LINE))
 
-# A function that is volatile may write; its source names the tables. That a session which ignores a trigger has its row
-# returned as it is makes no difference to what the trigger does.
+# A volatile function may write; its source names the tables. The line by which a session ignores a trigger returns the
+# row unchanged, and is left out when a function is searched for RETURN.
 _CATALOG = f"""
 WITH searched AS (SELECT oid, nspname FROM pg_namespace
                   WHERE nspname = ANY (current_schemas(true)) AND nspname <> 'pg_catalog'),
@@ -73,9 +73,9 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class Relation:
-    """A table or view; `rows` tells whether it stores rows itself, `may_probe` whether triggers may be put on it.
+    """A table or view. rows: whether it stores rows itself. may_probe: whether triggers may be created on it.
 
-    is_large: it may well hold thousands of rows. key: the first column of its primary key.
+    is_large: whether it probably holds thousands of rows. key: the first column of its primary key.
     """
 
     oid: int
@@ -89,9 +89,10 @@ class Relation:
 
 @dataclass(frozen=True)
 class LiveTrigger:
-    """A trigger of the catalog; `function` is its function's name as messages show it, with and without schema.
+    """A trigger of the catalog. function: its name as messages show it, without and with its schema.
 
-    only_raises: its function never returns, so that a row which passes it is what it was.
+    comment: of the function that was made for the trigger. only_raises: its function never returns, so that a row which
+    passes the trigger is unchanged.
     """
 
     relation: int
@@ -100,13 +101,12 @@ class LiveTrigger:
     enabled: str
     function_oid: int
     function: tuple[str, str]
-    # That of the function which was made for it.
     comment: str | None
     only_raises: bool = False
 
     @property
     def mark(self) -> Mark | None:
-        """What pgmagic noted of it."""
+        """What pgmagic noted about it."""
         mark = Mark.from_comment(self.comment)
         return mark and mark.of_trigger(self.name)
 
@@ -129,7 +129,7 @@ class LiveTrigger:
 
 @dataclass(frozen=True)
 class TriggerCatalog:
-    """The relations and triggers of the session's schemas; links lead to what a write to a relation also writes."""
+    """The relations and triggers of the session's schemas. links: the relations that a write to one may write, too."""
 
     relations: Mapping[int, Relation] = field(default_factory=dict)
     triggers: tuple[LiveTrigger, ...] = ()
@@ -165,9 +165,9 @@ class TriggerCatalog:
     def reached_tables(self, statement: str, writes: bool) -> frozenset[int]:
         """Return the tables with BEFORE ROW triggers that a statement may write to.
 
-        A relation counts if the statement writes and names it; a function if the statement names it; then whatever
-        these lead to: foreign keys that cascade, partitions, the tables of a view, and what the source of a function
-        names. A name is looked for, nothing is parsed: one table too many costs a lock, a dynamic statement inside a
+        These are the relations that a writing statement names, and the functions that any statement names; then what is
+        reached from these: foreign keys that cascade, partitions, the tables of a view, and what the source of a
+        function names. The text is only searched for names, not parsed: a table too many costs a lock. Dynamic SQL in a
         function is not followed.
         """
         if not self.probed_tables:
@@ -190,10 +190,10 @@ class TriggerCatalog:
         return reached
 
     def trigger_of_context(self, context: str | None, table: str | None) -> LiveTrigger | None:
-        """Return the trigger whose function an error's context names innermost; table decides between several.
+        """Return the trigger whose function an error's context names innermost.
 
-        The words around the name are translated by the server, the name with its parentheses is not. None if no
-        trigger function is named, or if several triggers share it.
+        table: decides if several triggers share the function. The server translates the words around the name, but not
+        the name with its parentheses. None if no trigger function is named, or it is not clear which trigger it was.
         """
         for line in (context or "").splitlines():
             found = [
@@ -226,31 +226,31 @@ class TriggerCatalog:
     def _mentioned(self, text: str, *, relations: bool) -> Iterable[int]:
         lowered = text.lower()
         words = set(_WORD.findall(lowered))
-        for name, oid in [*self._function_names, *(self._relation_names if relations else ())]:
-            if name in words or (not _WORD.fullmatch(name) and any(way in lowered for way in _written(name))):
+        for name, oid in [*self._names[0], *(self._names[1] if relations else ())]:
+            if name in words:
                 yield oid
+            elif not _WORD.fullmatch(name):
+                # Its quotes, and in a statement with parameters its percent signs, stand there twice.
+                quoted = name.replace('"', '""')
+                if quoted in lowered or quoted.replace("%", "%%") in lowered:
+                    yield oid
 
     @cached_property
-    def _relation_names(self) -> list[tuple[str, int]]:
-        return [(relation.name.lower(), oid) for oid, relation in self.relations.items()]
-
-    @cached_property
-    def _function_names(self) -> list[tuple[str, int]]:
-        return [(name.lower(), oid) for oid, (name, _) in self.functions.items()]
-
-
-def _written(name: str) -> tuple[str, ...]:
-    """Return the ways in which a name that is no word may stand in a statement: its quotes and percent signs twice."""
-    quoted = name.replace('"', '""')
-    return (quoted, quoted.replace("%", "%%"))
+    def _names(self) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+        """The names and oids of functions, and those of relations."""
+        return (
+            [(name.lower(), oid) for oid, (name, _) in self.functions.items()],
+            [(relation.name.lower(), oid) for oid, relation in self.relations.items()],
+        )
 
 
-def read_trigger_catalog(raw: Any) -> TriggerCatalog:
+def read_trigger_catalog(raw: DriverConnection) -> TriggerCatalog:
     """Return the triggers of the schemas in a psycopg connection's `search_path`, in one query."""
     with unwatched(raw) as cursor:
         cursor.execute(f"SELECT {JIT_OFF}; {_CATALOG}; SELECT {JIT_AS_BEFORE}", prepare=False)
         cursor.nextset()
-        found = json.loads(cursor.fetchone()[0])
+        [(text,)] = cursor.fetchall()
+    found = json.loads(text)
     links: dict[int, tuple[int, ...]] = {}
     for origin, target in found["links"] or ():
         links[origin] = (*links.get(origin, ()), target)

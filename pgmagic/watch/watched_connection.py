@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import psycopg
 from django.db import Error as DatabaseFailure
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
+from pgmagic.db.driver import driver_connection
 from pgmagic.errors import CellError, PgMagicError
 from pgmagic.watch.autocommit import EmulatedAutocommit, forget_settings, reset_transaction_state
+from pgmagic.watch.driver_cursors import unwatched
 from pgmagic.watch.effects import Effects
-from pgmagic.watch.instruments import Instruments, Observed
+from pgmagic.watch.instruments import AnyInstruments, Observed
 from pgmagic.watch.messages import Messages
-from pgmagic.watch.past_django import unwatched
+from pgmagic.watch.outcome_frame import OutcomeRow
 from pgmagic.watch.probing import Probing
 from pgmagic.watch.recorder import Recorder
 from pgmagic.watch.rejections import Rejection, rejection
 from pgmagic.watch.statements import Executed
-from pgmagic.watch.verdicts import StepOutcome, needs_catalog, step_outcome
+from pgmagic.watch.verdicts import needs_catalog, step_outcome
 from pgmagic.watch.written import WrittenRows
 
 
 class CommitRejectedError(Exception):
-    """Leaves a transaction, which rolls back: what COMMIT would do first was refused."""
+    """Leaves a transaction, which rolls it back: a deferred trigger or constraint was refused."""
 
     def __init__(self, refusal: Rejection) -> None:
         super().__init__(refusal.reason)
@@ -39,8 +40,8 @@ class WatchedConnection:
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
-        self.raw: Any = connection.connection
-        self.messages, self.probing = self._instruments()
+        self.raw = driver_connection(connection)
+        self.messages, self.probing = self.make_instruments()
         self.autocommit = EmulatedAutocommit(connection)
         self.written = WrittenRows(self.raw, self.messages.quietly)
         self.recorder = Recorder(self.autocommit, self.probing, self.written)
@@ -48,7 +49,7 @@ class WatchedConnection:
         # Where the step under way begins in the recorder's log.
         self._start = 0
 
-    def _instruments(self) -> tuple[Messages, Instruments[Any]]:
+    def make_instruments(self) -> tuple[Messages, AnyInstruments]:
         """Return what takes the server's messages, and what watches the tables."""
         messages = Messages()
         return messages, Probing(self.raw, messages.quietly)
@@ -57,7 +58,7 @@ class WatchedConnection:
         """Check that no transaction is under way.
 
         Raises:
-            CellError: one is.
+            CellError: if a transaction is under way.
         """
         idle = self.raw.info.transaction_status == TransactionStatus.IDLE
         if self.connection.in_atomic_block or not self.connection.get_autocommit() or not idle:
@@ -67,24 +68,20 @@ class WatchedConnection:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Let statements and messages pass through here; the connection is as before behind the block."""
-        with ExitStack() as stack:
-            stack.callback(self._leave)
-            self.raw.add_notice_handler(self.messages)
-            stack.callback(self.raw.remove_notice_handler, self.messages)
-            stack.enter_context(self.autocommit.installed())
-            stack.enter_context(self.recorder.installed())
-            yield
-
-    def _leave(self) -> None:
-        """Bring Django's own record of the connection in line with the transaction that has just ended."""
-        connection: Any = self.connection
-        if connection.in_atomic_block or not connection.autocommit:
-            reset_transaction_state(connection)
-        if connection.connection is not self.raw:
-            # The cell closed the connection and opened another one, under the rules of the emulated autocommit.
-            connection.close()
-        forget_settings(connection)
+        """Let statements and messages pass through here; after the block, the connection is as before."""
+        self.raw.add_notice_handler(self.messages)
+        try:
+            with self.autocommit.installed(), self.recorder.installed():
+                yield
+        finally:
+            self.raw.remove_notice_handler(self.messages)
+            # Django's own record of the connection has to agree with the transaction that has just ended.
+            if self.connection.in_atomic_block or not self.connection.autocommit:
+                reset_transaction_state(self.connection)
+            if self.connection.connection is not self.raw:
+                # The cell closed the connection and opened another, under the rules of the emulated autocommit.
+                self.connection.close()
+            forget_settings(self.connection)
 
     def begin_step(self) -> None:
         """Note that a step begins."""
@@ -96,8 +93,8 @@ class WatchedConnection:
         """Whether a statement of the step under way was rejected."""
         return any(statement.error is not None for statement in self.recorder.log[self._start :])
 
-    def end_step(self, error: DatabaseFailure | psycopg.Error | None) -> StepOutcome:
-        """Return what the step did here. error: the error that left it, if that came from this database."""
+    def end_step(self, error: DatabaseFailure | psycopg.Error | None) -> OutcomeRow:
+        """Return what the step did here. error: the error that left the step, if it came from this database."""
         self.recorder.check_connection()
         self.recorder.recover()
         executed = self.recorder.log[self._start :]
@@ -122,7 +119,7 @@ class WatchedConnection:
                 cursor.execute(
                     "SELECT oid::bigint, relname FROM pg_class WHERE oid = ANY (%s::oid[])", [missing]
                 )
-                self._names.update(cursor.fetchall())
+                self._names.update(dict(cursor.fetchall()))
         return ", ".join(self._names[oid] for oid in oids if oid in self._names) or None
 
     def is_taken_back(self, start: int, end: int) -> bool:
@@ -138,9 +135,9 @@ class WatchedConnection:
         return self._start, len(self.recorder.log)
 
     def explain(self, failure: Exception) -> None:
-        """Add to an error of the user's code what a trigger did just before: Django's own checks stumble over it.
+        """Add to an error of the user's code that a trigger swallowed a row just before.
 
-        `create()` and `bulk_create()` fail without a word on the row that a trigger swallowed.
+        Django's `create()` and `bulk_create()` fail on such a row with an error that does not mention it.
         """
         if self.recorder.failure is not None or self.raw.closed:
             return
@@ -156,13 +153,13 @@ class WatchedConnection:
         """Fire what is deferred until COMMIT, and return sentences about what that did, and what is not known.
 
         Raises:
-            CommitRejectedError: a deferred trigger or constraint refused.
-            CellError: the cell cannot be committed for a reason of its own.
+            CommitRejectedError: if a deferred trigger or constraint refuses.
+            CellError: if the cell cannot be committed for a reason of its own.
         """
         self.recorder.check_connection()
         self.autocommit.check_closed()
         try:
-            # What COMMIT does first: here a refusal can be told, also of a cell that is not to be kept.
+            # COMMIT begins with this. Here, a refusal can also be reported for a cell that is not to be kept.
             with self.connection.cursor() as cursor:
                 cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         except PgMagicError:

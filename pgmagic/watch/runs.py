@@ -1,0 +1,62 @@
+"""Running steps under watch: what each did to the database, or which triggers were considered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from pgmagic.watch.outcome_frame import OutcomeFrame, OutcomeRow, outcome_frame
+from pgmagic.watch.trace_frame import TraceFrame, trace_frame
+from pgmagic.watch.tracer import CellTracer
+from pgmagic.watch.watched_cell import CellObserver, watched
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What is to be watched.
+
+    sources: the text of each step. run: runs the steps in order, each inside a block that its argument makes, and
+    returns sentences about the run as a whole.
+    """
+
+    sources: tuple[str, ...]
+    run: Callable[[Callable[[], AbstractContextManager[None]]], Sequence[str]]
+
+
+def outcome_of(steps: Steps, connection: BaseDatabaseWrapper, *, keep: bool) -> OutcomeFrame:
+    """Run steps in one transaction, and return one row for each of them; see `watched`."""
+    with watched(CellObserver, connection, keep=keep) as cell:
+        notes = steps.run(cell.step)
+    return outcome_frame(numbered(cell.outcomes, steps), notes=[*notes, *cell.notes])
+
+
+def numbered(outcomes: Iterable[OutcomeRow], steps: Steps) -> list[OutcomeRow]:
+    """Return the outcomes of steps with their numbers, from 1, and the texts of the steps."""
+    return [
+        replace(outcome, step=number, statement=source)
+        for number, (source, outcome) in enumerate(zip(steps.sources, outcomes, strict=True), 1)
+    ]
+
+
+def trace_of(steps: Steps, connection: BaseDatabaseWrapper) -> TraceFrame:
+    """Run steps in one transaction that is kept, and return one row for each trigger that Postgres considered."""
+    with watched(CellTracer, connection, keep=True) as cell:
+        notes = steps.run(cell.step)
+    said: list[str] = []
+    for step, outcome in enumerate(cell.outcomes, 1):
+        if outcome.verdict == "rejected":
+            by = f" by {outcome.trigger}" if outcome.trigger else ""
+            said.append(f"Step {step} was rejected{by}: {outcome.reason}")
+        # What the server said outside of any trigger.
+        said += [f"Step {step}: {line}" for line in outcome.messages]
+    return trace_frame(cell.timeline.rows, notes=[*said, *notes, *elsewhere_note(cell), *cell.notes])
+
+
+def elsewhere_note(cell: CellObserver) -> Iterator[str]:
+    """Yield a sentence about the other databases that a cell used, whose triggers and rows are not looked at."""
+    if cell.others.watched:
+        aliases = ", ".join(sorted(cell.others.watched))
+        yield f"What the cell did in {aliases} is not in this table: --database chooses which database is looked at."
