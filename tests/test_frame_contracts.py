@@ -24,7 +24,8 @@ from pgmagic.history.event_frame import HistoryFrame, history_frame
 from pgmagic.history.timeline import TimelineFrame, timeline_frame
 from pgmagic.history.undo.undo_frame import UndoFrame, UndoRow, undo_frame
 from pgmagic.tables.frame import ResultFrame
-from pgmagic.trial.bypass_frame import BypassFrame, BypassRow, bypass_frame
+from pgmagic.trial.bypass_frame import Bypass, BypassFrame
+from pgmagic.trial.exercise import ExerciseFrame, Judged
 from pgmagic.watch.outcome_frame import OutcomeFrame, OutcomeRow, outcome_frame
 from pgmagic.watch.sql_frames import CommandFrame, CommandRow, SqlFrame, command_frame, sql_frame
 from pgmagic.watch.trace_frame import TraceFrame, TraceRow, trace_frame
@@ -104,14 +105,22 @@ FRAMES = {
         difference_frame([DifferenceRow(trigger="t", kind="function", line=1, live="a", declared="b")]),
         DifferenceFrame,
     ),
-    "bypass, empty": (bypass_frame([]), BypassFrame),
+    "exercise, empty": (ExerciseFrame.from_rows([]), ExerciseFrame),
+    "exercise, full": (
+        ExerciseFrame.from_rows([Judged(case="a", expected="true", got="true", is_right=True)]),
+        ExerciseFrame,
+    ),
+    "bypass, empty": (BypassFrame.from_rows([]), BypassFrame),
     "bypass, full": (
-        bypass_frame(
-            [BypassRow(way="raw SQL", operation="DELETE", result="held", takes="DELETE", row=1, reason="no")]
+        BypassFrame.from_rows(
+            [Bypass(way="raw SQL", operation="DELETE", result="held", takes="DELETE", row=1, reason="no")]
         ),
         BypassFrame,
     ),
-    "bypass, all missing": (bypass_frame([BypassRow(way="a", operation="b", result="held")]), BypassFrame),
+    "bypass, all missing": (
+        BypassFrame.from_rows([Bypass(way="a", operation="b", result="held")]),
+        BypassFrame,
+    ),
     "what if, empty": (whatif_frame([]), WhatIfFrame),
     "what if, full": (
         whatif_frame(
@@ -235,7 +244,7 @@ def test_roles_are_those_of_columns_in_the_contract(expected):
         (InstallationRow, InstallationFrame),
         (CommandRow, CommandFrame),
         (TraceRow, TraceFrame),
-        (BypassRow, BypassFrame),
+        (Bypass, BypassFrame),
         (WhatIfRow, WhatIfFrame),
         (TriggerRow, TriggerFrame),
         (DifferenceRow, DifferenceFrame),

@@ -113,7 +113,7 @@ def test_row_that_it_concerns_is_brought_there_or_made_up(cells):  # noqa: F811
     assert results(frame, "DELETE")["raw SQL"] == "held"
     assert set(frame["row"]) == {cells["draft"].pk}
     assert frame.notes[1] == (
-        "DELETE: the rule concerns no row that is there, so one was brought to locked=True first."
+        "DELETE: the rule concerns no existing row, so a row was changed to locked=True first."
     )
     assert state(cells) == before
     cells.run("with pgtrigger.ignore():\n    Post.objects.all().delete()")

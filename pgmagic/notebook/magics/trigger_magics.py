@@ -16,7 +16,7 @@ from pgmagic.notebook import trigger_lists
 from pgmagic.notebook.magics.arguments import database_alias
 from pgmagic.notebook.magics.plumbing import in_one_line, keep, parsed
 from pgmagic.notebook.magics.subcommands import SubCommand, sub_commands
-from pgmagic.notebook.state_machine import try_field
+from pgmagic.trial.matrix_frame import try_field
 
 _OUTPUT = argument("-o", "--output", metavar="NAME", help="store the result under this name")
 _DATABASE = argument(

@@ -7,13 +7,13 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from pgmagic.notebook.bypass import try_rule
 from pgmagic.notebook.magics.arguments import database_alias
 from pgmagic.notebook.magics.plumbing import in_one_line, keep, parsed
 from pgmagic.notebook.pgsql import run_sql
 from pgmagic.notebook.trace import trace_cell
 from pgmagic.notebook.what_if import compare_cell
 from pgmagic.tables.frame import ResultFrame
+from pgmagic.trial.bypasses import try_bypasses
 
 _database = argument(
     "--database",
@@ -110,4 +110,4 @@ class TracingMagics(Magics):
         What gets through names what it takes: a privilege, the table's owner, a superuser. Nothing is kept.
         """
         arguments = parsed(self.pgbypass, line)
-        return keep(self.kernel, arguments.output, try_rule(arguments.uri, arguments.database))
+        return keep(self.kernel, arguments.output, try_bypasses(arguments.uri, arguments.database))

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from pgmagic.errors import CellError, UnknownFieldError
-from pgmagic.notebook.state_machine import try_field
 from pgmagic.tables.html import html
 from pgmagic.tables.text import text
+from pgmagic.trial.matrix_frame import try_field
 
 DECLARE = """%%pgtrigger
 @pghistory.track()
@@ -121,10 +121,10 @@ def test_machine_that_does_not_fire_is_said(shell):
     shell.run("%pgtrigger disable notebook.Post:ranks")
     frame, _ = try_field("Post.rank")
     assert frame.loc["0", "2"] == "allowed"
-    assert frame.notes[1] == "notebook.Post:ranks is disabled: nothing was asked of it."
+    assert frame.notes[1] == "notebook.Post:ranks is disabled, so it decided nothing."
     shell.run("%pgtrigger uninstall notebook.Post:ranks")
     assert try_field("Post.rank")[0].notes[1] == (
-        "notebook.Post:ranks is not installed here: nothing was asked of it."
+        "notebook.Post:ranks is not installed here, so it decided nothing."
     )
 
 
@@ -167,9 +167,9 @@ INSERT INTO notebook_post (status, rank) VALUES ('draft', 0), ('draft', 7);
     [
         (
             "Nothing.status",
-            '"Nothing.status" is no field of a model that is declared here: expected Model.field.',
+            '"Nothing.status" is not a field of a model that is declared here: expected Model.field.',
         ),
-        ("status", '"status" is no field of a model'),
+        ("status", '"status" is not a field of a model'),
         ("Post.id", "Post.id has no states: give it choices, an FSM, or rows"),
     ],
 )

@@ -45,7 +45,7 @@ def test_unsolved_exercise_says_which_case_is_not_right_yet(posts):
         ("rejected", "applied", "not yet"), ("applied", "applied", "right"), ("true", "true", "right")
     ]  # fmt: skip
     frame = posts["frame"]
-    assert frame.caption == "Not yet: 2 of 3 as it should be"
+    assert frame.caption == "Not yet: 2 of 3 work as they should"
     assert frame["reason"][0] == "nothing rejected it"
     assert not frame.is_solved
 
@@ -54,7 +54,7 @@ def test_unsolved_exercise_says_which_case_is_not_right_yet(posts):
 def test_any_solution_that_does_it_is_right(posts, rule):
     posts.run(rule)
     assert [result for *_, result in judged(posts)] == ["right"] * 3
-    assert posts["frame"].caption == "Solved: all as it should be"
+    assert posts["frame"].caption == "Solved: everything works as it should"
     assert posts["frame"].is_solved
     assert posts.run("Post.objects.count()") == 2
 
