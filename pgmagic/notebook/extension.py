@@ -44,14 +44,19 @@ def load(shell: InteractiveShell) -> None:
 
     from pgmagic import pghistory, pgtrigger
     from pgmagic.notebook import completion, display, tracebacks
-    from pgmagic.notebook.magics import PgMagics, TracingMagics, TriggerMagics
+    from pgmagic.notebook.magics import HistoryMagics, SessionMagics, TriggerMagics, WatchMagics
     from pgmagic.notebook.session import Session
     from pgmagic.notebook.settings import add_settings
 
     session = Session(shell, own)
     session.start()
     settings = add_settings(shell)
-    magics = [PgMagics(shell, session, settings), TracingMagics(shell), TriggerMagics(shell)]
+    magics = [
+        SessionMagics(shell, session),
+        TriggerMagics(shell, settings),
+        WatchMagics(shell),
+        HistoryMagics(shell),
+    ]
     names = {"models": models, "pgtrigger": pgtrigger, "pghistory": pghistory}
     shell.push(names)
     shell.register_magics(*magics)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import psycopg
+from django.core.exceptions import FieldError
 from django.db import Error as DatabaseFailure
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from pgmagic.errors import CellError
+from pgmagic.errors import CellError, DeclarationError
 from pgmagic.watch.instruments import LOCK_TIMEOUT
 from pgmagic.watch.reachable import TriggerCatalog
 from pgmagic.watch.rejections import Rejection, rejection
@@ -73,6 +74,21 @@ def taken_back(connection: BaseDatabaseWrapper) -> Iterator[None]:
             raise _RollBack
     except _RollBack:
         pass
+
+
+@contextmanager
+def errors_collected(connection: BaseDatabaseWrapper, failures: list[Exception]) -> Iterator[None]:
+    """Roll back what the block does, and collect its errors in a list; those of the database are raised, too."""
+    with taken_back(connection):
+        limit_waiting(connection)
+        try:
+            yield
+        except (DatabaseFailure, psycopg.Error) as error:
+            failures.append(error)
+            raise
+        except (DeclarationError, FieldError, TypeError, ValueError, AttributeError) as error:
+            # What cannot be ignored, and what Django makes of a row that a trigger swallowed.
+            failures.append(error)
 
 
 def attempt(

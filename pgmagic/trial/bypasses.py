@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import psycopg
-from django.core.exceptions import FieldError
 from django.db import Error as DatabaseFailure
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -18,8 +17,8 @@ from pgmagic.declare.fsm import FSM
 from pgmagic.declare.model_types import Model
 from pgmagic.declare.ready_made import Protect
 from pgmagic.declare.trigger import Trigger
-from pgmagic.errors import CellError, DeclarationError
-from pgmagic.trial.attempts import execute, limit_waiting, taken_back
+from pgmagic.errors import CellError
+from pgmagic.trial.attempts import errors_collected, execute, limit_waiting
 from pgmagic.trial.bypass_frame import Bypass, BypassFrame, Result
 from pgmagic.trial.concerned import Concerned, Operation, Search
 from pgmagic.trial.ways import Way, Ways
@@ -68,6 +67,24 @@ class _Installed:
     names: tuple[str, ...]
     condition: str | None
 
+    @classmethod
+    def of(cls, connection: BaseDatabaseWrapper, model: Model, trigger: Trigger) -> Self:
+        """Read a trigger from the catalog.
+
+        Raises:
+            CellError: if it is not installed.
+        """
+        with connection.cursor() as cursor:
+            names = (model._meta.db_table, trigger.get_pgid(model))
+            cursor.execute(_DEFINITION, [connection.ops.quote_name(name) for name in names])
+            rows = cursor.fetchall()
+        uri = trigger.get_uri(model)
+        if not rows:
+            raise CellError(f"{uri} is not installed here: run %pgtrigger install first.")
+        per_row = next((definition for *_, definition in rows if " FOR EACH ROW " in definition), "")
+        only_rejects = isinstance(trigger, Protect | FSM)
+        return cls(uri, only_rejects, rows[0][1], tuple(name for name, *_ in rows), condition_of(per_row))
+
 
 def try_bypasses(uri: str, using: str = "default") -> BypassFrame:
     """Try every way around the trigger of a URI; return what happened on each way.
@@ -83,15 +100,12 @@ def try_bypasses(uri: str, using: str = "default") -> BypassFrame:
     [(model, trigger)] = registry.registered(uri)
     connection = connections[using]
     connection.ensure_connection()
-    installed = _installed(connection, model, trigger)
+    installed = _Installed.of(connection, model, trigger)
     search = Search(model, trigger, installed.condition, connection)
-    every: tuple[Operation, ...] = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
-    declared = [str(each) for each in trigger.operations]
-    operations = [name for name in every if any(each.startswith(name) for each in declared)]
     found: list[Bypass] = []
     notes = ["Every way was tried in a savepoint; nothing was kept."]
     with watched(CellTracer, connection, keep=False) as cell:
-        for operation, what in _search(cell, search, operations):
+        for operation, what in _search(cell, search):
             if what is None:
                 nowhere = Bypass(
                     way="every way", operation=operation, result="not applicable", reason=search.needs()
@@ -112,29 +126,13 @@ def try_bypasses(uri: str, using: str = "default") -> BypassFrame:
     return BypassFrame.from_rows(found, caption=caption, notes=notes)
 
 
-def _installed(connection: BaseDatabaseWrapper, model: Model, trigger: Trigger) -> _Installed:
-    with connection.cursor() as cursor:
-        quoted = [connection.ops.quote_name(name) for name in (model._meta.db_table, trigger.get_pgid(model))]
-        cursor.execute(_DEFINITION, quoted)
-        rows = cursor.fetchall()
-    uri = trigger.get_uri(model)
-    if not rows:
-        raise CellError(f"{uri} is not installed here: run %pgtrigger install first.")
-    per_row = next((definition for *_, definition in rows if " FOR EACH ROW " in definition), None)
-    names = tuple(name for name, *_ in rows)
-    return _Installed(
-        uri, isinstance(trigger, Protect | FSM), rows[0][1], names, condition_of(per_row) if per_row else None
-    )
-
-
-def _search(
-    cell: CellTracer, search: Search, operations: Sequence[Operation]
-) -> list[tuple[Operation, Concerned | None]]:
+def _search(cell: CellTracer, search: Search) -> list[tuple[Operation, Concerned | None]]:
     """Return what the rule concerns for each operation; the rows stay as they are now until the cell is over.
 
     Raises:
         CellError: if the database does not let this role read the table.
     """
+    operations = search.operations()
     looks = {
         "INSERT": search.for_insert,
         "UPDATE": search.for_update,
@@ -160,32 +158,36 @@ def _tried(cell: CellTracer, way: Way, installed: _Installed) -> Verdict:
         return "not applicable", way.reason
     step = len(cell.outcomes) + 1
     failures: list[Exception] = []
-    with cell.step(), _rolled_back(cell.connection, failures):
+    with cell.step(), errors_collected(cell.connection, failures):
         way.run()
         execute(cell.connection, "SET CONSTRAINTS ALL IMMEDIATE")
     uri = installed.uri
     entries = [entry for entry in cell.timeline.considered if entry.step == step and entry.live.uri == uri]
     fired = next((entry for entry in entries if entry.fired), None)
-    if failures and isinstance(failures[0], DatabaseFailure | psycopg.Error):
-        refusal = rejection(failures[0], cell.probing.catalog)
-        if fired is not None or refusal.trigger == uri:
-            return "held", refusal.reason
-        return _refused_by_another(failures[0], refusal)
+    failure = failures[0] if failures else None
+    if isinstance(failure, DatabaseFailure | psycopg.Error):
+        return _refused(failure, rejection(failure, cell.probing.catalog), uri, fired)
     if fired is not None:
-        changes = [f"{column}: {fired.before.get(column)} → {value}" for column, value in fired.after.items()]
-        return "held", "; ".join([*changes, *fired.notices]) or "it fired"
-    if failures:
-        said = str(failures[0]).strip().partition("\n")[0]
-        return "not applicable", f"{type(failures[0]).__name__}: {said}"
+        return "held", _effect(fired)
+    if failure is not None:
+        said = str(failure).strip().partition("\n")[0]
+        return "not applicable", f"{type(failure).__name__}: {said}"
     unseen = cell.probing.why_unobserved(installed.table)
     return _got_through(way, entries, unseen, only_rejects=installed.only_rejects)
 
 
-def _refused_by_another(failure: Exception, refusal: Rejection) -> Verdict:
+def _refused(failure: Exception, refusal: Rejection, uri: str, fired: Considered | None) -> Verdict:
+    if fired is not None or refusal.trigger == uri:
+        return "held", refusal.reason
     if isinstance(failure.__cause__, errors.InsufficientPrivilege):
         return "held", f"this role may not: {refusal.reason}"
     by = f" by {refusal.trigger}" if refusal.trigger else ""
     return "not applicable", f"rejected{by} before the rule was reached: {refusal.reason}"
+
+
+def _effect(fired: Considered) -> str:
+    changes = [f"{column}: {fired.before.get(column)} → {value}" for column, value in fired.after.items()]
+    return "; ".join([*changes, *fired.notices]) or "it fired"
 
 
 def _got_through(
@@ -202,18 +204,3 @@ def _got_through(
     clauses = [clause for entry in entries for clause, truth in entry.clauses.items() if truth is not True]
     reasons = [_SKIPPED.get(clause, f"false: {clause}") for clause in dict.fromkeys(clauses)]
     return "got through", "; ".join(reasons) or way.reason or "it did not fire"
-
-
-@contextmanager
-def _rolled_back(connection: BaseDatabaseWrapper, failures: list[Exception]) -> Iterator[None]:
-    """Roll back what the block does, and collect its errors; those of the database are raised, too."""
-    with taken_back(connection):
-        limit_waiting(connection)
-        try:
-            yield
-        except (DatabaseFailure, psycopg.Error) as error:
-            failures.append(error)
-            raise
-        except (DeclarationError, FieldError, TypeError, ValueError, AttributeError) as error:
-            # What cannot be ignored, and what Django makes of a row that a trigger swallowed.
-            failures.append(error)

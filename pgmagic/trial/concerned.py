@@ -88,6 +88,12 @@ class Search:
     # The row that was made up, if the table was empty.
     made: list[models.Model] = field(default_factory=list)
 
+    def operations(self) -> list[Operation]:
+        """Return the operations that the trigger is declared for."""
+        every: tuple[Operation, ...] = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
+        declared = [str(each) for each in self.trigger.operations]
+        return [name for name in every if any(each.startswith(name) for each in declared)]
+
     def for_delete(self) -> Concerned | None:
         """Return a row whose deletion the rule concerns."""
         using = self.connection.alias

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from types import MappingProxyType
+from typing import Self
 
 import pandas as pd
 from django.apps import apps
@@ -13,7 +15,18 @@ from django.apps import apps
 from pgmagic.declare.model_types import Model
 from pgmagic.errors import CellError
 from pgmagic.tables.frame import ResultFrame, Role
-from pgmagic.trial.state_matrix import State, Transitions, Tried, try_transitions
+from pgmagic.trial.state_matrix import Transitions, state_name, try_transitions
+
+# JupyterLab draws a diagram once, in the theme of that moment: these colours read well in both.
+_STYLE = {
+    "theme": "base",
+    "themeVariables": {
+        "primaryColor": "#e4e9f7", "primaryTextColor": "#1f2328", "primaryBorderColor": "#6b7fb3",
+        "lineColor": "#7d8590", "transitionColor": "#7d8590", "textColor": "#1f2328", "transitionLabelColor": "#1f2328",
+        "stateLabelColor": "#1f2328", "edgeLabelBackground": "#e8eaed", "labelBackgroundColor": "#e8eaed",
+        "fontSize": "13px",
+    },
+}  # fmt: skip
 
 
 class TransitionFrame(ResultFrame):
@@ -63,6 +76,19 @@ class Diagram:
         """Return both by their media types, of which a front end takes the best that it knows."""
         return {"text/vnd.mermaid": self.mermaid, "text/plain": self.text}
 
+    @classmethod
+    def of(cls, found: Transitions, names: Sequence[str]) -> Self:
+        """Draw what is allowed between different states, perhaps under a condition, as a state diagram."""
+        mermaid = [f"%%{{init: {json.dumps(_STYLE)}}}%%", "stateDiagram-v2", "    direction LR"]
+        mermaid += [f'    state "{_escaped(name)}" as s{number}' for number, name in enumerate(names)]
+        text = []
+        for row, column in permutations(range(len(names)), 2):
+            if found.tried[row][column].verdict == "allowed" or (row, column) in found.conditions:
+                about = ", ".join(found.about(row, column))
+                mermaid.append(f"    s{row} --> s{column}" + (f" : {_escaped(about)}" if about else ""))
+                text.append(f"{names[row]} → {names[column]}" + (f"  ({about})" if about else ""))
+        return cls("\n".join(mermaid), "\n".join(text) or "No transition is allowed.")
+
 
 def try_field(target: str, using: str = "default") -> tuple[TransitionFrame, Diagram]:
     """Try every pair of states of `Model.field`, or of `app_label.Model.field`; nothing is kept.
@@ -76,11 +102,12 @@ def try_field(target: str, using: str = "default") -> tuple[TransitionFrame, Dia
     found = try_transitions(model, field, using)
     names = [state_name(state) for state in found.states]
     verdicts = [
-        [" · ".join([_verdict(tried), *_about(found, row, column)]) for column, tried in enumerate(line)]
+        [" · ".join([tried.words(), *found.about(row, column)]) for column, tried in enumerate(line)]
         for row, line in enumerate(found.tried)
     ]
     caption = f"Transitions of {model._meta.label}.{found.field}, from the state on the left to the one above"
-    return transition_frame(names, verdicts, caption=caption, notes=_notes(found)), _diagram(found, names)
+    frame = transition_frame(names, verdicts, caption=caption, notes=found.notes())
+    return frame, Diagram.of(found, names)
 
 
 def _model(label: str, target: str) -> Model:
@@ -96,76 +123,6 @@ def _model(label: str, target: str) -> Model:
         labels = " or ".join(model._meta.label for model in known)
         raise CellError(f'There are several models named "{label}": say which of {labels}.')
     return known[0]
-
-
-def state_name(state: State) -> str:
-    """Return a state as text, so that NULL differs from every text."""
-    if state is None:
-        return "NULL"
-    text = str(state)
-    return f"'{text}'" if text != text.strip() or text in ("", "NULL") else text
-
-
-def _verdict(tried: Tried) -> str:
-    if tried.verdict == "rejected" and tried.trigger:
-        return f"rejected by {tried.trigger}"
-    if tried.verdict == "rewritten":
-        return f"rewritten to {state_name(tried.stored)}"
-    if tried.verdict in ("rejected", "unknown"):
-        return f"{tried.verdict}: {tried.reason}"
-    return tried.verdict
-
-
-def _about(found: Transitions, row: int, column: int) -> Iterator[str]:
-    """Yield under which condition a transition is allowed, and how often it was taken."""
-    condition = found.conditions.get((row, column))
-    if condition:
-        yield f"if {condition}"
-    taken = found.taken[row][column] if found.taken else 0
-    if taken:
-        yield "once" if taken == 1 else f"{taken:,} times"
-
-
-def _notes(found: Transitions) -> Iterator[str]:
-    on = (
-        "a row that was made up for it" if found.row is None else f"row {found.row}, or on a row in the state"
-    )
-    yield f"Tried on {on}; nothing was kept."
-    if found.conditions:
-        yield "A transition that is allowed under a condition (if …) was tried on a row for which that may not hold."
-    for uri, why in found.asleep.items():
-        yield f"{uri} is {why}, so it decided nothing."
-    for uri, condition in found.rules.items():
-        yield f"{uri} is only for rows with {condition}."
-    if found.taken is not None:
-        total = sum(map(sum, found.taken))
-        yield f"Counts come from {total:,} recorded change{'' if total == 1 else 's'}."
-
-
-# JupyterLab draws a diagram once, in the theme of that moment: these colours read well in both.
-_STYLE = {
-    "theme": "base",
-    "themeVariables": {
-        "primaryColor": "#e4e9f7", "primaryTextColor": "#1f2328", "primaryBorderColor": "#6b7fb3",
-        "lineColor": "#7d8590", "transitionColor": "#7d8590", "textColor": "#1f2328", "transitionLabelColor": "#1f2328",
-        "stateLabelColor": "#1f2328", "edgeLabelBackground": "#e8eaed", "labelBackgroundColor": "#e8eaed",
-        "fontSize": "13px",
-    },
-}  # fmt: skip
-
-
-def _diagram(found: Transitions, names: Sequence[str]) -> Diagram:
-    """Return what is allowed between different states, perhaps under a condition, as a state diagram."""
-    mermaid = [f"%%{{init: {json.dumps(_STYLE)}}}%%", "stateDiagram-v2", "    direction LR"]
-    mermaid += [f'    state "{_escaped(name)}" as s{number}' for number, name in enumerate(names)]
-    text = []
-    places = range(len(names))
-    for row, column in ((row, column) for row in places for column in places if row != column):
-        if found.tried[row][column].verdict == "allowed" or (row, column) in found.conditions:
-            about = ", ".join(_about(found, row, column))
-            mermaid.append(f"    s{row} --> s{column}" + (f" : {_escaped(about)}" if about else ""))
-            text.append(f"{names[row]} → {names[column]}" + (f"  ({about})" if about else ""))
-    return Diagram("\n".join(mermaid), "\n".join(text) or "No transition is allowed.")
 
 
 def _escaped(name: str) -> str:

@@ -47,8 +47,9 @@ def values_of(
     field: AnyField, model: Model, trigger: Trigger, condition: str, using: str
 ) -> Iterator[object]:
     """Yield values for a field: its choices and states, those that a condition names, and those of other rows."""
-    is_state = isinstance(trigger, FSM) and trigger.field in (field.name, field.attname)
-    states = trigger.states() if is_state and isinstance(trigger, FSM) else []
+    states: list[object] = []
+    if isinstance(trigger, FSM) and trigger.field in (field.name, field.attname):
+        states = trigger.states()
     known = column_values(model, field.attname, using, _MOST_KNOWN)
     candidates = [*states, *(value for value, _ in field.flatchoices)]
     for text, number in _LITERAL.findall(condition):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from django.db import Error as DatabaseFailure
 from django.db import connections, models
@@ -33,6 +33,14 @@ MOST_STATES = 40
 """A field with more different values than these hardly has states."""
 
 
+def state_name(state: State) -> str:
+    """Return a state as text, so that NULL differs from every text."""
+    if state is None:
+        return "NULL"
+    text = str(state)
+    return f"'{text}'" if text != text.strip() or text in ("", "NULL") else text
+
+
 @dataclass(frozen=True)
 class Tried:
     """What happened when a transition was tried.
@@ -45,6 +53,16 @@ class Tried:
     trigger: str | None = None
     reason: str | None = None
     stored: State = None
+
+    def words(self) -> str:
+        """Return the verdict, with who or what brought it about."""
+        if self.verdict == "rejected" and self.trigger:
+            return f"rejected by {self.trigger}"
+        if self.verdict == "rewritten":
+            return f"rewritten to {state_name(self.stored)}"
+        if self.verdict in ("rejected", "unknown"):
+            return f"{self.verdict}: {self.reason}"
+        return self.verdict
 
 
 @dataclass(frozen=True)
@@ -66,6 +84,84 @@ class Transitions:
     rules: dict[str, str]
     asleep: dict[str, str]
 
+    def about(self, row: int, column: int) -> Iterator[str]:
+        """Yield under which condition a transition is allowed, and how often it was taken."""
+        condition = self.conditions.get((row, column))
+        if condition:
+            yield f"if {condition}"
+        taken = self.taken[row][column] if self.taken else 0
+        if taken:
+            yield "once" if taken == 1 else f"{taken:,} times"
+
+    def notes(self) -> Iterator[str]:
+        """Yield the sentences that hold for all pairs."""
+        on = (
+            "a row that was made up for it"
+            if self.row is None
+            else f"row {self.row}, or on a row in the state"
+        )
+        yield f"Tried on {on}; nothing was kept."
+        if self.conditions:
+            yield (
+                "A transition that is allowed under a condition (if …) was tried on a row for which that may not hold."
+            )
+        for uri, why in self.asleep.items():
+            yield f"{uri} is {why}, so it decided nothing."
+        for uri, condition in self.rules.items():
+            yield f"{uri} is only for rows with {condition}."
+        if self.taken is not None:
+            total = sum(map(sum, self.taken))
+            yield f"Counts come from {total:,} recorded change{'' if total == 1 else 's'}."
+
+
+@dataclass(frozen=True)
+class _Machines:
+    """The FSMs of a field, by their URIs."""
+
+    field: AnyField
+    by_uri: dict[str, FSM]
+
+    @classmethod
+    def of(cls, model: Model, field: AnyField) -> Self:
+        """Return the registered FSMs of a model's field."""
+        found: dict[str, FSM] = {}
+        for owner, trigger in registry.registered():
+            if owner is not model or not isinstance(trigger, FSM):
+                continue
+            if concrete_field(model, str(trigger.field)) == field:
+                found[trigger.get_uri(model)] = trigger
+        return cls(field, found)
+
+    def states(self) -> list[State]:
+        """Return every state that they name."""
+        return [state for machine in self.by_uri.values() for state in machine.states()]
+
+    def conditions(self, states: Sequence[State]) -> dict[tuple[int, int], str]:
+        """Return the conditions of transitions in words, by the places of their states."""
+        found: dict[tuple[int, int], list[str]] = {}
+        steps = [step for machine in self.by_uri.values() for step in machine.steps]
+        for step in steps:
+            if step.condition is not None:
+                old, new = (states.index(state) for state in _converted(self.field, [step.old, step.new]))
+                found.setdefault((old, new), []).append(words_of(step.condition))
+        return {place: " or ".join(words) for place, words in found.items()}
+
+    def rules(self) -> dict[str, str]:
+        """Return the conditions of whole FSMs in words, by URI."""
+        machines = self.by_uri.items()
+        return {uri: words_of(each.condition) for uri, each in machines if each.condition is not None}
+
+    def asleep(self, catalog: TriggerCatalog) -> dict[str, str]:
+        """Return why FSMs do not fire at all, by URI."""
+        found = {}
+        for uri in self.by_uri:
+            live = [trigger for trigger in catalog.triggers if trigger.uri == uri]
+            if not live:
+                found[uri] = "not installed here"
+            elif not any(trigger.enabled in "OA" for trigger in live):
+                found[uri] = "disabled"
+        return found
+
 
 def try_transitions(model: Model, name: str, using: str = "default") -> Transitions:
     """Try every pair of states of a field, each in a savepoint; nothing is kept.
@@ -80,7 +176,7 @@ def try_transitions(model: Model, name: str, using: str = "default") -> Transiti
     field = concrete_field(model, name)
     connection = connections[using]
     connection.ensure_connection()
-    machines = _machines(model, field)
+    machines = _Machines.of(model, field)
     with nothing_kept(connection):
         states = _states(model, field, machines, using)
         catalog = read_trigger_catalog(driver_connection(connection))
@@ -89,56 +185,20 @@ def try_transitions(model: Model, name: str, using: str = "default") -> Transiti
         trying = _Trying(model, field, connection, catalog)
         tried = tuple(tuple(trying.transition(row, old, new) for new in states) for old in states)
         taken = _taken(model, field, states, using)
-    rules = {uri: words_of(fsm.condition) for uri, fsm in machines.items() if fsm.condition is not None}
     return Transitions(
         field=field.name,
         states=tuple(states),
         tried=tried,
         taken=taken,
         row=None if own is None else own.pk,
-        conditions=_conditions(machines.values(), field, states),
-        rules=rules,
-        asleep=_asleep(machines, catalog),
+        conditions=machines.conditions(states),
+        rules=machines.rules(),
+        asleep=machines.asleep(catalog),
     )
 
 
-def _machines(model: Model, field: AnyField) -> dict[str, FSM]:
-    """Return the FSMs of a field, by their URIs."""
-    found: dict[str, FSM] = {}
-    for owner, trigger in registry.registered():
-        if owner is not model or not isinstance(trigger, FSM):
-            continue
-        if concrete_field(model, str(trigger.field)) == field:
-            found[trigger.get_uri(model)] = trigger
-    return found
-
-
-def _asleep(machines: Iterable[str], catalog: TriggerCatalog) -> dict[str, str]:
-    """Return why FSMs do not fire at all, by their URIs."""
-    found = {}
-    for uri in machines:
-        live = [trigger for trigger in catalog.triggers if trigger.uri == uri]
-        if not live:
-            found[uri] = "not installed here"
-        elif not any(trigger.enabled in "OA" for trigger in live):
-            found[uri] = "disabled"
-    return found
-
-
-def _conditions(
-    machines: Iterable[FSM], field: AnyField, states: Sequence[State]
-) -> dict[tuple[int, int], str]:
-    found: dict[tuple[int, int], list[str]] = {}
-    for step in (step for machine in machines for step in machine.steps if step.condition is not None):
-        old, new = (states.index(state) for state in _converted(field, [step.old, step.new]))
-        found.setdefault((old, new), []).append(words_of(step.condition))
-    return {place: " or ".join(words) for place, words in found.items()}
-
-
-def _states(model: Model, field: AnyField, machines: dict[str, FSM], using: str) -> list[State]:
-    named: list[State] = [value for value, _ in field.flatchoices]
-    for machine in machines.values():
-        named += machine.states()
+def _states(model: Model, field: AnyField, machines: _Machines, using: str) -> list[State]:
+    named = [*(value for value, _ in field.flatchoices), *machines.states()]
     named += column_values(model, field.attname, using, MOST_STATES + 1)
     states = distinct(_converted(field, [*named, *([None] if field.null else [])]))
     label = f"{model._meta.object_name}.{field.name}"

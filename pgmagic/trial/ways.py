@@ -114,8 +114,20 @@ class Ways:
         yield self._sql(
             "INSERT … ON CONFLICT", "INSERT", compose(self._insert(), " ON CONFLICT DO NOTHING"), takes
         )
-        yield Way("COPY", "INSERT", takes, self._copy)
         values = self._values()
+
+        def copy() -> None:
+            names = join(", ", map(identifier, values))
+            statement = compose("COPY ", self._table(), " (", names, ") FROM STDIN")
+            fields = {field.attname: field for field in table_fields(self.model)}
+            row = [
+                fields[name].get_db_prep_save(value, self.connection)
+                for name, value in self.concerned.values.items()
+            ]
+            with self.connection.cursor() as cursor, cursor.copy(render(statement)) as lines:
+                lines.write_row(row)
+
+        yield Way("COPY", "INSERT", takes, copy)
         merge = compose(
             "MERGE INTO ", self._table(), " USING (SELECT 1) AS source ON false WHEN NOT MATCHED THEN INSERT (",
             join(", ", map(identifier, values)), ") VALUES (", join(", ", values.values()), ")",
@@ -133,7 +145,7 @@ class Ways:
         yield self._sql("raw SQL", "DELETE", self._delete(), takes)
         yield self._sql("a CTE", "DELETE", self._in_cte(self._delete()), takes)
         yield self._sql("MERGE", "DELETE", self._merge(verbatim("DELETE")), takes)
-        yield self._cascade()
+        yield self.cascade()
         yield Way(
             "TRUNCATE", "DELETE", "the TRUNCATE privilege", lambda: self._execute(self._truncate()),
             "TRUNCATE does not fire what fires on DELETE",
@@ -170,7 +182,8 @@ class Ways:
         )
         yield Way("ALTER TABLE … DISABLE TRIGGER", operation, "the owner of the table", disabled)
 
-    def _cascade(self) -> Way:
+    def cascade(self) -> Way:
+        """Return the way to delete the row by deleting a row that it refers to."""
         takes = "the DELETE privilege on both tables"
         for field in table_fields(self.model):
             if not isinstance(field, models.ForeignKey):
@@ -274,17 +287,6 @@ class Ways:
                 self._columns(), " FROM pg_temp.pgmagic_replaced",
             )
         )  # fmt: skip
-
-    def _copy(self) -> None:
-        values = self._values()
-        statement = compose("COPY ", self._table(), " (", join(", ", map(identifier, values)), ") FROM STDIN")
-        fields = {field.attname: field for field in table_fields(self.model)}
-        row = [
-            fields[name].get_db_prep_save(value, self.connection)
-            for name, value in self.concerned.values.items()
-        ]
-        with self.connection.cursor() as cursor, cursor.copy(render(statement)) as copy:
-            copy.write_row(row)
 
     # The ORM.
 
