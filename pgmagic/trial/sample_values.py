@@ -57,13 +57,13 @@ def values_of(
             value = field.to_python(number or text.replace("''", "'"))
         except (ValidationError, ValueError, TypeError, ArithmeticError):
             continue
-        candidates += [value, *_beside(field, value)]
+        candidates += [value, *_neighbours(field, value)]
     candidates += [*known, *_others(field, [value for value in known if value is not None], using), None]
     fitting = [value for value in candidates if value is not None or field.null]
     yield from islice(distinct(fitting), _MOST_VALUES)
 
 
-def _beside(field: AnyField, value: object) -> Iterator[object]:
+def _neighbours(field: AnyField, value: object) -> Iterator[object]:
     """Yield neighbours of a value."""
     if isinstance(value, bool) or value is None:
         return
@@ -86,7 +86,7 @@ def _others(field: AnyField, known: Sequence[object], using: str) -> Iterator[ob
         yield from column_values(target, field.target_field.attname, using, _MOST_KNOWN)
         return
     for value in known[:3]:
-        yield from _beside(field, value)
+        yield from _neighbours(field, value)
     if isinstance(field, _NUMBERS):
         yield from (0, 1, -1)
     elif isinstance(field, _TEXTS):
@@ -110,7 +110,7 @@ def unused_value(field: AnyField, model: Model, using: str) -> object:
         return getattr(make_row(target, using), attname) if free is None else free
     if isinstance(field, (*_NUMBERS, models.DateField)):
         largest = rows.aggregate(largest=Max(field.attname))["largest"]
-        return example_of(field) if largest is None else next(_beside(field, largest))
+        return example_of(field) if largest is None else next(_neighbours(field, largest))
     if isinstance(field, (*_TEXTS, models.BooleanField, models.UUIDField)):
         return example_of(field, is_unique=True)
     return None

@@ -1,4 +1,4 @@
-"""Every pair of states of a field, tried."""
+"""Every pair of states of a field is tried."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Post(models.Model):
     assert "✗ rejected by notebook.Post:cycle" in text(frame)
 
 
-def test_machine_that_does_not_fire_is_said(shell):
+def test_notes_name_a_state_machine_that_does_not_fire(shell):
     shell.run(DECLARE)
     shell.run("%pgtrigger disable notebook.Post:ranks")
     frame, _ = try_field("Post.rank")
@@ -128,7 +128,7 @@ def test_machine_that_does_not_fire_is_said(shell):
     )
 
 
-def test_row_that_uses_a_key_again_is_no_transition(shell):
+def test_row_that_reuses_a_key_is_not_counted_as_a_transition(shell):
     shell.run(DECLARE)
     shell.run(
         "post = Post.objects.create(pk=1)\npost.status = 'live'; post.save()\n"
@@ -139,7 +139,7 @@ def test_row_that_uses_a_key_again_is_no_transition(shell):
     assert frame.loc["live", "draft"] == REJECTED
 
 
-def test_other_triggers_and_constraints_have_their_say(shell):
+def test_other_triggers_and_constraints_take_part(shell):
     shell.run(DECLARE)
     shell.run(
         """%%pgsql
@@ -186,7 +186,7 @@ def test_unknown_field(shell):
         try_field("Post.stat")
 
 
-def test_too_many_values_are_no_states(shell):
+def test_field_with_too_many_values_is_refused(shell):
     shell.run(DECLARE)
     shell.run("Post.objects.bulk_create([Post(rank=n) for n in range(50)])")
     with pytest.raises(CellError, match="more than 40 different values"):
