@@ -18,7 +18,8 @@ from pgmagic.history.undo.undo_frame import UndoFrame, UndoRow, undo_frame
 from pgmagic.plan.listing import Difference, Listed
 from pgmagic.plan.steps import Outcome, Step
 from pgmagic.tables.frame import ResultFrame
-from pgmagic.trial.bypass_frame import BypassFrame, BypassRow, bypass_frame
+from pgmagic.trial.bypass_frame import Bypass, BypassFrame
+from pgmagic.trial.exercise import ExerciseFrame, Judged
 from pgmagic.watch.outcome_frame import OutcomeFrame, OutcomeRow, outcome_frame
 from pgmagic.watch.sql_frames import CommandFrame, CommandRow, SqlFrame, command_frame, sql_frame
 from pgmagic.watch.trace_frame import TraceFrame, TraceRow, trace_frame
@@ -92,14 +93,22 @@ FRAMES = {
         DifferenceFrame.from_rows([Difference("t", "function", line=1, live="a", declared="b")]),
         DifferenceFrame,
     ),
-    "bypass, empty": (bypass_frame([]), BypassFrame),
+    "exercise, empty": (ExerciseFrame.from_rows([]), ExerciseFrame),
+    "exercise, full": (
+        ExerciseFrame.from_rows([Judged(case="a", expected="true", got="true", is_right=True)]),
+        ExerciseFrame,
+    ),
+    "bypass, empty": (BypassFrame.from_rows([]), BypassFrame),
     "bypass, full": (
-        bypass_frame(
-            [BypassRow(way="raw SQL", operation="DELETE", result="held", takes="DELETE", row=1, reason="no")]
+        BypassFrame.from_rows(
+            [Bypass(way="raw SQL", operation="DELETE", result="held", takes="DELETE", row=1, reason="no")]
         ),
         BypassFrame,
     ),
-    "bypass, all missing": (bypass_frame([BypassRow(way="a", operation="b", result="held")]), BypassFrame),
+    "bypass, all missing": (
+        BypassFrame.from_rows([Bypass(way="a", operation="b", result="held")]),
+        BypassFrame,
+    ),
     "what if, empty": (whatif_frame([]), WhatIfFrame),
     "what if, full": (
         whatif_frame(
@@ -222,7 +231,7 @@ def test_roles_are_those_of_columns_in_the_contract(expected):
         (OutcomeRow, OutcomeFrame),
         (CommandRow, CommandFrame),
         (TraceRow, TraceFrame),
-        (BypassRow, BypassFrame),
+        (Bypass, BypassFrame),
         (WhatIfRow, WhatIfFrame),
         (Listed, TriggerFrame),
         (Difference, DifferenceFrame),

@@ -2,8 +2,8 @@
 
 A magic is called while the kernel's own event loop is running, which cannot be entered again. So the cell gets a loop
 of its own, in the same thread, and the kernel's is set aside until the cell ends. What Django does for `acreate()` and
-its like - hand the synchronous work to another thread, where another database connection waits - is led back to this
-thread: everything happens on one connection and in one transaction.
+its like - hand the synchronous work to another thread, where another database connection waits - is done in this thread
+instead: everything happens on one connection and in one transaction.
 
 Source: https://docs.python.org/3/library/asyncio-extending.html
         https://docs.djangoproject.com/en/stable/topics/async/#asgiref.sync.sync_to_async (thread sensitivity)
@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from asgiref.sync import AsyncToSync
@@ -37,7 +37,7 @@ class _InPlace(Executor):
         self._old_executor = None
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Return a future that is done. An interrupt is no result: it is raised."""
+        """Return a future that is done; an interrupt is raised."""
         future: Future[T] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
@@ -67,7 +67,7 @@ def _share_connections() -> None:
     """
     own = {alias: connections[alias] for alias in connections}
     running = asyncio._get_running_loop()
-    # Any loop will do: what counts is that there is one.
+    # Any loop will do: it only has to exist.
     loop = running or asyncio.new_event_loop()
     asyncio._set_running_loop(loop)
     try:
@@ -82,9 +82,9 @@ def _share_connections() -> None:
 def run_to_end(main: Coroutine[Any, Any, None]) -> list[str]:
     """Run a coroutine in a loop of its own until it is done; return the names of the tasks that it left pending.
 
-    Those are cancelled, and have ended when this returns. What the coroutine sets in context variables is set in the
-    caller's context, as by a function that is called. An interrupt is raised at once, from the statement under way or
-    from the wait, and every task ends before it goes on; so does any other exception that leaves the coroutine.
+    Pending tasks are cancelled, and have ended when this returns. Context variables that the coroutine sets are set in
+    the caller's context, as by a function that is called. An interrupt is raised at once, from the statement under way
+    or from the wait. Every task ends before an exception leaves.
     """
     with synchronous_work_in_place(), _running_loop_set_aside():
         context = copy_context()
@@ -97,7 +97,9 @@ def run_to_end(main: Coroutine[Any, Any, None]) -> list[str]:
                 loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
             loop.close()
-            _take_over(context)
+            for variable, value in context.items():
+                if variable.get(_UNSET) is not value:
+                    variable.set(value)
     return left
 
 
@@ -108,13 +110,6 @@ def _end_tasks(loop: asyncio.AbstractEventLoop) -> list[str]:
     if tasks:
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
     return [getattr(task.get_coro(), "__qualname__", task.get_name()) for task in tasks]
-
-
-def _take_over(context: Context) -> None:
-    """Set in this context what was set in the other one."""
-    for variable, value in context.items():
-        if variable.get(_UNSET) is not value:
-            variable.set(value)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import CodeType, TracebackType
-from typing import Any, cast
+from typing import cast
 
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -19,13 +19,13 @@ def parse_cell(shell: InteractiveShell, source: str) -> tuple[ast.Module, str]:
     """Return the syntax tree of a cell, IPython's own syntax included, and the name under which tracebacks show it.
 
     Raises:
-        CellError: the text is no Python; names the line, and changes nothing.
+        CellError: if the text is not Python; the message names the line, and nothing is changed.
     """
     text = shell.transform_cell(source)
     filename = shell.compile.cache(text, shell.execution_count, raw_code=source)
     try:
         tree = ast.parse(text, filename)
-        # What only the compiler finds, such as a `return` outside of a function.
+        # Some errors only the compiler finds, such as a `return` outside of a function.
         _compiled(shell, tree, filename)
     except SyntaxError as error:
         raise CellError(
@@ -41,9 +41,9 @@ def _compiled(shell: InteractiveShell, tree: ast.Module, filename: str) -> CodeT
 
 
 def frames_of_cell(traceback: TracebackType | None) -> TracebackType | None:
-    """Return the part of a traceback that is the cell's, without what called it; all of it for any other error.
+    """Return the part of a traceback that is the cell's, without what called it; all of it if no cell was running.
 
-    None if an interrupt found no code of the cell at work: an event loop was waiting.
+    Returns None if an interrupt came while no code of the cell was running: an event loop was waiting.
     """
     found = traceback
     waiting = False
@@ -69,14 +69,14 @@ def execute_each(
     shell: InteractiveShell,
     statements: Sequence[ast.stmt],
     filename: str,
-    step: Callable[[], AbstractContextManager[Any]],
+    step: Callable[[], AbstractContextManager[object]],
 ) -> list[str]:
     """Execute statements in the user's namespace one by one, each inside a block that `step` makes.
 
     All of them share one event loop if one of them awaits, so that a task made in one step is awaited in another.
 
     Returns:
-        The names of the tasks that they left pending, which were cancelled behind the last step.
+        The names of the tasks that they left pending, which were cancelled after the last step.
     """
     codes = [
         _compiled(shell, ast.Module(body=[statement], type_ignores=[]), filename) for statement in statements
@@ -85,7 +85,9 @@ def execute_each(
 
 
 def _execute(
-    codes: Sequence[CodeType], namespace: dict[str, Any], step: Callable[[], AbstractContextManager[Any]]
+    codes: Sequence[CodeType],
+    namespace: dict[str, object],
+    step: Callable[[], AbstractContextManager[object]],
 ) -> list[str]:
     if any(map(_awaits, codes)):
         return run_to_end(_run_awaiting(codes, namespace, step))
@@ -99,7 +101,9 @@ def _awaits(code: CodeType) -> bool:
 
 
 def _run(
-    codes: Sequence[CodeType], namespace: dict[str, Any], step: Callable[[], AbstractContextManager[Any]]
+    codes: Sequence[CodeType],
+    namespace: dict[str, object],
+    step: Callable[[], AbstractContextManager[object]],
 ) -> None:
     for code in codes:
         with step():
@@ -107,7 +111,9 @@ def _run(
 
 
 async def _run_awaiting(
-    codes: Sequence[CodeType], namespace: dict[str, Any], step: Callable[[], AbstractContextManager[Any]]
+    codes: Sequence[CodeType],
+    namespace: dict[str, object],
+    step: Callable[[], AbstractContextManager[object]],
 ) -> None:
     for code in codes:
         with step():
@@ -116,7 +122,7 @@ async def _run_awaiting(
                 await result
 
 
-# What calls the code of a cell, or waits for it.
+# Functions that call the code of a cell, or wait for it.
 _RUNNING_CELLS = (_run.__code__, _run_awaiting.__code__)
 
 
@@ -127,12 +133,12 @@ def pending_note(tasks: Sequence[str]) -> list[str]:
     were = "1 task was" if len(tasks) == 1 else f"{len(tasks):,} tasks were"
     names = ", ".join(sorted(set(tasks)))
     return [
-        f"{were} still pending at the end of the cell, and cancelled: {names}. `await` what is to be done."
+        f"{were} still pending at the end of the cell, and cancelled: {names}. `await` tasks that are to finish."
     ]
 
 
 @contextmanager
-def namespace_restored_on_error(shell: InteractiveShell) -> Iterator[dict[str, Any]]:
+def namespace_restored_on_error(shell: InteractiveShell) -> Iterator[dict[str, object]]:
     """Take back the names that the block binds in the user's namespace, if it raises."""
     before = dict(shell.user_ns)
     try:

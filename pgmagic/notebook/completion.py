@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 from argparse import Action, ArgumentParser, _SubParsersAction
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
 from django.apps import apps
 from django.db import connections
@@ -23,7 +22,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from pgmagic.declare import registry
 from pgmagic.declare.model_registry import cell_labels
 
-Namespace = dict[str, Any]
+Namespace = dict[str, object]
 
 # A magic's line from its sign on, also where its result is given a name: `found = %pgtrigger ls`.
 _CALL = re.compile(r"\s*(?:[\w, ]+=\s*)?(?P<kind>%%?)(?P<name>\w+) (?P<words>.*)")
@@ -31,16 +30,7 @@ _CALL = re.compile(r"\s*(?:[\w, ]+=\s*)?(?P<kind>%%?)(?P<name>\w+) (?P<words>.*)
 
 def register(shell: InteractiveShell) -> None:
     """Complete the lines of pgmagic's magics."""
-    shell.Completer.custom_matchers.append(_matcher(shell))
 
-
-def unregister(shell: InteractiveShell) -> None:
-    """Complete no more."""
-    matchers = shell.Completer.custom_matchers
-    matchers[:] = [matcher for matcher in matchers if not hasattr(matcher, "completes_pgmagic")]
-
-
-def _matcher(shell: InteractiveShell) -> Any:
     @context_matcher()
     def match(context: CompletionContext) -> SimpleMatcherResult:
         line = context.line_with_cursor[: context.cursor_position]
@@ -55,13 +45,19 @@ def _matcher(shell: InteractiveShell) -> Any:
         }
 
     match.completes_pgmagic = True
-    return match
+    shell.Completer.custom_matchers.append(match)
+
+
+def unregister(shell: InteractiveShell) -> None:
+    """Stop completing them."""
+    matchers = shell.Completer.custom_matchers
+    matchers[:] = [matcher for matcher in matchers if not hasattr(matcher, "completes_pgmagic")]
 
 
 def suggestions(shell: InteractiveShell, line: str, *, is_first: bool = True) -> list[str]:
-    """Return what the last word on a magic's line can become; nothing for a line of another kind.
+    """Return what the last word on a magic's line can become; an empty list for any other line.
 
-    is_first: whether it is the cell's first line, where alone a cell magic can stand.
+    is_first: whether it is the cell's first line; only there can a cell magic stand.
     """
     called = _CALL.fullmatch(line)
     if called is None or (called["kind"] == "%%" and not is_first):
@@ -70,40 +66,40 @@ def suggestions(shell: InteractiveShell, line: str, *, is_first: bool = True) ->
     if not getattr(function, "__module__", "").startswith("pgmagic."):
         return []
     *before, last = called["words"].split(" ")
-    return _fitting(function.parser, [word for word in before if word], last, shell.user_ns)
+    parser, words = _parser_of_words(function.parser, [word for word in before if word])
+    fitting = _candidates(parser, words, last, shell.user_ns)
+    return [candidate for candidate in fitting if candidate.startswith(last)]
 
 
-def _fitting(parser: ArgumentParser, before: list[str], last: str, namespace: Namespace) -> list[str]:
-    """Return what fits in the place of the last word, behind those before it."""
+def _parser_of_words(parser: ArgumentParser, before: list[str]) -> tuple[ArgumentParser, list[str]]:
+    """Return the parser of the sub-command, if the words before name one, and the words without it."""
     for action in parser._actions:
         if isinstance(action, _SubParsersAction):
             chosen = next((word for word in before if word in action.choices), None)
-            if chosen is None:
-                return _starting_with(last, action.choices)
-            others = [word for word in before if word != chosen]
-            return _fitting(action.choices[chosen], others, last, namespace)
-    return _starting_with(last, _candidates(parser, before, last, namespace))
+            if chosen is not None:
+                return action.choices[chosen], [word for word in before if word != chosen]
+    return parser, before
 
 
 def _candidates(parser: ArgumentParser, before: list[str], last: str, namespace: Namespace) -> list[str]:
-    """Return what may stand in the place of the last word: a value of the option before it, an option, an argument."""
+    """Return what the last word may be: a value of the option before it, an option, or an argument."""
     options = parser._option_string_actions
     if before and before[-1] in options and options[before[-1]].nargs != 0:
         return _values(options[before[-1]], namespace)
     if last.startswith("-"):
-        used = {options[word].dest for word in before if word in options}
-        return sorted(text for text in options if text.startswith("--") and options[text].dest not in used)
+        return _unused_options(parser, before)
     arguments = [action for action in parser._actions if not action.option_strings]
     return [value for action in arguments for value in _values(action, namespace) if value not in before]
+
+
+def _unused_options(parser: ArgumentParser, before: list[str]) -> list[str]:
+    unused = [action for action in parser._actions if not set(before) & set(action.option_strings)]
+    return sorted(text for action in unused for text in action.option_strings if text.startswith("--"))
 
 
 def _values(action: Action, namespace: Namespace) -> list[str]:
     values = _VALUES.get(str(action.metavar or action.dest))
     return values(namespace) if values else [str(choice) for choice in action.choices or ()]
-
-
-def _uris(_namespace: Namespace) -> list[str]:
-    return sorted(trigger.get_uri(model) for model, trigger in registry.registered())
 
 
 def _tracked(namespace: Namespace) -> list[str]:
@@ -125,15 +121,11 @@ def _renamable(_namespace: Namespace) -> list[str]:
     return sorted([*(f"{model._meta.object_name}=" for model in found), *fields])
 
 
-# By the word that stands for the value in the manual.
+# The values of an argument, by its name in the manual.
 _VALUES: dict[str, Callable[[Namespace], list[str]]] = {
-    "URI": _uris,
+    "URI": lambda _namespace: sorted(trigger.get_uri(model) for model, trigger in registry.registered()),
     "target": _tracked,
     "MODEL[.FIELD]=NEW": _renamable,
     "ALIAS": lambda _namespace: list(connections),
     "LABEL": lambda _namespace: sorted(cell_labels()),
 }
-
-
-def _starting_with(word: str, candidates: Iterable[str]) -> list[str]:
-    return [candidate for candidate in candidates if candidate.startswith(word)]

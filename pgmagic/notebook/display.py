@@ -1,4 +1,4 @@
-"""How results look in a notebook and in a terminal: IPython is told to ask `render/`."""
+"""How results look in a notebook and in a terminal: IPython shows result frames by `tables/`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pgmagic.tables.text import text
 
 
 def register(shell: InteractiveShell, settings: PgMagic) -> None:
-    """Show result frames by `render/`, as many of their rows as the settings say."""
+    """Show result frames as tables, with as many rows as the settings say."""
     formatters = shell.display_formatter.formatters  # type: ignore[union-attr]
     formatters["text/html"].for_type(ResultFrame, lambda frame: html(frame, settings.max_rows))
     formatters["text/plain"].for_type(

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magic import Magics
 
 from pgmagic.aliases import add_aliases, remove_aliases
 from pgmagic.notebook.django_setup import configure_django
+
+if TYPE_CHECKING:
+    from pgmagic.notebook.session import Session
+    from pgmagic.notebook.settings import PgMagic
 
 _ASYNC_VARIABLE = "DJANGO_ALLOW_ASYNC_UNSAFE"
 
@@ -19,10 +25,10 @@ _ASYNC_VARIABLE = "DJANGO_ALLOW_ASYNC_UNSAFE"
 class _Loaded:
     """What loading changed, so that unloading can undo it."""
 
-    session: Any
-    settings: Any
-    magics: list[Any]
-    names: dict[str, Any]
+    session: Session
+    settings: PgMagic
+    magics: list[Magics]
+    names: dict[str, ModuleType]
     async_unsafe: str | None
 
 
@@ -37,21 +43,32 @@ def load(shell: InteractiveShell) -> None:
     # Jupyter runs cells inside an event loop, where Django refuses its synchronous ORM.
     os.environ[_ASYNC_VARIABLE] = "true"
     own = configure_django()
-    _warn_of_real_packages(add_aliases())
+    real = add_aliases()
+    if real:
+        print(
+            f"The installed {' and '.join(real)} is already imported here and stays; "
+            f"pgmagic's own is `from pgmagic import {', '.join(real)}`.",
+            file=sys.stderr,
+        )
 
     # These import models, so that Django has to be ready.
     from django.db import models
 
     from pgmagic import pghistory, pgtrigger
     from pgmagic.notebook import completion, display, tracebacks
-    from pgmagic.notebook.magics import PgMagics, TracingMagics, TriggerMagics
+    from pgmagic.notebook.magics import HistoryMagics, SessionMagics, TriggerMagics, WatchMagics
     from pgmagic.notebook.session import Session
     from pgmagic.notebook.settings import add_settings
 
     session = Session(shell, own)
     session.start()
     settings = add_settings(shell)
-    magics = [PgMagics(shell, session, settings), TracingMagics(shell), TriggerMagics(shell)]
+    magics: list[Magics] = [
+        SessionMagics(shell, session),
+        TriggerMagics(shell, settings),
+        WatchMagics(shell),
+        HistoryMagics(shell),
+    ]
     names = {"models": models, "pgtrigger": pgtrigger, "pghistory": pghistory}
     shell.push(names)
     shell.register_magics(*magics)
@@ -63,7 +80,7 @@ def load(shell: InteractiveShell) -> None:
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Take the magics and names away again, and disconnect."""
+    """Remove the magics and names, and disconnect."""
     loaded = _loaded.pop(id(shell), None)
     if loaded is None:
         return
@@ -88,12 +105,3 @@ def unload(shell: InteractiveShell) -> None:
         os.environ.pop(_ASYNC_VARIABLE, None)
     else:
         os.environ[_ASYNC_VARIABLE] = loaded.async_unsafe
-
-
-def _warn_of_real_packages(names: list[str]) -> None:
-    if names:
-        print(
-            f"The installed {' and '.join(names)} is already imported here and stays; "
-            f"pgmagic's own is `from pgmagic import {', '.join(names)}`.",
-            file=sys.stderr,
-        )

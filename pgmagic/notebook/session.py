@@ -1,4 +1,4 @@
-"""What a kernel with pgmagic works on: which database, which schema, and how it says so."""
+"""Which database and schema a kernel with pgmagic works on."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from django.db import connection
 from IPython.core.interactiveshell import InteractiveShell
 
 from pgmagic.db import backend, schemas
 from pgmagic.db.connect import Choice, choice_from_environment, is_alive, parse_url
+from pgmagic.db.driver import driver_connection
 from pgmagic.declare import model_registry
 from pgmagic.errors import DatabaseUnavailableError, SchemaError
 
@@ -28,23 +28,34 @@ class Session:
     own: bool
 
     def start(self) -> None:
-        """Choose the database and the schema; connects at first use, not here."""
+        """Choose the database and the schema; the connection is made at its first use."""
         if self.own:
             self._use(choice_from_environment(), None)
 
     def connect(self, url: str | None, schema: str | None) -> str:
-        """Work on another database or schema, or say which it is; return that in a sentence.
+        """Work on another database or schema if one is given; return a sentence that says which they are.
 
         Raises:
-            DatabaseUnavailableError: nobody answers there; the former connection is kept.
-            SchemaError: the project's own configuration decides.
+            DatabaseUnavailableError: if the server does not answer; the former connection is kept.
+            SchemaError: if the kernel works on a Django project, whose settings decide.
         """
         if not self.own and (url or schema):
             raise SchemaError(
                 "This kernel works on a configured Django project: its DATABASES setting decides which database."
             )
+        if url:
+            parse_url(url)
         if url or schema:
-            self._reconnect(url, schema)
+            former = backend.choice
+            connection.close()
+            try:
+                self._use(Choice(url=url or former.url), schema or former.schema)
+                connection.ensure_connection()
+            except BaseException:
+                connection.close()
+                self._use(former, former.schema)
+                raise
+            former.leave()
         connection.ensure_connection()
         return self.describe()
 
@@ -52,7 +63,7 @@ class Session:
         """Drop and recreate the notebook's schema, and forget its models; return a sentence.
 
         Raises:
-            SchemaError: pgmagic did not create the schema.
+            SchemaError: if pgmagic did not create the schema, or the kernel works on a Django project.
         """
         schema = backend.choice.schema
         if not self.own or schema is None:
@@ -65,14 +76,14 @@ class Session:
 
     def describe(self) -> str:
         """Return which server, database and schema this kernel works on, without a password."""
-        raw: Any = connection.connection
-        version = raw.info.parameter_status("server_version").split()[0]
+        raw = driver_connection(connection)
+        version = (raw.info.parameter_status("server_version") or "").partition(" ")[0]
         where = backend.choice.describe() if self.own else f"the project's database {raw.info.dbname}"
         schema = f', schema "{backend.choice.schema}"' if self.own else ""
         return f"Connected to Postgres {version}: {where}{schema}."
 
     def reopen_lost_connection(self, *_args: object) -> None:
-        """Connect again where the server went away, and say so; called before every cell."""
+        """Connect again if the connection was lost, and say so; called before every cell."""
         if is_alive(connection):
             return
         try:
@@ -88,20 +99,6 @@ class Session:
         connection.close()
         if self.own:
             backend.choice.leave()
-
-    def _reconnect(self, url: str | None, schema: str | None) -> None:
-        if url:
-            parse_url(url)
-        former = backend.choice
-        connection.close()
-        try:
-            self._use(Choice(url=url or former.url), schema or former.schema)
-            connection.ensure_connection()
-        except BaseException:
-            connection.close()
-            self._use(former, former.schema)
-            raise
-        former.leave()
 
     def _use(self, choice: Choice, schema: str | None) -> None:
         choice.schema = schema or notebook_schema(self.shell)

@@ -19,12 +19,12 @@ class PgMagic(Configurable):
         "notebook", help="The app label of the models in a %%pgtrigger cell without --app."
     ).tag(config=True)
     max_rows = Integer(
-        LIMIT, min=0, help="How many rows of a table are shown; how many there are is always said."
+        LIMIT, min=0, help="How many rows of a table are shown; the total is always shown."
     ).tag(config=True)
 
 
 def add_settings(shell: InteractiveShell) -> PgMagic:
-    """Return a kernel's settings, which `%config` knows from then on."""
+    """Return a kernel's settings, and let `%config` list them."""
     settings = PgMagic(parent=shell)
     shell.configurables.append(settings)  # type: ignore[arg-type]  # its type is too narrow
     return settings

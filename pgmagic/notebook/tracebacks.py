@@ -1,10 +1,9 @@
-"""Errors in ordinary cells, ours and the database's: the lines of the cell and what was said, no frames of Django."""
+"""Errors of pgmagic and of the database in ordinary cells: the cell's lines and the message, no frames of Django."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import django
 import psycopg
@@ -16,38 +15,30 @@ from pgmagic.errors import PgMagicError
 
 _LIBRARIES = tuple(str(Path(str(module.__file__)).parent) for module in (django, psycopg, pgmagic))
 
-# Errors that say all there is to say.
+# Errors whose message says everything.
 _SHORT = (DatabaseFailure, PgMagicError)
 
 
 def show_short_tracebacks(shell: InteractiveShell) -> None:
-    """Show them short, unless somebody else already handles exceptions of this shell."""
+    """Show such errors short, unless somebody else already handles exceptions of this shell."""
     if not shell.custom_exceptions:
         shell.set_custom_exc(_SHORT, _show)
 
 
 def show_full_tracebacks(shell: InteractiveShell) -> None:
-    """Show them as IPython does."""
+    """Show such errors as IPython does."""
     if shell.custom_exceptions == _SHORT:
         shell.set_custom_exc((), None)
 
 
 def _show(
-    shell: Any,
+    shell: InteractiveShell,
     kind: type[BaseException],
     error: BaseException,
     traceback: TracebackType | None,
-    tb_offset: Any = None,
+    tb_offset: int | None = None,
 ) -> list[str]:
-    shown = kind(*error.args)
-    frames = _without_libraries(traceback)
-    lines: list[str] = shell.InteractiveTB.structured_traceback(kind, shown, frames, tb_offset=0)
-    shell._showtraceback(kind, error, lines)
-    return lines
-
-
-def _without_libraries(traceback: TracebackType | None) -> TracebackType | None:
-    """Return a traceback of the frames outside Django, psycopg, pgmagic and IPython's own call of the cell."""
+    """Show an error with the frames outside Django, psycopg, pgmagic and IPython's own call of the cell."""
     kept = []
     while traceback is not None:
         filename = traceback.tb_frame.f_code.co_filename
@@ -57,4 +48,6 @@ def _without_libraries(traceback: TracebackType | None) -> TracebackType | None:
     chain = None
     for frame in reversed(kept):
         chain = TracebackType(chain, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
-    return chain
+    lines = shell.InteractiveTB.structured_traceback(kind, kind(*error.args), chain, tb_offset=0)
+    shell._showtraceback(kind, error, lines)
+    return lines

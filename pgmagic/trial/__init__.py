@@ -1,7 +1,8 @@
-"""Trying things out in a live database: each attempt in a savepoint, and nothing of it is kept.
+"""What would happen: changes are tried in a live database, each in a savepoint, and nothing is kept.
 
-- `attempts`: the transaction that is given up, and what an attempt came to;
-- `examples`: a row to try things on, where a table has none;
-- `transitions`: every pair of states of a field;
-- `bypasses`: every way around a rule.
+- `attempts`: the transaction that is rolled back, and what an attempt found;
+- `examples`, `sample_values`, `concerned`: a row to try, and a change of it that a rule concerns;
+- `bypasses`, `ways`, `bypass_frame`: every way around a rule;
+- `state_matrix`, `matrix_frame`: every pair of states of a field, as a matrix and a diagram;
+- `exercise`: the check of a notebook's exercise.
 """

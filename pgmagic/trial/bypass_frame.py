@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Literal
 
 from pgmagic.tables.frame import ResultFrame
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+Result = Literal["held", "got through", "not applicable", "unknown"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BypassRow:
-    """One way around a rule, and what became of it."""
+class Bypass:
+    """A way around a rule, and what happened when it was tried: a row of the frame."""
 
     way: str
     operation: str
-    result: str
+    result: Result
     takes: str | None = None
-    row: Any = None
+    row: object = None
     reason: str | None = None
     lines: Sequence[str] = ()
 
@@ -31,11 +31,12 @@ class BypassFrame(ResultFrame):
     Columns:
         way (string): how the row was written, such as `QuerySet.update()`.
         operation (string): what was done to the row: `INSERT`, `UPDATE`, `DELETE` or `TRUNCATE`.
-        result (string): `held`, `got through`, `not applicable`, or `unknown` where the trigger could not be observed.
-        takes (string): what the way takes: a privilege, the table's owner, a superuser; missing where there is no way.
-        row (object): the primary key of the row that was tried, a dict where it has several columns; None for one that
-            is new, or was made up for it.
-        reason (string): what the rule said where it held, and why it did not fire where it did not.
+        result (string): `held`, `got through`, `not applicable`, or `unknown` if the trigger could not be observed.
+        takes (string): what is needed to use the way: a privilege, the table's owner, a superuser; missing if no row
+            could be found for the operation.
+        row (object): the primary key of the row that was tried, a dict by column if it is composite; None for a row
+            that is inserted, or was made up.
+        reason (string): what the rule said if it held, and otherwise why it did not fire.
     """
 
     columns_contract = MappingProxyType(
@@ -49,10 +50,3 @@ class BypassFrame(ResultFrame):
         }
     )
     columns_roles = MappingProxyType({"result": "verdict"})
-
-
-def bypass_frame(
-    rows: Iterable[BypassRow], *, caption: str | None = None, notes: Iterable[str] = ()
-) -> BypassFrame:
-    """Return the rows as a `BypassFrame`, in their order."""
-    return BypassFrame.from_rows(rows, caption=caption, notes=notes)

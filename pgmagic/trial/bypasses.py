@@ -1,25 +1,28 @@
-"""Every way around a rule, tried on a row that it concerns."""
+"""Every way around a rule, tried on a row that the rule concerns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Self
 
 import psycopg
-from django.core.exceptions import FieldError
 from django.db import Error as DatabaseFailure
-from django.db import connections, transaction
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import errors
 
 from pgmagic.compile.sql_tokens import trigger_condition_in
 from pgmagic.declare import registry
 from pgmagic.declare.fsm import FSM
+from pgmagic.declare.model_types import Model
 from pgmagic.declare.ready_made import Protect
-from pgmagic.errors import CellError, DeclarationError
-from pgmagic.trial.concerned import Concerned, Search, key_fields
-from pgmagic.trial.ways import Operation, Way, Ways
+from pgmagic.declare.trigger import Trigger
+from pgmagic.errors import CellError
+from pgmagic.trial.attempts import errors_collected, execute
+from pgmagic.trial.bypass_frame import Bypass, BypassFrame, Result
+from pgmagic.trial.concerned import Concerned, Operation, Search
+from pgmagic.trial.ways import Way, Ways
 from pgmagic.watch.bystanders import LIMIT_LOCK_WAITS
 from pgmagic.watch.rejections import Rejection, rejection
 from pgmagic.watch.trace_frame import TraceRow
@@ -27,14 +30,12 @@ from pgmagic.watch.trace_timeline import ENABLED, FOR_REPLICAS, NOT_IGNORED
 from pgmagic.watch.tracer import CellTracer
 from pgmagic.watch.watched_cell import watched
 
-Result = Literal["held", "got through", "not applicable", "unknown"]
-
 _DEFINITION = """
 SELECT t.tgname, t.tgrelid::bigint, pg_get_triggerdef(t.oid) FROM pg_trigger AS t
 WHERE t.tgrelid = to_regclass(%s) AND t.tgfoid = to_regproc(%s) ORDER BY t.tgname"""
 
-# Fires what the rows that were made up have put off until COMMIT, since a table with pending events can be neither
-# altered nor truncated; afterwards constraints are put off as they were declared.
+# Fires what the rows that were made up have deferred until COMMIT, since a table with pending events can be neither
+# altered nor truncated; afterwards constraints are deferred as they were declared.
 _SETTLE = """
 SET CONSTRAINTS ALL IMMEDIATE;
 DO $$ DECLARE deferred text; BEGIN
@@ -44,196 +45,6 @@ DO $$ DECLARE deferred text; BEGIN
   LOOP EXECUTE 'SET CONSTRAINTS ' || deferred || ' DEFERRED'; END LOOP;
 END $$"""
 
-
-@dataclass(frozen=True)
-class Bypass:
-    """A way around a rule, and what became of it.
-
-    row: the key of the row that was tried, by column where it has several; None for a new one.
-    """
-
-    way: str
-    operation: Operation
-    result: Result
-    takes: str | None
-    row: Any
-    reason: str | None
-
-
-@dataclass(frozen=True)
-class _Installed:
-    """What stands for a trigger in Postgres. condition: of what fires for rows. only_rejects: if it does anything."""
-
-    uri: str
-    only_rejects: bool
-    table: int
-    names: tuple[str, ...]
-    condition: str | None
-
-
-class _GivenUp(Exception):  # noqa: N818 - it leaves a savepoint, and is no error
-    """Leaves a savepoint that is not to be kept."""
-
-
-def try_bypasses(uri: str, using: str = "default") -> tuple[list[Bypass], list[str]]:
-    """Try every way around the trigger of a URI; return what became of each, and what is to be said of all.
-
-    Each way is gone in a savepoint, on a row that the rule concerns; where there is none, one is brought there, or made
-    up. Nothing is kept. The rule held if its trigger fired, or refused; it is traced as `%%pgtrace` does.
-
-    Raises:
-        UnknownTriggerError: nothing is registered under the URI.
-        CellError: it is not installed, a transaction is open, or the table cannot be read.
-    """
-    [(model, trigger)] = registry.registered(uri)
-    connection = connections[using]
-    connection.ensure_connection()
-    installed = _installed(connection, model, trigger)
-    search = Search(model, trigger, installed.condition, connection)
-    operations: list[Operation] = [
-        operation
-        for operation in ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
-        if any(str(each).startswith(operation) for each in trigger.operations)
-    ]
-    found: list[Bypass] = []
-    notes: list[str] = []
-    with watched(CellTracer, connection, keep=False) as cell:
-        for operation, what in _search(cell, search, operations):
-            if what is None:
-                found.append(Bypass("every way", operation, "not applicable", None, None, search.needs()))
-                continue
-            notes += [said for said in _about(operation, what, model) if said not in notes]
-            for way in Ways(model, uri, installed.names, connection, what).all_of(operation):
-                found.append(_tried(cell, way, _shown_key(what, model), installed))
-    return found, [*notes, *cell.notes_of_trial]
-
-
-def _installed(connection: Any, model: Any, trigger: Any) -> _Installed:
-    """Return what stands for a trigger in Postgres."""
-    with connection.cursor() as cursor:
-        quoted = [connection.ops.quote_name(name) for name in (model._meta.db_table, trigger.get_pgid(model))]
-        cursor.execute(_DEFINITION, quoted)
-        rows = cursor.fetchall()
-    uri = trigger.get_uri(model)
-    if not rows:
-        raise CellError(f"{uri} is not installed here: run %pgtrigger install first.")
-    per_row = next((definition for *_, definition in rows if " FOR EACH ROW " in definition), None)
-    names = tuple(name for name, *_ in rows)
-    return _Installed(
-        uri,
-        isinstance(trigger, Protect | FSM),
-        rows[0][1],
-        names,
-        trigger_condition_in(per_row) if per_row else None,
-    )
-
-
-def _search(
-    cell: CellTracer, search: Search, operations: Sequence[Operation]
-) -> list[tuple[Operation, Concerned | None]]:
-    """Return what the rule concerns for each operation; it stays as it was brought there until the cell is over.
-
-    Raises:
-        CellError: the database does not let this role look.
-    """
-    found: list[tuple[Operation, Concerned | None]] = []
-    with cell.step():
-        _execute(cell.connection, LIMIT_LOCK_WAITS)
-        # Inserts come last: what is unused depends on the rows that were made up for the others.
-        found += [(operation, _concerned(search, operation)) for operation in reversed(operations)]
-        _execute(cell.connection, _SETTLE)
-    if len(found) < len(operations):
-        *_, refused = (statement.error for statement in cell.recorder.log if statement.error is not None)
-        raise CellError(f"Nothing could be tried: {rejection(refused, None).reason}.")
-    return found[::-1]
-
-
-def _concerned(search: Search, operation: Operation) -> Concerned | None:
-    match operation:
-        case "INSERT":
-            return search.for_insert()
-        case "UPDATE":
-            return search.for_update()
-        case _:
-            # TRUNCATE concerns a table as soon as there is a row in it.
-            return search.for_delete()
-
-
-def _about(operation: Operation, what: Concerned, model: Any) -> Iterator[str]:
-    """Yield a sentence on a row that was not there as it was tried."""
-    if what.is_made_up:
-        yield "The table is empty, so a row was made up."
-    if what.brought:
-        names = {each.attname: each.name for each in model._meta.concrete_fields}
-        brought = ", ".join(f"{names[name]}={value!r}" for name, value in what.brought.items())
-        yield f"{operation}: the rule concerns no row that is there, so one was brought to {brought} first."
-
-
-def _shown_key(what: Concerned, model: Any) -> Any:
-    if what.is_made_up or not isinstance(what.key, tuple):
-        return None if what.is_made_up else what.key
-    return {str(each.column): value for each, value in zip(key_fields(model), what.key, strict=True)}
-
-
-def _tried(cell: CellTracer, way: Way, row: Any, installed: _Installed) -> Bypass:
-    def bypass(result: Result, reason: str | None) -> Bypass:
-        return Bypass(way.name, way.operation, result, way.takes, row, reason)
-
-    if way.run is None:
-        return bypass("not applicable", way.reason)
-    step = len(cell.outcomes) + 1
-    failures: list[Exception] = []
-    with cell.step(), _given_up(cell.connection, failures):
-        way.run()
-        _execute(cell.connection, "SET CONSTRAINTS ALL IMMEDIATE")
-    uri = installed.uri
-    entries = [entry for entry in cell.timeline.rows if entry.step == step and entry.trigger == uri]
-    fired = next((entry for entry in entries if entry.fired), None)
-    refusal = _refusal(cell, failures)
-    if refusal is not None and (fired is not None or refusal.trigger == uri):
-        return bypass("held", refusal.reason)
-    if fired is not None:
-        return bypass("held", "; ".join([*_changes(fired), *fired.notices]) or "it fired")
-    unseen = cell.probing.why_unobserved(installed.table)
-    if unseen and not failures and installed.only_rejects:
-        return bypass("got through", "it did not refuse")
-    if unseen and not failures:
-        return bypass(
-            "unknown", f"it was done, and whether the trigger fired could not be observed: {unseen}"
-        )
-    result, reason = _past(refusal, entries, failures)
-    return bypass(result, reason or way.reason or "it did not fire")
-
-
-def _refusal(cell: CellTracer, failures: list[Exception]) -> Rejection | None:
-    """Return why the database refused a way, None if it did not."""
-    failure = next((each for each in failures if isinstance(each, DatabaseFailure | psycopg.Error)), None)
-    return None if failure is None else rejection(failure, cell.probing.catalog)
-
-
-def _changes(fired: TraceRow) -> Iterator[str]:
-    for column, value in (fired.after or {}).items():
-        yield f"{column}: {(fired.before or {}).get(column)} → {value}"
-
-
-def _past(
-    refusal: Rejection | None, entries: list[TraceRow], failures: list[Exception]
-) -> tuple[Result, str | None]:
-    """Return what became of a way on which the trigger did not fire."""
-    if refusal is not None:
-        if any(isinstance(each.__cause__, errors.InsufficientPrivilege) for each in failures):
-            return "held", f"this role may not: {refusal.reason}"
-        by = f" by {refusal.trigger}" if refusal.trigger else ""
-        return "not applicable", f"rejected{by} before it came to the rule: {refusal.reason}"
-    if failures:
-        said = str(failures[0]).strip().partition("\n")[0]
-        return "not applicable", f"{type(failures[0]).__name__}: {said}"
-    false = dict.fromkeys(
-        clause for entry in entries for clause, truth in (entry.condition or {}).items() if truth is not True
-    )
-    return "got through", "; ".join(_SKIPPED.get(clause, f"false: {clause}") for clause in false) or None
-
-
 # Why a trigger did not fire, in other words than a clause that is false.
 _SKIPPED = {
     NOT_IGNORED: "it was ignored",
@@ -241,26 +52,160 @@ _SKIPPED = {
     FOR_REPLICAS: "it fires only where session_replication_role is replica",
 }
 
-
-@contextmanager
-def _given_up(connection: Any, failures: list[Exception]) -> Iterator[None]:
-    """Take back what the block does; errors of the database go on, others are kept in a list."""
-    try:
-        with transaction.atomic(using=connection.alias):
-            _execute(connection, LIMIT_LOCK_WAITS)
-            try:
-                yield
-            except (DatabaseFailure, psycopg.Error) as error:
-                failures.append(error)
-                raise
-            except (DeclarationError, FieldError, TypeError, ValueError, AttributeError) as error:
-                # What cannot be ignored, and what Django makes of a row that a trigger swallowed.
-                failures.append(error)
-            raise _GivenUp
-    except _GivenUp:
-        pass
+Verdict = tuple[Result, str | None]
 
 
-def _execute(connection: Any, statement: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
+@dataclass(frozen=True)
+class _Installed:
+    """A trigger in Postgres.
+
+    only_rejects: whether rejecting is all that it can do. table: the oid. names: of the trigger, which may be made of
+    several. condition: of the one that fires for rows.
+    """
+
+    uri: str
+    only_rejects: bool
+    table: int
+    names: tuple[str, ...]
+    condition: str | None
+
+    @classmethod
+    def of(cls, connection: BaseDatabaseWrapper, model: Model, trigger: Trigger) -> Self:
+        """Read a trigger from the catalog.
+
+        Raises:
+            CellError: if it is not installed.
+        """
+        with connection.cursor() as cursor:
+            names = (model._meta.db_table, trigger.get_pgid(model))
+            cursor.execute(_DEFINITION, [connection.ops.quote_name(name) for name in names])
+            rows = cursor.fetchall()
+        uri = trigger.get_uri(model)
+        if not rows:
+            raise CellError(f"{uri} is not installed here: run %pgtrigger install first.")
+        per_row = next((definition for *_, definition in rows if " FOR EACH ROW " in definition), "")
+        only_rejects = isinstance(trigger, Protect | FSM)
+        return cls(
+            uri, only_rejects, rows[0][1], tuple(name for name, *_ in rows), trigger_condition_in(per_row)
+        )
+
+
+def try_bypasses(uri: str, using: str = "default") -> BypassFrame:
+    """Try every way around the trigger of a URI; return what happened on each way.
+
+    Each way is tried in a savepoint, on a row that the rule concerns; if there is no such row, an existing row is
+    changed, or a row is made up. Nothing is kept. The rule held if its trigger fired, or refused; the trigger is traced
+    as `%%pgtrace` does.
+
+    Raises:
+        UnknownTriggerError: if nothing is registered under the URI.
+        CellError: if the trigger is not installed, a transaction is open, or the table cannot be read.
+    """
+    [(model, trigger)] = registry.registered(uri)
+    connection = connections[using]
+    connection.ensure_connection()
+    installed = _Installed.of(connection, model, trigger)
+    search = Search(model, trigger, installed.condition, connection)
+    found: list[Bypass] = []
+    notes = ["Every way was tried in a savepoint; nothing was kept."]
+    with watched(CellTracer, connection, keep=False) as cell:
+        for operation, what in _search(cell, search):
+            if what is None:
+                nowhere = Bypass(
+                    way="every way", operation=operation, result="not applicable", reason=search.needs()
+                )
+                found.append(nowhere)
+                continue
+            notes += [said for said in what.about(operation, model) if said not in notes]
+            row = what.shown_key(model)
+            for way in Ways(model, uri, installed.names, connection, what).all_of(operation):
+                result, reason = _tried(cell, way, installed)
+                bypass = Bypass(
+                    way=way.name, operation=operation, result=result, takes=way.takes, row=row, reason=reason
+                )
+                found.append(bypass)
+    notes += [note for note in cell.notes if not note.startswith("--rollback")]
+    through = sum(bypass.result == "got through" for bypass in found)
+    caption = f"Ways around {uri}: {through:,} of {len(found):,} got through"
+    return BypassFrame.from_rows(found, caption=caption, notes=notes)
+
+
+def _search(cell: CellTracer, search: Search) -> list[tuple[Operation, Concerned | None]]:
+    """Return what the rule concerns for each operation; the rows stay as they are now until the cell is over.
+
+    Raises:
+        CellError: if the database does not let this role read the table.
+    """
+    operations = search.operations()
+    looks = {
+        "INSERT": search.for_insert,
+        "UPDATE": search.for_update,
+        "DELETE": search.for_delete,
+        # TRUNCATE concerns a table as soon as there is a row in it.
+        "TRUNCATE": search.for_delete,
+    }
+    found: list[tuple[Operation, Concerned | None]] = []
+    with cell.step():
+        execute(cell.connection, LIMIT_LOCK_WAITS)
+        # Inserts come last: which values are unused depends on the rows that were made up for the others.
+        found += [(operation, looks[operation]()) for operation in reversed(operations)]
+        execute(cell.connection, _SETTLE)
+    if len(found) < len(operations):
+        *_, refused = (statement.error for statement in cell.recorder.log if statement.error is not None)
+        raise CellError(f"Nothing could be tried: {rejection(refused, None).reason}.")
+    return found[::-1]
+
+
+def _tried(cell: CellTracer, way: Way, installed: _Installed) -> Verdict:
+    """Try a way, and return what happened and why."""
+    if way.run is None:
+        return "not applicable", way.reason
+    step = len(cell.outcomes) + 1
+    failures: list[Exception] = []
+    with cell.step(), errors_collected(cell.connection, failures):
+        way.run()
+        execute(cell.connection, "SET CONSTRAINTS ALL IMMEDIATE")
+    uri = installed.uri
+    entries = [entry for entry in cell.timeline.rows if entry.step == step and entry.trigger == uri]
+    fired = next((entry for entry in entries if entry.fired), None)
+    failure = failures[0] if failures else None
+    if isinstance(failure, DatabaseFailure | psycopg.Error):
+        return _refused(failure, rejection(failure, cell.probing.catalog), uri, fired)
+    if fired is not None:
+        return "held", _effect(fired)
+    if failure is not None:
+        said = str(failure).strip().partition("\n")[0]
+        return "not applicable", f"{type(failure).__name__}: {said}"
+    unseen = cell.probing.why_unobserved(installed.table)
+    return _got_through(way, entries, unseen, only_rejects=installed.only_rejects)
+
+
+def _refused(failure: Exception, refusal: Rejection, uri: str, fired: TraceRow | None) -> Verdict:
+    if fired is not None or refusal.trigger == uri:
+        return "held", refusal.reason
+    if isinstance(failure.__cause__, errors.InsufficientPrivilege):
+        return "held", f"this role may not: {refusal.reason}"
+    by = f" by {refusal.trigger}" if refusal.trigger else ""
+    return "not applicable", f"rejected{by} before the rule was reached: {refusal.reason}"
+
+
+def _effect(fired: TraceRow) -> str:
+    before, after = fired.before or {}, fired.after or {}
+    changes = [f"{column}: {before.get(column)} → {value}" for column, value in after.items()]
+    return "; ".join([*changes, *fired.notices]) or "it fired"
+
+
+def _got_through(way: Way, entries: Sequence[TraceRow], unseen: str | None, *, only_rejects: bool) -> Verdict:
+    """Return the verdict on a change that was made. unseen: why the trigger could not be observed."""
+    if unseen and only_rejects:
+        return "got through", "it did not refuse"
+    if unseen:
+        return (
+            "unknown",
+            f"the change was made, but whether the trigger fired could not be observed: {unseen}",
+        )
+    clauses = [
+        clause for entry in entries for clause, truth in (entry.condition or {}).items() if truth is not True
+    ]
+    reasons = [_SKIPPED.get(clause, f"false: {clause}") for clause in dict.fromkeys(clauses)]
+    return "got through", "; ".join(reasons) or way.reason or "it did not fire"

@@ -1,21 +1,19 @@
-"""A row to try things on, made up where a table has none."""
+"""A row to try things on, made up if a table has none."""
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
 from decimal import Decimal
-from typing import Any
 
 from django.db import models
 from django.utils import timezone
 
 from pgmagic.db.runtime.ignore import ignore
+from pgmagic.declare.model_types import AnyField, Model
 
-Model = type[models.Model]
-
-# The first that a field is an instance of counts: a date-time is a date, too.
-_VALUES: tuple[tuple[type[models.Field[Any, Any]], Any], ...] = (
+# The first class that a field is an instance of counts: a date-time is a date, too.
+_VALUES: tuple[tuple[type[AnyField], object], ...] = (
     (models.BooleanField, False),
     (models.UUIDField, uuid.uuid4),
     (models.IntegerField, 1),
@@ -42,10 +40,10 @@ def any_row(model: Model, using: str) -> models.Model | None:
 
 
 def make_row(model: Model, using: str, depth: int = 0) -> models.Model:
-    """Insert a row with made-up values, while triggers of pgmagic's are ignored, and return it.
+    """Insert a row with made-up values, while pgmagic's triggers are ignored, and return it.
 
     Raises:
-        Exception: a field, a constraint, or somebody else's trigger does not accept what was made up.
+        Exception: if a field, a constraint or a trigger that is not pgmagic's refuses the values.
     """
     instance = made_up(model, using, depth)
     with ignore():
@@ -54,35 +52,36 @@ def make_row(model: Model, using: str, depth: int = 0) -> models.Model:
 
 
 def made_up(model: Model, using: str, depth: int = 0) -> models.Model:
-    """Return an object with made-up values, which is not saved; rows that it has to refer to are."""
+    """Return an unsaved object with made-up values; rows that it must refer to are saved."""
     instance = model()
     for field in model._meta.concrete_fields:
-        if not isinstance(field, models.AutoField) and not field.generated and field.model is not None:
-            value = _value(field, using, depth)
-            if value is not None:
-                setattr(instance, field.attname, value)
+        if isinstance(field, models.AutoField) or field.generated or field.model is None:
+            continue
+        if field.has_default() or getattr(field, "has_db_default", bool)() or field.null:
+            continue
+        if isinstance(field, models.ForeignKey):
+            value = _key_to_refer_to(field, using, depth)
+        else:
+            value = field.flatchoices[0][0] if field.flatchoices else example_of(field)
+        if value is not None:
+            setattr(instance, field.attname, value)
     return instance
 
 
-def _value(field: Any, using: str, depth: int) -> Any:
-    """Return a value for a field, None where it has one already or needs none."""
-    if field.has_default() or getattr(field, "has_db_default", bool)() or field.null:
-        return None
-    if isinstance(field, models.ForeignKey):
-        target: Any = field.related_model
-        row = any_row(target, using)
-        if row is None and depth < _DEEPEST:
-            row = make_row(target, using, depth + 1)
-        return None if row is None else getattr(row, field.target_field.attname)
-    return field.flatchoices[0][0] if field.flatchoices else example_of(field)
+def _key_to_refer_to(field: models.ForeignKey[object, object], using: str, depth: int) -> object:
+    """Return the key of a row that a foreign key may refer to, None if the rows are nested too deeply."""
+    row = any_row(field.remote_field.model, using)
+    if row is None and depth < _DEEPEST:
+        row = make_row(field.remote_field.model, using, depth + 1)
+    return None if row is None else getattr(row, field.target_field.attname)
 
 
-def example_of(field: Any) -> Any:
-    """Return an example of a field's type, one of its own if it is unique; None where none is known."""
+def example_of(field: AnyField, *, is_unique: bool = False) -> object:
+    """Return an example of a field's type, None if none is known; a text that is new if it must be unique."""
     for kind, value in _VALUES:
         if isinstance(field, kind):
             return value() if callable(value) else value
     if isinstance(field, models.CharField | models.TextField):
-        text = uuid.uuid4().hex if field.unique else "example"
+        text = uuid.uuid4().hex if is_unique or field.unique else "example"
         return text[: field.max_length] if field.max_length else text
     return None

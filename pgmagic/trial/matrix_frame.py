@@ -1,27 +1,43 @@
-"""The matrix of an FSM: every state to every state, allowed or not, and by whom."""
+"""The transitions of a field as a matrix of verdicts, and those that are allowed as a diagram."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import permutations
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import Self
 
 import pandas as pd
+from django.apps import apps
 
+from pgmagic.declare.model_types import Model
+from pgmagic.errors import CellError
 from pgmagic.tables.frame import ResultFrame, Role
+from pgmagic.trial.state_matrix import Transitions, state_name, try_transitions
 
-if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
+# JupyterLab draws a diagram once, in the theme of that moment: these colours read well in both.
+_STYLE = {
+    "theme": "base",
+    "themeVariables": {
+        "primaryColor": "#e4e9f7", "primaryTextColor": "#1f2328", "primaryBorderColor": "#6b7fb3",
+        "lineColor": "#7d8590", "transitionColor": "#7d8590", "textColor": "#1f2328", "transitionLabelColor": "#1f2328",
+        "stateLabelColor": "#1f2328", "edgeLabelBackground": "#e8eaed", "labelBackgroundColor": "#e8eaed",
+        "fontSize": "13px",
+    },
+}  # fmt: skip
 
 
 class TransitionFrame(ResultFrame):
     """One row for each state that a row may be in, one column for each state that it may go to.
 
-    Columns: the states, as text: NULL for none, in quotes what could be taken for that. The index, called `from`,
-    holds the same states.
+    Columns: the states, as text: NULL for a missing value, in quotes a text that could be taken for it. The index,
+    called `from`, holds the same states.
 
     Values (string): `allowed`, `rejected by URI` (or `rejected: reason`), `rewritten to STATE`, `suppressed`, or
-    `unknown: reason` where no row could be brought to the first state; behind ` · ` the condition under which an FSM
-    allows the transition (`if …`), and how often it was taken, where a tracker tells.
+    `unknown: reason` if no row could be brought to the first state; after ` · ` the condition under which an FSM
+    allows the transition (`if …`), and how often it was taken, if the field is tracked.
     """
 
     columns_contract = MappingProxyType({})
@@ -47,3 +63,72 @@ def transition_frame(
     frame = TransitionFrame(columns, index=index, caption=caption, notes=notes)
     frame.columns = pd.Index(states, dtype=object)
     return frame
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """The transitions that are allowed, as Mermaid and as text."""
+
+    mermaid: str
+    text: str
+
+    def bundle(self) -> dict[str, str]:
+        """Return both by their media types, of which a front end takes the best that it knows."""
+        return {"text/vnd.mermaid": self.mermaid, "text/plain": self.text}
+
+    @classmethod
+    def of(cls, found: Transitions, names: Sequence[str]) -> Self:
+        """Draw what is allowed between different states, perhaps under a condition, as a state diagram."""
+        mermaid = [f"%%{{init: {json.dumps(_STYLE)}}}%%", "stateDiagram-v2", "    direction LR"]
+        mermaid += [f'    state "{_escaped(name)}" as s{number}' for number, name in enumerate(names)]
+        text = []
+        for row, column in permutations(range(len(names)), 2):
+            if found.tried[row][column].verdict == "allowed" or (row, column) in found.conditions:
+                about = ", ".join(found.about(row, column))
+                mermaid.append(f"    s{row} --> s{column}" + (f" : {_escaped(about)}" if about else ""))
+                text.append(f"{names[row]} → {names[column]}" + (f"  ({about})" if about else ""))
+        return cls("\n".join(mermaid), "\n".join(text) or "No transition is allowed.")
+
+
+def try_field(target: str, using: str = "default") -> tuple[TransitionFrame, Diagram]:
+    """Try every pair of states of `Model.field`, or of `app_label.Model.field`; nothing is kept.
+
+    Raises:
+        CellError: if there is no such model, or nothing to try.
+        UnknownFieldError: if the model has no such field.
+    """
+    label, _, field = target.rpartition(".")
+    model = _model(label, target)
+    found = try_transitions(model, field, using)
+    names = [state_name(state) for state in found.states]
+    verdicts = [
+        [" · ".join([tried.words(), *found.about(row, column)]) for column, tried in enumerate(line)]
+        for row, line in enumerate(found.tried)
+    ]
+    caption = f"Transitions of {model._meta.label}.{found.field}, from the state on the left to the one above"
+    frame = transition_frame(names, verdicts, caption=caption, notes=found.notes())
+    return frame, Diagram.of(found, names)
+
+
+def _model(label: str, target: str) -> Model:
+    wanted = label.lower()
+    known = [
+        model
+        for model in apps.get_models(include_auto_created=True)
+        if wanted in (model._meta.label_lower, str(model._meta.model_name))
+    ]
+    if not label or not known:
+        raise CellError(f'"{target}" is not a field of a model that is declared here: expected Model.field.')
+    if len(known) > 1:
+        labels = " or ".join(model._meta.label for model in known)
+        raise CellError(f'There are several models named "{label}": say which of {labels}.')
+    return known[0]
+
+
+def _escaped(name: str) -> str:
+    """Return a name as Mermaid shows it, whatever is in it."""
+    plain = " ".join(name.split()) or " "
+    return "".join(
+        character if character.isalnum() or character in " _-.'" else f"#{ord(character)};"
+        for character in plain
+    )

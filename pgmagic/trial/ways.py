@@ -4,32 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
 
 from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, render, verbatim
 from pgmagic.db.runtime.ignore import ignore
 from pgmagic.declare.conditions import table_fields
-from pgmagic.trial.concerned import Concerned, key_fields
-
-Model = type[models.Model]
-Operation = Literal["INSERT", "UPDATE", "DELETE", "TRUNCATE"]
+from pgmagic.declare.model_types import AnyField, Model
+from pgmagic.trial.attempts import execute
+from pgmagic.trial.concerned import Concerned, Operation, key_fields
 
 
 @dataclass(frozen=True)
 class Way:
     """A way to write a row.
 
-    takes: who may go it. run: goes it; None where it cannot be gone here. reason: why it cannot, or why a trigger does
-    not fire on it.
+    takes: the privilege or role that is needed to use this way. run: tries it; None if it is not possible here.
+    reason: why it is not possible, or why a trigger does not fire.
     """
 
     name: str
     operation: Operation
     takes: str
-    run: Callable[[], Any] | None
+    run: Callable[[], object] | None
     reason: str | None = None
 
 
@@ -40,26 +38,28 @@ class Ways:
     model: Model
     uri: str
     trigger_names: tuple[str, ...]
-    connection: Any
+    connection: BaseDatabaseWrapper
     concerned: Concerned
 
     def all_of(self, operation: Operation) -> Iterator[Way]:
         """Yield the ways of an operation, first those of application code, then those around every trigger."""
         match operation:
             case "UPDATE":
-                yield from self._updating()
+                plain = self._update()
+                yield from self.updates()
             case "INSERT":
-                yield from self._inserting()
+                plain = self._insert()
+                yield from self.inserts()
             case "DELETE":
-                yield from self._deleting()
+                plain = self._delete()
+                yield from self.deletes()
             case "TRUNCATE":
-                yield self._sql("TRUNCATE", "TRUNCATE", self._truncate())
-        plain = {
-            "UPDATE": self._update, "INSERT": self._insert, "DELETE": self._delete, "TRUNCATE": self._truncate
-        }[operation]()  # fmt: skip
-        yield from self._around(operation, plain)
+                plain = self._truncate()
+                yield self._sql("TRUNCATE", "TRUNCATE", plain, "the TRUNCATE privilege")
+        yield from self.around(operation, plain)
 
-    def _updating(self) -> Iterator[Way]:
+    def updates(self) -> Iterator[Way]:
+        """Yield the ways of application code to change the row."""
         takes = "the UPDATE privilege"
         values = self.concerned.values
         yield Way("save()", "UPDATE", takes, lambda: self._changed().save(using=self.connection.alias))
@@ -79,8 +79,14 @@ class Ways:
         )  # fmt: skip
         yield self._sql("raw SQL", "UPDATE", self._update(), takes)
         yield self._sql("a CTE", "UPDATE", self._in_cte(self._update()), takes)
+        upsert = compose(
+            "INSERT INTO ", self._table(), " (", self._columns(), ") OVERRIDING SYSTEM VALUE SELECT ", self._columns(),
+            " FROM ", self._table(), " WHERE ", self._where(), " ON CONFLICT (",
+            join(", ", [identifier(str(each.column)) for each in key_fields(self.model)]), ") DO UPDATE SET ",
+            self._assignments(),
+        )  # fmt: skip
         yield self._sql(
-            "INSERT … ON CONFLICT DO UPDATE", "UPDATE", self._upsert(), "the INSERT and UPDATE privileges"
+            "INSERT … ON CONFLICT DO UPDATE", "UPDATE", upsert, "the INSERT and UPDATE privileges"
         )
         yield self._sql("MERGE", "UPDATE", self._merge(compose("UPDATE SET ", self._assignments())), takes)
         yield Way("COPY", "UPDATE", takes, None, "COPY only inserts rows")
@@ -89,7 +95,8 @@ class Ways:
             "DELETE and INSERT do not fire what fires on UPDATE",
         )  # fmt: skip
 
-    def _inserting(self) -> Iterator[Way]:
+    def inserts(self) -> Iterator[Way]:
+        """Yield the ways of application code to insert the row."""
         takes = "the INSERT privilege"
         yield Way(
             "save()",
@@ -107,10 +114,28 @@ class Ways:
         yield self._sql(
             "INSERT … ON CONFLICT", "INSERT", compose(self._insert(), " ON CONFLICT DO NOTHING"), takes
         )
-        yield Way("COPY", "INSERT", takes, self._copy)
-        yield self._sql("MERGE", "INSERT", self._merge_insert(), takes)
+        values = self._values()
 
-    def _deleting(self) -> Iterator[Way]:
+        def copy() -> None:
+            names = join(", ", map(identifier, values))
+            statement = compose("COPY ", self._table(), " (", names, ") FROM STDIN")
+            fields = {field.attname: field for field in table_fields(self.model)}
+            row = [
+                fields[name].get_db_prep_save(value, self.connection)
+                for name, value in self.concerned.values.items()
+            ]
+            with self.connection.cursor() as cursor, cursor.copy(render(statement)) as lines:
+                lines.write_row(row)
+
+        yield Way("COPY", "INSERT", takes, copy)
+        merge = compose(
+            "MERGE INTO ", self._table(), " USING (SELECT 1) AS source ON false WHEN NOT MATCHED THEN INSERT (",
+            join(", ", map(identifier, values)), ") VALUES (", join(", ", values.values()), ")",
+        )  # fmt: skip
+        yield self._sql("MERGE", "INSERT", merge, takes)
+
+    def deletes(self) -> Iterator[Way]:
+        """Yield the ways of application code to delete the row."""
         takes = "the DELETE privilege"
         yield Way("delete()", "DELETE", takes, lambda: self._rows().get().delete(using=self.connection.alias))
         yield Way("QuerySet.delete()", "DELETE", takes, lambda: self._rows().delete())
@@ -120,14 +145,16 @@ class Ways:
         yield self._sql("raw SQL", "DELETE", self._delete(), takes)
         yield self._sql("a CTE", "DELETE", self._in_cte(self._delete()), takes)
         yield self._sql("MERGE", "DELETE", self._merge(verbatim("DELETE")), takes)
-        yield self._cascade()
+        yield self.cascade()
         yield Way(
             "TRUNCATE", "DELETE", "the TRUNCATE privilege", lambda: self._execute(self._truncate()),
             "TRUNCATE does not fire what fires on DELETE",
         )  # fmt: skip
         yield Way("COPY", "DELETE", takes, None, "COPY only inserts rows")
 
-    def _around(self, operation: Operation, plain: Fragment) -> Iterator[Way]:
+    def around(self, operation: Operation, plain: Fragment) -> Iterator[Way]:
+        """Yield the ways to execute a plain statement past every trigger."""
+
         def ignored() -> None:
             with ignore(self.uri):
                 self._execute(plain)
@@ -155,22 +182,26 @@ class Ways:
         )
         yield Way("ALTER TABLE … DISABLE TRIGGER", operation, "the owner of the table", disabled)
 
-    def _cascade(self) -> Way:
+    def cascade(self) -> Way:
+        """Return the way to delete the row by deleting a row that it refers to."""
         takes = "the DELETE privilege on both tables"
         for field in table_fields(self.model):
-            remote: Any = field.remote_field
-            if isinstance(field, models.ForeignKey) and remote.on_delete in (
-                models.CASCADE,
-                models.DO_NOTHING,
-            ):
-                target: Any = field.target_field
-                key = self._rows().values_list(field.attname, flat=True).first()
-                rows: Any = models.QuerySet(remote.model, using=self.connection.alias).filter(
-                    **{target.attname: key}
-                )
-                if key is not None:
-                    name = f"a cascade from {remote.model._meta.object_name}"
-                    return Way(name, "DELETE", takes, partial(_delete_all, rows))
+            if not isinstance(field, models.ForeignKey):
+                continue
+            parent, on_delete = field.remote_field.model, field.remote_field.on_delete
+            if on_delete not in (models.CASCADE, models.DO_NOTHING):
+                continue
+            key = self._rows().values_list(field.attname, flat=True).first()
+            if key is None:
+                continue
+            every: models.QuerySet[models.Model] = models.QuerySet(parent, using=self.connection.alias)
+            rows = every.filter(**{field.target_field.attname: key})
+
+            def delete(rows: models.QuerySet[models.Model] = rows) -> None:
+                for row in rows:
+                    row.delete()
+
+            return Way(f"a cascade from {parent._meta.object_name}", "DELETE", takes, delete)
         return Way("a cascade from a parent", "DELETE", takes, None, "the row refers to no row that cascades")
 
     # The statements.
@@ -180,7 +211,8 @@ class Ways:
 
     def _where(self, alias: str | None = None) -> Fragment:
         fields = key_fields(self.model)
-        values = self.concerned.key if len(fields) > 1 else [self.concerned.key]
+        key = self.concerned.key
+        values = key if isinstance(key, tuple) else (key,)
         return join(
             " AND ",
             [
@@ -189,7 +221,7 @@ class Ways:
             ],
         )
 
-    def _literal(self, field: Any, value: Any) -> Fragment:
+    def _literal(self, field: AnyField, value: object) -> Fragment:
         return literal(field.get_db_prep_save(value, self.connection))
 
     def _values(self) -> dict[str, Fragment]:
@@ -228,38 +260,20 @@ class Ways:
             ", ", [identifier(str(field.column)) for field in table_fields(self.model) if not field.generated]
         )
 
-    def _upsert(self) -> Fragment:
-        return compose(
-            "INSERT INTO ", self._table(), " (", self._columns(), ") OVERRIDING SYSTEM VALUE SELECT ", self._columns(),
-            " FROM ", self._table(), " WHERE ", self._where(), " ON CONFLICT (",
-            join(", ", [identifier(str(each.column)) for each in key_fields(self.model)]), ") DO UPDATE SET ",
-            self._assignments(),
-        )  # fmt: skip
-
     def _merge(self, action: Fragment) -> Fragment:
         return compose(
             "MERGE INTO ", self._table(), " AS target USING (SELECT 1) AS source ON ", self._where("target"),
             " WHEN MATCHED THEN ", action,
         )  # fmt: skip
 
-    def _merge_insert(self) -> Fragment:
-        values = self._values()
-        return compose(
-            "MERGE INTO ", self._table(), " USING (SELECT 1) AS source ON false WHEN NOT MATCHED THEN INSERT (",
-            join(", ", map(identifier, values)), ") VALUES (", join(", ", values.values()), ")",
-        )  # fmt: skip
-
-    def _sql(
-        self, name: str, operation: Operation, statement: Fragment, takes: str = "the TRUNCATE privilege"
-    ) -> Way:
+    def _sql(self, name: str, operation: Operation, statement: Fragment, takes: str) -> Way:
         return Way(name, operation, takes, lambda: self._execute(statement))
 
     def _execute(self, statement: Fragment) -> None:
-        with self.connection.cursor() as cursor:
-            cursor.execute(render(statement))
+        execute(self.connection, render(statement))
 
     def _replace(self) -> None:
-        """Put a changed row in the place of the former one, in a copy of its own on the way."""
+        """Delete the row, and insert a changed copy of it."""
         copy = compose(
             "CREATE TEMPORARY TABLE pgmagic_replaced ON COMMIT DROP AS SELECT ", self._columns(), " FROM ",
             self._table(), " WHERE ", self._where(),
@@ -274,39 +288,23 @@ class Ways:
             )
         )  # fmt: skip
 
-    def _copy(self) -> None:
-        values = self._values()
-        statement = compose("COPY ", self._table(), " (", join(", ", map(identifier, values)), ") FROM STDIN")
-        fields = {field.attname: field for field in table_fields(self.model)}
-        row = [
-            fields[name].get_db_prep_save(value, self.connection)
-            for name, value in self.concerned.values.items()
-        ]
-        with self.connection.cursor() as cursor, cursor.copy(render(statement)) as copy:
-            copy.write_row(row)
-
     # The ORM.
 
-    def _all(self) -> Any:
+    def _all(self) -> models.QuerySet[models.Model]:
         return models.QuerySet(self.model, using=self.connection.alias)
 
-    def _rows(self) -> Any:
+    def _rows(self) -> models.QuerySet[models.Model]:
         return self._all().filter(pk=self.concerned.key)
 
     def _names(self) -> list[str]:
         fields = {field.attname: field.name for field in table_fields(self.model)}
         return [fields[name] for name in self.concerned.values]
 
-    def _changed(self) -> Any:
+    def _changed(self) -> models.Model:
         row = self._rows().get()
         for name, value in self.concerned.values.items():
             setattr(row, name, value)
         return row
 
-    def _new(self) -> Any:
+    def _new(self) -> models.Model:
         return self.model(**self.concerned.values)
-
-
-def _delete_all(rows: Any) -> None:
-    for row in rows:
-        row.delete()

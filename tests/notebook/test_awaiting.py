@@ -104,7 +104,7 @@ def test_pending_task_is_cancelled_before_the_commit(cells: Any, run: Any) -> No
         "await asyncio.sleep(0)"
     )
     assert frame.notes == [
-        "1 task was still pending at the end of the cell, and cancelled: later. `await` what is to be done."
+        "1 task was still pending at the end of the cell, and cancelled: later. `await` tasks that are to finish."
     ]
     assert cells["ended"] == ["INTRANS"]
     assert cells["task"].cancelled()

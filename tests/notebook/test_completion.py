@@ -85,7 +85,7 @@ def test_line_is_completed(completed, text, words):
 
 
 @pytest.mark.parametrize("text", NOTHING)
-def test_nothing_of_ours_is_offered_elsewhere(completed, text):
+def test_other_lines_get_no_suggestions_of_pgmagic(completed, text):
     assert [
         found for found in completed(text) if found.startswith(text) and "notebook" in found[len(text) :]
     ] == []

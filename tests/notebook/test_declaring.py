@@ -1,4 +1,4 @@
-"""`%%pgtrigger`: what a cell declares is installed wholly or not at all, and re-run as often as one likes."""
+"""`%%pgtrigger`: what a cell declares is installed wholly or not at all, and may be run again at any time."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_sql_is_shown(shell, capsys):
     assert "RAISE EXCEPTION" in shown
 
 
-def test_names_of_a_cell_are_bound_and_its_code_runs_as_ever(shell):
+def test_names_of_a_cell_are_bound_and_its_code_runs_as_usual(shell):
     shell.run(PLAIN + "x = 1 + 1\n")
     assert shell["x"] == 2
 
@@ -209,7 +209,7 @@ def test_delete_cascades_over_re_run_cells(shell):
     assert [relation.related_model for relation in post._meta.related_objects] == [comment]
 
 
-def test_child_that_is_re_run_is_reached_from_its_parent(shell):
+def test_parent_reaches_a_child_that_is_re_run(shell):
     shell.run(PLAIN)
     shell.run(COMMENT)
     shell.run(COMMENT)
@@ -220,7 +220,7 @@ def test_child_that_is_re_run_is_reached_from_its_parent(shell):
     assert [field.related_model for field in post._meta.related_objects] == [comment]
 
 
-def test_child_without_its_relation_takes_the_accessor_away(shell):
+def test_accessor_goes_with_the_relation_of_the_child(shell):
     shell.run(PLAIN)
     shell.run(COMMENT.replace("%%pgtrigger", "%%pgtrigger --dry-run"))
     assert not hasattr(shell["Post"], "comment_set")
@@ -438,7 +438,7 @@ def test_cell_that_fails_leaves_everything_as_it_was(shell, failure, again):
     assert {row[3] for row in steps(shell.run(DECLARES))} == {"done"}
 
 
-def test_interrupt_while_the_database_is_waited_for(shell):
+def test_interrupt_while_waiting_for_the_database(shell):
     import psycopg
 
     from tests.db.live import conninfo
@@ -558,7 +558,7 @@ def test_name_in_postgres_that_a_subclass_chooses(shell):
     shell.run("with pgtrigger.ignore('notebook.Post:b'): Post.objects.all().delete()")
 
 
-def test_unusable_names_in_postgres_are_refused(shell):
+def test_invalid_names_in_postgres_are_refused(shell):
     shell.run(OWN_NAME.format(model="Post", name="a", pgid="'mine'"))
     error = shell.error(OWN_NAME.format(model="Comment", name="a", pgid="'mine'"))
     assert "notebook.Comment:a and notebook.Post:a have the same name in Postgres, mine, and so" in str(error)

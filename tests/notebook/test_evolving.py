@@ -75,7 +75,7 @@ def test_edited_field_alters_the_table_and_keeps_rows(post, fields, expected, na
     assert changes(post.run(cell(*fields))) == []
 
 
-def test_rename_is_asked_for_and_keeps_the_data(post):
+def test_rename_option_keeps_the_data(post):
     renamed = TITLE.replace("title", "headline")
     assert "--rename Post.title=NEW_NAME" in str(post.error(cell(renamed, NUMBER)))
     post.run(cell(renamed, NUMBER, options="--rename Post.title=headline"))
@@ -141,7 +141,7 @@ def test_trigger_of_another_cell_survives_a_retyped_column(shell):
     assert "Cannot delete" in str(shell.error("Post.objects.all().delete()"))
 
 
-def test_evolution_passes_this_notebooks_triggers_by(shell):
+def test_evolution_skips_this_notebooks_triggers(shell):
     meta = 'triggers = [pgtrigger.Protect(name="never", operation=pgtrigger.Update)]'
     nullable = "k = models.IntegerField(null=True)"
     shell.run(cell(TITLE, nullable, meta=meta))
@@ -226,7 +226,7 @@ EDITS = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_plan_says_where_somebody_changed_the_table(post, edit):
+def test_plan_shows_where_somebody_changed_the_table(post, edit):
     def notes(frame):
         [row] = frame.index[frame["kind"] == "table"]
         return frame.lines_of(row)
@@ -242,7 +242,7 @@ def test_plan_says_where_somebody_changed_the_table(post, edit):
     assert notes(wider) == [line]
 
 
-def test_alteration_of_pgmagics_own_is_no_edit(post):
+def test_pgmagics_own_alteration_does_not_count_as_an_edit(post):
     for fields in (
         [TITLE, NUMBER.replace("Integer", "BigInteger")],
         [TITLE, NUMBER, "k = models.TextField(default='')"],
@@ -272,7 +272,7 @@ with pgtrigger.ignore("notebook.Post:keep"), transaction.atomic():
 
 
 @pytest.mark.parametrize("edited", ["Post", "Other"])
-def test_ignore_of_the_users_own_transaction_is_what_it_was(post, edited):
+def test_ignore_in_the_users_transaction_stays_as_it_was(post, edited):
     """The evolution's own updates pass all triggers by, and the rest of the transaction is the user's."""
     keep = "triggers = [pgtrigger.Protect(name='keep', operation=pgtrigger.Delete)]"
     post.run(cell(TITLE, "n = models.IntegerField(null=True)", meta=keep))

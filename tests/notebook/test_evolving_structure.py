@@ -96,7 +96,7 @@ def test_many_to_many_table_with_data_is_dropped_only_when_allowed(shell):
         assert cursor.fetchone() == (None,)
 
 
-def test_change_that_django_cannot_make_is_one_line(shell):
+def test_change_that_django_cannot_make_is_reported_in_one_line(shell):
     before = with_tags(cell(TITLE, TAGS))
     shell.run(before)
     through = (
@@ -166,7 +166,7 @@ def test_comment_with_a_percent_sign(shell, before, after):
             assert cursor.fetchone() == (comment or None, comment or None)
 
 
-def test_column_that_comes_with_percent_signs(shell):
+def test_new_column_with_percent_signs(shell):
     shell.run(COMMENTED.format(""))
     field = (
         "    body = models.TextField(default='50%', db_default='7 % of %s', db_comment='50 % %s')\n    class"

@@ -58,7 +58,7 @@ def test_unloading_undoes_loading(bare, monkeypatch, value):
     assert state(bare) == before
 
 
-def test_loading_twice_is_loading_once(shell):
+def test_loading_twice_has_the_effect_of_loading_once(shell):
     before = state(shell.shell)
     extension.load(shell.shell)
     shell.run("%load_ext pgmagic")
@@ -77,7 +77,7 @@ def test_unloading_leaves_the_users_own_names(shell):
     assert "pgtrigger" not in shell.shell.user_ns
 
 
-def test_name_that_a_cell_imported_anew_is_ours(shell):
+def test_imports_in_a_cell_find_pgmagics_packages(shell):
     shell.run("import pgtrigger as one\nfrom pghistory import track\nimport pgtrigger")
     assert shell["one"] is shell["pgtrigger"] is sys.modules["pgmagic.pgtrigger"]
 

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - a table of cells
-"""A notebook of hostile cells in a real kernel: behind each, everything works and nothing is half-kept."""
+"""A notebook of hostile cells in a real kernel: after each of them, everything works and nothing is half-kept."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def test_interrupted_cell_leaves_everything_as_it_was(ready, monkeypatch, phase,
 
 @pytest.mark.parametrize("phase", [*IN_TRANSACTION, "committing"])
 @pytest.mark.parametrize("fault", [kill, time_out], ids=["killed", "timeout"])
-def test_session_that_is_ended_or_timed_out_keeps_nothing(ready, monkeypatch, phase, fault):
+def test_session_that_ends_or_times_out_keeps_nothing(ready, monkeypatch, phase, fault):
     before, before_names = world(), names(ready)
     with monkeypatch.context() as patch:
         if phase == "committing":
@@ -190,7 +190,7 @@ def test_interrupt_at_commit_comes_too_late(ready, monkeypatch, where):
     assert_next_cell_works(ready)
 
 
-def test_interrupt_while_taking_back_does_not_stop_that(ready, monkeypatch):
+def test_interrupt_during_a_rollback_does_not_stop_it(ready, monkeypatch):
     before, before_names = world(), names(ready)
     undo = Redeclaration.undo
     with monkeypatch.context() as patch:
@@ -201,7 +201,7 @@ def test_interrupt_while_taking_back_does_not_stop_that(ready, monkeypatch):
     assert_next_cell_works(ready)
 
 
-def test_second_interrupt_is_obeyed():
+def test_second_interrupt_takes_effect():
     with pytest.raises(KeyboardInterrupt), Shield() as shield:  # noqa: PT012
         shield.begin()
         interrupt()
@@ -209,7 +209,7 @@ def test_second_interrupt_is_obeyed():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_interrupt_before_the_end_begins_is_obeyed():
+def test_interrupt_before_the_commit_takes_effect():
     with pytest.raises(KeyboardInterrupt), Shield():
         interrupt()
 

@@ -1,4 +1,4 @@
-"""A kernel that is killed in the middle of a watched cell: nothing of its instruments is left, for nobody."""
+"""A kernel that is killed in the middle of a watched cell: none of its instruments is left."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistake_is_answered_in_one_line(shell, capsys, mistake):
+def test_mistake_is_reported_in_one_line(shell, capsys, mistake):
     cell, sentence = MISTAKES[mistake]
     before = {name for name in shell.shell.user_ns if name[0] != "_"}
     where = backend.choice.url, backend.choice.schema
@@ -156,7 +156,7 @@ def test_mistake_is_answered_in_one_line(shell, capsys, mistake):
     shell.run(post('[pgtrigger.Protect(name="t", operation=pgtrigger.Delete)]'))
 
 
-def test_error_of_the_cells_own_code_shows_its_line_only(shell, capsys):
+def test_error_in_the_cells_own_code_shows_only_its_line(shell, capsys):
     error = shell.error("%%pgtrigger\nx = 1\ny = x / 0\n")
     assert isinstance(error, ZeroDivisionError)
     text = capsys.readouterr()
@@ -188,7 +188,7 @@ def lost(shell, monkeypatch):
         "%%pgtrigger --dry-run\nclass P(models.Model):\n    a = models.TextField()\n",
     ],
 )
-def test_server_that_is_down_is_one_line(lost, capsys, cell):
+def test_server_that_is_down_is_reported_in_one_line(lost, capsys, cell):
     error = lost.error(cell)
     assert isinstance(error, UsageError)
     assert str(error).startswith("Cannot connect to postgresql://ann:***@127.0.0.1:1/shop: ")
@@ -200,7 +200,7 @@ def test_server_that_is_down_is_one_line(lost, capsys, cell):
     assert not {model for model in apps.get_models() if model.__module__ == "__main__"}
 
 
-def test_server_that_is_down_is_one_line_in_an_ordinary_cell(lost, capsys):
+def test_ordinary_cell_reports_in_one_line_that_the_server_is_down(lost, capsys):
     lost.error("from django.contrib.auth.models import User\nUser.objects.count()")
     shown = capsys.readouterr()
     text = re.sub(r"\x1b\[[\d;]*m", "", shown.out + shown.err)

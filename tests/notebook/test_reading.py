@@ -44,7 +44,7 @@ def labels(frame):
         ("Post --since 2001-01-01", ["snapshot", "snapshot", "retitled", "snapshot", "snapshot"]),
     ],
 )
-def test_events_are_chosen_by_the_options(post, line, expected):
+def test_options_choose_the_events(post, line, expected):
     frame = post.run(f"%pghistory {line}")
     # One update fires two triggers, whose order is that of their names.
     assert sorted(labels(frame)) == sorted(expected)
@@ -77,7 +77,7 @@ def test_diff_has_one_row_for_each_changed_field(post):
     assert rows.to_numpy().tolist() == [["n", None, 4], ["title", "a", "b"]]
 
 
-def test_limit_keeps_the_latest_and_says_of_how_many(post):
+def test_limit_keeps_the_latest_events_and_notes_the_total(post):
     frame = post.run("%pghistory Post --limit 2")
     assert frame["title"].tolist() == ["b", "z"]
     assert frame.notes == ["The latest 2 of 5 events."]
@@ -98,7 +98,7 @@ def test_result_is_stored_under_a_name(post):
         ("", "target"),
     ],
 )
-def test_mistake_is_answered_in_one_line(post, line, sentence):
+def test_mistake_is_reported_in_one_line(post, line, sentence):
     post.run("%%pgtrigger\nclass Plain(models.Model):\n    n = models.IntegerField()")
     message = str(post.error(f"%pghistory {line}"))
     assert sentence in message

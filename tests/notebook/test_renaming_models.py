@@ -1,4 +1,4 @@
-"""A model, or a table, with a new name keeps its data, and triggers, events and relations go along."""
+"""A model or a table with a new name keeps its data, triggers, events and relations."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_names_that_held_the_former_class_hold_the_new_one(filled):
     assert filled["Comment"]._meta.get_field("post").related_model is filled["Article"]
 
 
-def test_other_changes_may_come_with_the_new_name(filled):
+def test_rename_may_come_with_other_changes(filled):
     filled.run(
         rename(more="words = models.IntegerField(default=3)").replace(
             "--rename Post=Article", "--rename Post=Article --rename Post.title=headline"
@@ -150,7 +150,7 @@ def test_without_the_hint_nothing_is_guessed(filled):
     assert filled["Post"].objects.count() == 2
 
 
-def test_table_of_another_name_is_the_same_table(filled):
+def test_renamed_table_keeps_its_rows(filled):
     filled.run(post(meta="db_table = 'My Posts'"))
     assert filled["Post"].objects.count() == 2
     assert "notebook_post" not in relations()
@@ -183,7 +183,7 @@ def test_dry_run_of_a_rename_changes_nothing(filled):
         assert after[key] == before[key], key
 
 
-def test_former_name_may_not_be_declared_beside_the_new_one(filled):
+def test_former_name_may_not_be_declared_together_with_the_new_one(filled):
     first = rename().replace(
         "@pghistory.track()", "class Post(models.Model):\n    x = models.TextField()\n@pghistory.track()"
     )
@@ -192,5 +192,5 @@ def test_former_name_may_not_be_declared_beside_the_new_one(filled):
 
 
 @pytest.mark.parametrize("option", ["Post", "Post=", "=Article", "Post.a.b=c", "Post=Art icle", "Post.=x"])
-def test_hint_of_another_form_is_one_line(filled, option):
+def test_malformed_rename_option_is_reported_in_one_line(filled, option):
     assert "expected MODEL.FIELD=NEW or MODEL=NEW" in str(filled.error(post(options=f'--rename "{option}"')))

@@ -58,7 +58,7 @@ def url(shell):
     return f"postgresql://{info['user']}:s3cr3t@/{info['dbname']}?host={info['host']}&port={info['port']}"
 
 
-def test_pgconnect_says_where_one_is(shell, schema, capsys):
+def test_pgconnect_shows_database_and_schema(shell, schema, capsys):
     shell.run("%pgconnect")
     out, _ = said(capsys)
     where = re.escape("postgresql://" if TEST_URL else "the embedded Postgres")
@@ -95,7 +95,7 @@ def test_pgconnect_by_url_hides_the_password(shell, schema, url, another, capsys
         "postgresql:///x?host=/nowhere",
     ],
 )
-def test_pgconnect_that_fails_stays_where_it_was(shell, schema, wrong):
+def test_pgconnect_that_fails_keeps_the_former_connection(shell, schema, wrong):
     shell.run(POST)
     assert isinstance(shell.error(f"%pgconnect {wrong}"), UsageError)
     assert query("SELECT current_schema()") == [(schema,)]
@@ -119,7 +119,7 @@ def test_pgreset_empties_the_schema_and_forgets_its_models(shell, schema, capsys
     assert shell["Post"].objects.count() == 0
 
 
-def test_pgreset_of_a_schema_that_is_not_ours_is_refused(shell, another):
+def test_pgreset_refuses_a_schema_that_pgmagic_did_not_create(shell, another):
     query_create = f'CREATE SCHEMA "{another}"'
     with default.cursor() as cursor:
         cursor.execute(query_create)
@@ -133,13 +133,13 @@ def test_pgreset_of_a_schema_that_is_not_ours_is_refused(shell, another):
 
 
 @pytest.mark.parametrize("schema_of", ["public", "pg_catalog", "information_schema"])
-def test_pgreset_never_touches_the_servers_own(shell, schema, schema_of):
+def test_pgreset_never_touches_the_servers_own_schemas(shell, schema, schema_of):
     shell.run(f"%pgconnect --schema {schema_of}")
     assert isinstance(shell.error("%pgreset"), UsageError)
     shell.run(f"%pgconnect --schema {schema}")
 
 
-def test_lost_connection_is_open_again_at_the_next_cell_with_a_word(shell, schema, capsys):
+def test_next_cell_reopens_a_lost_connection_and_says_so(shell, schema, capsys):
     shell.run(POST)
     pid = default.connection.info.backend_pid
     with psycopg.connect(**conninfo(default), autocommit=True) as other:
@@ -152,7 +152,7 @@ def test_lost_connection_is_open_again_at_the_next_cell_with_a_word(shell, schem
     assert "lost" not in "".join(said(capsys))
 
 
-def test_connection_in_a_failed_transaction_is_not_taken_for_lost(shell, capsys):
+def test_connection_in_a_failed_transaction_does_not_count_as_lost(shell, capsys):
     shell.run("from django.db import transaction\ntransaction.set_autocommit(False)")
     shell.error("from django.db import connection\nconnection.cursor().execute('SELECT 1/0')")
     capsys.readouterr()

@@ -45,12 +45,12 @@ def test_config_lists_the_settings(shell, capsys):
     assert "How many rows of a table are shown" in out
 
 
-def test_wrong_value_is_refused_in_words(shell, caplog):
+def test_invalid_value_is_refused_with_a_message(shell, caplog):
     shell.run("%config PgMagic.max_rows = -1")
     assert "'max_rows' trait of a PgMagic instance should not be less than 0" in caplog.text
     assert f"{LIMIT} of 100 rows" in shown(shell, "text/plain", 100)
 
 
-def test_unloading_takes_the_settings_away(shell):
+def test_unloading_removes_the_settings(shell):
     extension.unload(shell.shell)
     assert [found for found in shell.shell.configurables if type(found).__name__ == "PgMagic"] == []

@@ -46,7 +46,7 @@ def failing(shell, capsys):
         ("def f():\n    post.delete()\nf()", "f()", "Cannot delete rows"),
     ],
 )
-def test_database_error_shows_the_cells_lines_only(failing, cell, line, said):
+def test_database_error_shows_only_the_cells_lines(failing, cell, line, said):
     text, _ = failing(cell)
     assert line in text
     assert said in text
@@ -71,7 +71,7 @@ def test_error_itself_keeps_its_traceback_and_its_cause(failing):
     assert any("django" in name for name in frames)
 
 
-def test_other_errors_look_as_ever(failing):
+def test_other_errors_look_as_usual(failing):
     text, _ = failing("1/0")
     assert "ZeroDivisionError" in text
     assert "Traceback" in text
@@ -79,7 +79,7 @@ def test_other_errors_look_as_ever(failing):
     assert "DoesNotExist" in text
 
 
-def test_error_that_is_caught_shows_nothing(shell, failing, capsys):
+def test_caught_error_shows_nothing(shell, failing, capsys):
     capsys.readouterr()
     shell.run(
         "from django.db import InternalError\ntry:\n    post.delete()\nexcept InternalError:\n    caught = True"

@@ -62,14 +62,14 @@ IS_A = "(NEW.\"status\" = 'a')"
 KEEP, KEEP_T = ("BEFORE DELETE · ROW", "BEFORE TRUNCATE · STATEMENT")
 
 
-def test_empty_database_is_an_empty_table(shell):
+def test_empty_database_gives_an_empty_table(shell):
     frame = shell.run("%pgtrigger ls no_such_table")
     assert type(frame) is TriggerFrame
     assert list(frame.columns) == list(TriggerFrame.columns_contract)
     assert len(frame) == 0
 
 
-def test_every_trigger_is_listed_ours_or_not(post, schema):
+def test_every_trigger_is_listed_whoever_made_it(post, schema):
     execute(
         "CREATE FUNCTION theirs() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
         "CREATE TRIGGER audit AFTER UPDATE ON notebook_post FOR EACH ROW WHEN (OLD.id > 3) EXECUTE FUNCTION theirs()"
@@ -84,7 +84,7 @@ def test_every_trigger_is_listed_ours_or_not(post, schema):
     ]  # fmt: skip
 
 
-def test_pattern_chooses_and_the_rest_is_counted(post):
+def test_pattern_chooses_triggers_and_a_note_counts_the_others(post):
     frame = post.run("%pgtrigger ls *post:K?ep")
     assert set(frame["name"]) == {"notebook.Post:keep"}
     assert frame.notes[0].endswith("triggers do not match '*post:K?ep'.")
@@ -100,7 +100,7 @@ EDITS = {
 
 
 @pytest.mark.parametrize("drift", EDITS)
-def test_drift_is_told_from_the_catalog(post, drift):
+def test_drift_is_read_from_the_catalog(post, drift):
     bump, keep = pgid("notebook.Post:bump"), pgid("notebook.Post:keep")
     execute(EDITS[drift].format(bump=bump, keep_t=keep.removesuffix('"') + '_t"'))
     found = listed(post, "%pgtrigger ls", "name", "state", "drift")
@@ -132,7 +132,7 @@ def test_changed_declaration_is_outdated_until_it_is_installed(post):
     ]
 
 
-def test_switching_says_what_it_did(post):
+def test_enable_and_disable_show_what_they_did(post):
     frame = post.run("%pgtrigger disable notebook.Post:keep -o kept")
     assert list(zip(frame["object"], frame["action"], frame["status"], frame["fires"], strict=True)) == [
         ("notebook.Post:keep", "alter", "done", KEEP),
@@ -158,7 +158,7 @@ def test_uninstalling_leaves_others_and_the_declaration(post):
     ]
 
 
-def test_what_nothing_declares_any_more_is_pruned_when_asked(post):
+def test_prune_drops_what_nothing_declares_any_more(post):
     for uri in ("notebook.Post:keep", "notebook.Post:bump"):
         [(model, trigger)] = registry.registered(uri)
         trigger.unregister(model)
@@ -194,7 +194,7 @@ def _rows(statement):
         return cursor.fetchall()
 
 
-def test_difference_of_what_is_not_installed_is_its_definition(post):
+def test_difference_of_an_uninstalled_trigger_is_its_definition(post):
     post.run("%pgtrigger uninstall notebook.Post:bump")
     frame = post.run("%pgtrigger diff")
     assert list(frame["kind"]) == ["function", "trigger"]
@@ -206,7 +206,7 @@ def test_difference_of_what_is_not_installed_is_its_definition(post):
     assert '"nowhere"' in missing["declared"][0]
 
 
-def test_sql_is_text_that_installs(post):
+def test_sql_is_text_that_installs_the_trigger(post):
     sql = post.run("%pgtrigger sql notebook.Post:bump -o kept")
     assert type(sql) is SqlText
     assert post["kept"] is sql
@@ -232,14 +232,14 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("line", MISTAKES)
-def test_mistake_is_one_line(post, line):
+def test_mistake_is_reported_in_one_line_by_sub_commands(post, line):
     error = post.error(line)
     assert type(error) is UsageError
     assert MISTAKES[line] in str(error)
     assert "\n" not in str(error)
 
 
-def test_refused_installation_is_one_line_and_keeps_nothing(post):
+def test_refused_installation_is_reported_in_one_line_and_keeps_nothing(post):
     bad = "pgtrigger.Trigger(name='bad', when=pgtrigger.Before, operation=pgtrigger.Update, func='x := 1;')"
     post.run(f"{bad}.register(Post)")
     post.run("%pgtrigger uninstall notebook.Post:keep")

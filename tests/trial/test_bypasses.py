@@ -1,4 +1,4 @@
-"""`%pgbypass`: every way around a rule, on a row that it concerns, and nothing kept."""
+"""`%pgbypass`: every way around a rule is tried on a row that the rule concerns, and nothing is kept."""
 
 from __future__ import annotations
 
@@ -106,14 +106,14 @@ class Entry(models.Model):
     assert shell.run("Entry.objects.count(), Blog.objects.count()") == (1, 1)
 
 
-def test_row_that_it_concerns_is_brought_there_or_made_up(cells):  # noqa: F811
+def test_row_that_the_rule_concerns_is_changed_or_made_up(cells):  # noqa: F811
     cells.run("with pgtrigger.ignore():\n    Post.objects.filter(pk=safe.pk).delete()")
     before = state(cells)
     frame = cells.run("%pgbypass notebook.Post:keep")
     assert results(frame, "DELETE")["raw SQL"] == "held"
     assert set(frame["row"]) == {cells["draft"].pk}
     assert frame.notes[1] == (
-        "DELETE: the rule concerns no row that is there, so one was brought to locked=True first."
+        "DELETE: the rule concerns no existing row, so a row was changed to locked=True first."
     )
     assert state(cells) == before
     cells.run("with pgtrigger.ignore():\n    Post.objects.all().delete()")
@@ -188,7 +188,7 @@ def test_columns_that_are_unique_or_refer_to_others(shell, model, rows):
     assert results(frame, "UPDATE")["QuerySet.update()"] == "held"
 
 
-def test_triggers_that_fire_for_some_sessions_only(cells):  # noqa: F811
+def test_triggers_that_fire_only_in_some_sessions(cells):  # noqa: F811
     change = (
         "with connection.cursor() as cursor:\n"
         "    cursor.execute(\"SELECT tgname FROM pg_trigger WHERE tgrelid = 'notebook_post'::regclass \"\n"
@@ -251,7 +251,7 @@ def test_role_that_may_trace(guest):
     )
 
 
-def test_role_that_may_not_look(guest):
+def test_role_that_may_not_read(guest):
     guest.run(
         "%%pgsql\nREVOKE SELECT ON notebook_post FROM pgmagic_test_bypasser; SET ROLE pgmagic_test_bypasser"
     )
@@ -268,7 +268,7 @@ def test_role_that_may_not_look(guest):
         ("%pgbypass notebook.Post:nothing", 'URI "notebook.Post:nothing" not found in pgtrigger registry'),
     ],
 )
-def test_mistakes_are_one_line(cells, line, sentence):  # noqa: F811
+def test_mistakes_are_reported_in_one_line(cells, line, sentence):  # noqa: F811
     error = cells.error(line)
     assert isinstance(error, UsageError)
     assert sentence in str(error)

@@ -1,47 +1,57 @@
-"""`%pgtrigger`: what is installed, what is declared, and the one brought to the other."""
+"""`%%pgtrigger` and `%pgtrigger`: triggers declared and installed, and what is installed compared with that."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS
+from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.core.magic import Magics, line_magic, magics_class
-from IPython.core.magic_arguments import argument, magic_arguments
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
+from IPython.core.magic_arguments import argument
 from IPython.display import display
 
 from pgmagic.db import trigger_frames
-from pgmagic.notebook.magics.arguments import database_alias
-from pgmagic.notebook.magics.plumbing import in_one_line, keep, parsed
-from pgmagic.notebook.magics.subcommands import SubCommand, sub_commands
-from pgmagic.notebook.state_machine import try_field
+from pgmagic.db.evolution.renames import Wishes
+from pgmagic.notebook.declaring import install_cell, plan_cell
+from pgmagic.notebook.magics.lines import (
+    OUTPUT,
+    SubCommand,
+    database_alias,
+    in_one_line,
+    keep,
+    manual,
+    parsed,
+    rename,
+    sub_commands,
+)
+from pgmagic.notebook.settings import PgMagic
+from pgmagic.tables.frame import ResultFrame
+from pgmagic.tables.highlighting import sql_html, sql_text
+from pgmagic.trial.matrix_frame import try_field
 
-_OUTPUT = argument("-o", "--output", metavar="NAME", help="store the result under this name")
+# Without the option, a change is made on every database that a router allows.
 _DATABASE = argument(
     "--database", type=database_alias, metavar="ALIAS", help="which of the project's databases"
 )
+_URI = argument("uri", metavar="URI", help="app_label.Model:trigger_name")
 _URIS = argument(
     "uris", nargs="*", metavar="URI", help="app_label.Model:trigger_name; without any: all of them"
 )
+_FIELD = argument("field", metavar="MODEL.FIELD", help="such as Post.status")
+_PATTERN = argument(
+    "pattern", nargs="?", help="only those with this in their table or name; * and ? may be in it"
+)
 
 
-def _about_uris(run: Callable[[Sequence[str], str | None], Any], words: str) -> SubCommand:
+def _about_uris(run: Callable[[Sequence[str], str | None], object], words: str) -> SubCommand:
     return SubCommand(
-        lambda _shell, arguments: run(arguments.uris, arguments.database), words, (_URIS, _DATABASE, _OUTPUT)
+        lambda arguments: run(arguments.uris, arguments.database), words, (_URIS, _DATABASE, OUTPUT)
     )
 
 
-def _list(_shell: InteractiveShell, arguments: Namespace) -> Any:
-    return trigger_frames.list_matching(arguments.pattern, arguments.database)
-
-
-def _show_sql(_shell: InteractiveShell, arguments: Namespace) -> Any:
-    return trigger_frames.sql_of(arguments.uri)
-
-
-def _try_transitions(_shell: InteractiveShell, arguments: Namespace) -> Any:
+def _try_transitions(arguments: Namespace) -> ResultFrame:
     frame, diagram = try_field(arguments.field, arguments.database or DEFAULT_DB_ALIAS)
     display(diagram.bundle(), raw=True)
     return frame
@@ -49,25 +59,19 @@ def _try_transitions(_shell: InteractiveShell, arguments: Namespace) -> Any:
 
 COMMANDS = {
     "ls": SubCommand(
-        _list,
-        "every trigger in the database, whoever installed it, and those that are declared only",
-        (
-            argument(
-                "pattern", nargs="?", help="only those with this in their table or name; * and ? may be in it"
-            ),
-            _DATABASE,
-            _OUTPUT,
-        ),
+        lambda arguments: trigger_frames.list_matching(arguments.pattern, arguments.database),
+        "every trigger in the database, whoever installed it, and those that are only declared",
+        (_PATTERN, _DATABASE, OUTPUT),
     ),
     "sql": SubCommand(
-        _show_sql,
+        lambda arguments: trigger_frames.sql_of(arguments.uri),
         "the SQL that installs a trigger",
-        (argument("uri", metavar="URI", help="app_label.Model:trigger_name"), _OUTPUT),
+        (_URI, OUTPUT),
     ),
     "diff": _about_uris(
         trigger_frames.compare, "where triggers in the database differ from their declarations"
     ),
-    "install": _about_uris(trigger_frames.install, "install declared triggers, or what changed of them"),
+    "install": _about_uris(trigger_frames.install, "install declared triggers, or what changed in them"),
     "uninstall": _about_uris(trigger_frames.uninstall, "drop declared triggers with their functions"),
     "enable": _about_uris(trigger_frames.enable, "let declared triggers fire"),
     "disable": _about_uris(
@@ -75,8 +79,8 @@ COMMANDS = {
     ),
     "fsm": SubCommand(
         _try_transitions,
-        "the states of a field as a diagram and a matrix: every pair is tried, and nothing kept",
-        (argument("field", metavar="MODEL.FIELD", help="such as Post.status"), _DATABASE, _OUTPUT),
+        "the states of a field as a diagram and a matrix: every pair is tried, and nothing is kept",
+        (_FIELD, _DATABASE, OUTPUT),
     ),
     "prune": _about_uris(
         trigger_frames.prune, "drop what pgmagic installed here and nothing declares any more"
@@ -86,21 +90,91 @@ COMMANDS = {
 
 @magics_class
 class TriggerMagics(Magics):
-    """The magic about triggers that are declared and installed already."""
+    """The magics that declare, install and compare triggers."""
 
-    def __init__(self, shell: InteractiveShell) -> None:
+    def __init__(self, shell: InteractiveShell, settings: PgMagic) -> None:
         super().__init__(shell)
         self.kernel = shell
+        self.settings = settings
 
-    @magic_arguments()
+    @manual("pgtrigger")
+    @argument(
+        "--app", metavar="LABEL", help="the app label of the models (default: notebook, see %%config PgMagic)"
+    )
+    @argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
+    @argument("--sql", action="store_true", help="show the SQL, too")
+    @argument(
+        "--rename",
+        type=rename,
+        action="append",
+        metavar="MODEL[.FIELD]=NEW",
+        help="a model or a field has a new name: keep its data under the new name",
+    )
+    @argument("--allow-data-loss", action="store_true", help="drop columns of removed fields with their data")
+    @OUTPUT
+    @cell_magic("pgtrigger")  # type: ignore[arg-type]  # its types know the form without a name only
+    @in_one_line
+    def declare(self, line: str, cell: str) -> ResultFrame:
+        """Declare models and triggers in this cell, and install them in one transaction.
+
+        Returns one row for each step, in the order of execution: `object` (a model's label, a trigger's URI), `kind`,
+        `action` (`create`, `alter`, `replace`, `drop`, `unchanged`), `status`, `fires`, `condition` (SQL),
+        `elapsed_ms` (milliseconds).
+
+        Everything takes effect, or nothing: if the cell raises, the database refuses or you interrupt, then the tables,
+        the models and your names are as before. A cell that is run again changes only what differs. It is an error if a
+        change would drop data and `--allow-data-loss` is not given.
+
+        Tables that get a trigger or a column are locked against writes until the end of the installation, which waits
+        10 seconds at most for locks of other sessions.
+
+        Example:
+            %%pgtrigger
+            @pghistory.track()
+            class Comment(models.Model):
+                text = models.TextField()
+                class Meta:
+                    triggers = [pgtrigger.Protect(name="keep", operation=pgtrigger.Delete)]
+
+            %%pgtrigger --dry-run --sql
+            pgtrigger.register(pgtrigger.ReadOnly(name="fixed_title", fields=["title"]))(Post)
+        """
+        arguments = parsed(self.declare, line)
+        run = plan_cell if arguments.dry_run else install_cell
+        app_label = arguments.app or self.settings.app_label
+        wishes = Wishes.of(app_label, arguments.rename or (), allow_data_loss=arguments.allow_data_loss)
+        result = run(self.kernel, cell, app_label, wishes)
+        if arguments.sql:
+            display({"text/html": sql_html(result.sql), "text/plain": sql_text(result.sql)}, raw=True)
+        if result.error is not None:
+            display(result.frame)
+            raise UsageError(f"{result.error} Nothing of this cell was kept.")
+        return keep(self.kernel, arguments.output, result.frame)
+
+    @manual()
     @sub_commands(COMMANDS)
     @line_magic
     @in_one_line
-    def pgtrigger(self, line: str) -> Any:
-        """Show what is installed, and install, drop, enable, disable or compare what is declared.
+    def pgtrigger(self, line: str) -> object:
+        """List the triggers of the database, and install, drop, enable, disable or compare those that are declared.
 
-        Each change is one transaction: it takes effect for all triggers that are named, or for none. Only what
-        pgmagic installed is ever changed or dropped.
+        Returns, by sub-command:
+
+        - `ls`: one row for each trigger, by table and name: `table`, `name`, `fires`, `condition`, `state`, `enabled`,
+          `drift`;
+        - `sql`: the text of the SQL;
+        - `diff`: one row for each group of lines that differs: `trigger`, `kind`, `line`, `live`, `declared`;
+        - `fsm`: a row and a column for each state, with the verdict on each transition, and a diagram;
+        - the others: one row for each step, as `%%pgtrigger` does.
+
+        It is an error if nothing is registered under a URI, or if the database refuses. Each change is one transaction:
+        it takes effect for all triggers that are named, or for none, and locks their tables against writes meanwhile.
+        Only what pgmagic installed is ever changed or dropped.
+
+        Example:
+            %pgtrigger ls post
+
+            %pgtrigger fsm Post.status
         """
         arguments = parsed(self.pgtrigger, line)
-        return keep(self.kernel, arguments.output, arguments.run(self.kernel, arguments))
+        return keep(self.kernel, arguments.output, arguments.run(arguments))

@@ -1,4 +1,4 @@
-"""The check of an exercise: it tries what is live, accepts any solution, and says which case is not yet right."""
+"""The check of an exercise tries the installed rules, accepts any solution, and shows which cases are not right yet."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ def judged(shell: Any) -> list[tuple[str, str, str]]:
     return list(shell["frame"][["expected", "got", "result"]].itertuples(index=False, name=None))
 
 
-def test_unsolved_exercise_says_which_case_is_not_right_yet(posts):
+def test_unsolved_exercise_shows_which_cases_are_not_right_yet(posts):
     assert judged(posts) == [
         ("rejected", "applied", "not yet"), ("applied", "applied", "right"), ("true", "true", "right")
     ]  # fmt: skip
     frame = posts["frame"]
-    assert frame.caption == "Not yet: 2 of 3 as it should be"
+    assert frame.caption == "Not yet: 2 of 3 work as they should"
     assert frame["reason"][0] == "nothing rejected it"
     assert not frame.is_solved
 
 
 @pytest.mark.parametrize("rule", RULES, ids=["declared", "by hand"])
-def test_any_solution_that_does_it_is_right(posts, rule):
+def test_any_solution_that_works_is_right(posts, rule):
     posts.run(rule)
     assert [result for *_, result in judged(posts)] == ["right"] * 3
-    assert posts["frame"].caption == "Solved: all as it should be"
+    assert posts["frame"].caption == "Solved: everything works as it should"
     assert posts["frame"].is_solved
     assert posts.run("Post.objects.count()") == 2
 
@@ -69,7 +69,7 @@ def test_any_solution_that_does_it_is_right(posts, rule):
         ("lambda: Post.objects.create(title='free')", "rejected", "duplicate key value violates unique constraint"),
     ],
 )  # fmt: skip
-def test_what_is_no_rejection_by_a_rule(posts, run, got, reason):
+def test_errors_that_are_not_rejections_by_a_rule(posts, run, got, reason):
     posts.run("from pgmagic.notebook.exercises import check")
     frame = posts.run(f"check(rejects={{'it': {run}}})")
     assert (frame["got"][0], frame["result"][0]) == (got, "right" if got == "rejected" else "not yet")

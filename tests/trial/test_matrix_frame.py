@@ -1,4 +1,4 @@
-"""Every pair of states of a field, tried."""
+"""Every pair of states of a field is tried."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from pgmagic.errors import CellError, UnknownFieldError
-from pgmagic.notebook.state_machine import try_field
 from pgmagic.tables.html import html
 from pgmagic.tables.text import text
+from pgmagic.trial.matrix_frame import try_field
 
 DECLARE = """%%pgtrigger
 @pghistory.track()
@@ -116,19 +116,19 @@ class Post(models.Model):
     assert "✗ rejected by notebook.Post:cycle" in text(frame)
 
 
-def test_machine_that_does_not_fire_is_said(shell):
+def test_notes_name_a_state_machine_that_does_not_fire(shell):
     shell.run(DECLARE)
     shell.run("%pgtrigger disable notebook.Post:ranks")
     frame, _ = try_field("Post.rank")
     assert frame.loc["0", "2"] == "allowed"
-    assert frame.notes[1] == "notebook.Post:ranks is disabled: nothing was asked of it."
+    assert frame.notes[1] == "notebook.Post:ranks is disabled, so it decided nothing."
     shell.run("%pgtrigger uninstall notebook.Post:ranks")
     assert try_field("Post.rank")[0].notes[1] == (
-        "notebook.Post:ranks is not installed here: nothing was asked of it."
+        "notebook.Post:ranks is not installed here, so it decided nothing."
     )
 
 
-def test_row_that_uses_a_key_again_is_no_transition(shell):
+def test_row_that_reuses_a_key_is_not_counted_as_a_transition(shell):
     shell.run(DECLARE)
     shell.run(
         "post = Post.objects.create(pk=1)\npost.status = 'live'; post.save()\n"
@@ -139,7 +139,7 @@ def test_row_that_uses_a_key_again_is_no_transition(shell):
     assert frame.loc["live", "draft"] == REJECTED
 
 
-def test_other_triggers_and_constraints_have_their_say(shell):
+def test_other_triggers_and_constraints_take_part(shell):
     shell.run(DECLARE)
     shell.run(
         """%%pgsql
@@ -167,9 +167,9 @@ INSERT INTO notebook_post (status, rank) VALUES ('draft', 0), ('draft', 7);
     [
         (
             "Nothing.status",
-            '"Nothing.status" is no field of a model that is declared here: expected Model.field.',
+            '"Nothing.status" is not a field of a model that is declared here: expected Model.field.',
         ),
-        ("status", '"status" is no field of a model'),
+        ("status", '"status" is not a field of a model'),
         ("Post.id", "Post.id has no states: give it choices, an FSM, or rows"),
     ],
 )
@@ -186,7 +186,7 @@ def test_unknown_field(shell):
         try_field("Post.stat")
 
 
-def test_too_many_values_are_no_states(shell):
+def test_field_with_too_many_values_is_refused(shell):
     shell.run(DECLARE)
     shell.run("Post.objects.bulk_create([Post(rank=n) for n in range(50)])")
     with pytest.raises(CellError, match="more than 40 different values"):
