@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgmagic.tables.formatting import visible
+from pgmagic.tables.grid import visible
 from pgmagic.tables.highlighting import parts, sql_html, sql_text
 from tests.tables.reading import read
 

@@ -11,8 +11,8 @@ from pgmagic.db.installation_frame import InstallationFrame
 from pgmagic.history.diff import diff_frame, wide_diff_frame
 from pgmagic.history.event_frame import history_frame
 from pgmagic.plan.steps import Outcome, Step
-from pgmagic.tables.formatting import visible
 from pgmagic.tables.frame import ResultFrame
+from pgmagic.tables.grid import visible
 from pgmagic.tables.html import LONGEST, MOST_LINES, html
 from pgmagic.watch.outcome_frame import OutcomeRow, outcome_frame
 from tests.tables.reading import read, rows

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from pgmagic.tables.formatting import visible
+from pgmagic.tables.grid import visible
 from pgmagic.tables.text import text
 from pgmagic.watch.outcome_frame import OutcomeRow, outcome_frame
 from tests.tables.test_html import EVIL_FRAMES
