@@ -63,13 +63,13 @@ def test_empty_frame_says_so():
     assert [column.name for column in table.columns] == list(outcome_frame([]).columns)
 
 
-def test_numbers_stand_on_the_right_also_where_there_are_none():
+def test_columns_of_numbers_are_right_aligned_even_if_empty():
     table = describe(outcome_frame([]))
     right = {column.name for column in table.columns if column.align == "right"}
     assert right == {"step", "rows", "elapsed_ms"}
 
 
-def test_decimals_stand_on_the_right():
+def test_decimals_are_right_aligned():
     history = history_frame({"pgh_id": [1], "price": [Decimal("1.1")]}, {"price": "decimal"})
     assert {column.name for column in describe(history).columns if column.align == "right"} >= {
         "price",
@@ -91,7 +91,7 @@ INDEXES = {
 
 
 @pytest.mark.parametrize(("frame", "expected"), INDEXES.values(), ids=INDEXES)
-def test_index_is_shown_where_it_says_something(frame, expected):
+def test_index_is_shown_unless_it_only_counts_rows(frame, expected):
     assert [column.name for column in describe(frame).columns][:-1] == expected
 
 
@@ -102,7 +102,7 @@ def test_index_levels_hold_their_values():
     assert [cell.text for cell in second.cells] == ["2", "b", "1"]
 
 
-def test_columns_of_one_name_stay_apart():
+def test_columns_with_the_same_name_stay_separate():
     frame = pd.DataFrame([[1, "x"]], columns=["a", "a"])
     [row] = describe(frame).head
     assert [cell.text for cell in row.cells] == ["1", "x"]
@@ -218,7 +218,7 @@ def test_a_nan_of_the_database_is_not_missing():
     assert [cell.text for cell in cells(column, "text")] == ["NaN", MISSING, "1.5"]
 
 
-def test_numbers_are_numbers_and_others_are_not():
+def test_only_columns_of_numbers_look_like_numbers():
     assert [cell.look for cell in shown([1, Decimal(2), 2.5])] == ["number"] * 3
     assert [cell.look for cell in shown([True, False])] == ["text"] * 2
     assert [cell.look for cell in shown([1, "a"])] == ["text"] * 2
@@ -272,7 +272,7 @@ def test_pairs_are_key_and_value():
     assert cell.text == 'user: 1, url: null, tags: ["a"]'
 
 
-def test_pairs_may_be_something_else_after_all():
+def test_pairs_that_are_not_a_dict_are_shown_as_code():
     assert texts([[1], "a"], "pairs") == ["[1]", "a"]
 
 
@@ -290,7 +290,7 @@ SIDES = [
 
 
 @pytest.mark.parametrize(("value", "text", "look"), SIDES, ids=[repr(value) for value, _, _ in SIDES])
-def test_sides_of_a_change_are_told_apart(value, text, look):
+def test_sides_of_a_change_are_distinguished(value, text, look):
     [cell] = shown([value], "before")
     assert (cell.text, cell.look) == (text, look)
 
