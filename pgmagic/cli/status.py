@@ -28,25 +28,23 @@ def status() -> int:
             "psycopg": f"{psycopg.__version__} ({psycopg.pq.__impl__})",
         }
     )
-    _show(_embedded() if database.is_embedded() else _described(database.look()))
-    return 0
-
-
-def _embedded() -> dict[str, str]:
-    """Return what is known about the embedded server."""
-    found = server.status()
-    home = server.default_home()
-    if not found.running:
-        return {
+    if not database.is_embedded():
+        _show(_described(database.look()))
+        return 0
+    found, home = server.status(), server.default_home()
+    if found.running:
+        noun = "process uses" if found.attached == 1 else "processes use"
+        where = f"embedded in {home}, running: {found.attached} {noun} it"
+        _show({**_described(database.look(found)), "database": where})
+        return 0
+    _show(
+        {
             "Postgres": found.version,
             "database": f"embedded in {home}, stopped: it starts when a notebook or `pgmagic lab` needs it",
             "schemas": "shown while the server runs" if found.initialised else "none yet",
         }
-    noun = "process uses" if found.attached == 1 else "processes use"
-    return {
-        **_described(database.look(found)),
-        "database": f"embedded in {home}, running: {found.attached} {noun} it",
-    }
+    )
+    return 0
 
 
 def _described(found: database.Look) -> dict[str, str]:

@@ -140,8 +140,13 @@ def _acquire(layout: Layout, binaries: Binaries) -> Lease:
     account = server_account(layout.folder, layout.home)
     prepare(layout, account)
     with _guard, mutex(layout.mutex, MUTEX_SECONDS) as held:
-        known = _attached.get(layout)
-        attachment = known or _attach(layout)
+        known = attachment = _attached.get(layout)
+        if attachment is None:
+            # The mutex is held, so nobody removes the file as unused before it is locked.
+            path = layout.leases / f"{os.getpid()}-{secrets.token_hex(4)}"
+            file = open_lock_file(path)
+            lock_exclusively(file)
+            attachment = _Attachment(layout, file, path)
         try:
             cluster.ensure_running(layout, binaries, account, held)
         except BaseException:
@@ -205,14 +210,6 @@ def stop(home: Path | None = None) -> bool:
 def _layout_of(home: Path | None, major: int) -> Layout:
     """Return the paths of the server in `home`, or in the default home if it is None."""
     return Layout(default_home() if home is None else Path(home).expanduser().resolve(), major)
-
-
-def _attach(layout: Layout) -> _Attachment:
-    """Make and lock a lease file; the mutex is held, so nobody removes the file as unused before it is locked."""
-    path = layout.leases / f"{os.getpid()}-{secrets.token_hex(4)}"
-    file = open_lock_file(path)
-    lock_exclusively(file)
-    return _Attachment(layout, file, path)
 
 
 def _detach(attachment: _Attachment) -> None:

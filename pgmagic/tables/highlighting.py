@@ -68,15 +68,15 @@ def sql_text(sql: str) -> str:
 
 def parts(sql: str) -> Iterator[tuple[Part, str]]:
     """Yield SQL in pieces, each with its kind; PL/pgSQL between dollar quotes is highlighted, too."""
+
+    def part_of(token: tuple[Any, str]) -> Part:
+        kind, written = token
+        if written == ".":  # the lexer reads the point of OLD.version as a number
+            return "other"
+        while kind not in _PARTS:
+            kind = kind.parent
+        return _PARTS[kind]
+
     tokens = PostgresLexer(stripnl=False, ensurenl=False).get_tokens(visible(sql))
-    for part, group in groupby(tokens, key=_part):
+    for part, group in groupby(tokens, key=part_of):
         yield part, "".join(written for _, written in group)
-
-
-def _part(token: tuple[Any, str]) -> Part:
-    kind, written = token
-    if written == ".":  # the lexer reads the point of OLD.version as a number
-        return "other"
-    while kind not in _PARTS:
-        kind = kind.parent
-    return _PARTS[kind]

@@ -84,11 +84,13 @@ def _widths(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -
     ]
     if width is None:
         return natural
-    # Numbers and verdicts are not wrapped, and no heading is broken.
-    least = [
-        wide if _whole(column, i, rows) else min(wide, max(_NARROWEST, cell_len(column.name)))
-        for i, (column, wide) in enumerate(zip(columns, natural, strict=True))
-    ]
+    least = []
+    for i, (column, wide) in enumerate(zip(columns, natural, strict=True)):
+        # Numbers and verdicts are not wrapped, and no heading is broken.
+        whole = column.align == "right" or all(
+            row.cells[i].look in ("word", "time", "missing") for row in rows
+        )
+        least.append(wide if whole else min(wide, max(_NARROWEST, cell_len(column.name))))
 
     def bounded(bound: int) -> list[int]:
         return [max(low, min(wide, bound)) for low, wide in zip(least, natural, strict=True)]
@@ -98,31 +100,17 @@ def _widths(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -
     return bounded(bisect_right(bounds, room, key=lambda bound: sum(bounded(bound))) - 1)
 
 
-def _whole(column: Column, position: int, rows: Sequence[Row]) -> bool:
-    return column.align == "right" or all(
-        row.cells[position].look in ("word", "time", "missing") for row in rows
-    )
-
-
 def _wrapped(content: str, width: int) -> Iterator[str]:
     """Yield the lines of `content` in parts of at most `width` cells, broken after a space or a sign if possible."""
     for line in content.split("\n"):
         rest, mark, room = line, "", width
         while cell_len(rest) > room:
-            part = _first_part(rest, room)
-            yield mark + part
-            rest = rest[len(part) :]
-            mark, room = _CONTINUED, width - len(_CONTINUED)
+            part = chop_cells(rest[: 4 * room], room)[0]
+            ends = [max(map(part.rfind, breaks)) + 1 for breaks in (" ", ",;:/)", "(.-_")]
+            end = next((end for end in ends if end > len(part) // 2), len(part))
+            yield mark + rest[:end]
+            rest, mark, room = rest[end:], _CONTINUED, width - len(_CONTINUED)
         yield mark + rest
-
-
-def _first_part(line: str, room: int) -> str:
-    part: str = chop_cells(line[: 4 * room], room)[0]
-    for breaks in (" ", ",;:/)", "(.-_"):
-        end = max(part.rfind(character) for character in breaks) + 1
-        if end > len(part) // 2:
-            return part[:end]
-    return part
 
 
 def _aligned(content: str, column: Column, width: int) -> str:
