@@ -32,7 +32,7 @@ import psycopg
 from platformdirs import user_cache_path
 from psycopg import conninfo, sql
 
-from pgmagic import server as embedded
+from pgmagic import server
 
 HERE = Path(__file__).parent
 URL_VARIABLE = "PGMAGIC_BENCH_URL"
@@ -64,7 +64,7 @@ def upstream_python() -> Path:
 
 
 @contextlib.contextmanager
-def server(url: str | None = None) -> Iterator[dict[str, Any]]:
+def running_server(url: str | None = None) -> Iterator[dict[str, Any]]:
     """Give the parameters of a connection to one server: that of a URL, or an embedded one that ends with the block."""
     if url:
         yield dict(conninfo.conninfo_to_dict(url))
@@ -73,10 +73,10 @@ def server(url: str | None = None) -> Iterator[dict[str, Any]]:
     # As root, the server's account has to get through to its home.
     home.chmod(0o755)
     try:
-        with embedded.acquire(home) as lease:
+        with server.acquire(home) as lease:
             yield dict(lease.conninfo)
     finally:
-        embedded.stop(home)
+        server.stop(home)
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -119,7 +119,7 @@ class Arena:
 
     def __enter__(self) -> Self:
         self._stack = contextlib.ExitStack()
-        self.parameters = self._stack.enter_context(server(self.url))
+        self.parameters = self._stack.enter_context(running_server(self.url))
         with psycopg.connect(**self.parameters) as connection:
             print(f"Postgres {connection.info.parameter_status('server_version')}, {os.cpu_count()} cores")
             print(

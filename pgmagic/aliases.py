@@ -1,6 +1,6 @@
-"""`import pgtrigger` and `import pghistory`, led to pgmagic's: in cells, and in projects that list its apps.
+"""Make `import pgtrigger` and `import pghistory` import pgmagic's modules, in cells and in projects that list its apps.
 
-So a project's code, and the migrations that it wrote with the upstream packages, work without a change.
+A project's code, and the migrations that it made with the upstream packages, then work without a change.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ _ALIASES = ("pgtrigger", "pghistory")
 
 
 class _AliasLoader(Loader):
-    """Hands out the module that an alias stands for."""
+    """Loads the module of pgmagic for an alias."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.spec: ModuleSpec | None = None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """Return pgmagic's module itself, so that its classes are the same under both names."""
+        """Return pgmagic's own module, so that its classes are the same under both names."""
         module = importlib.import_module(self.name)
         self.spec = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run nothing, since it ran under its own name; give it back the spec that the import machinery replaced."""
+        """Restore the spec that the import machinery replaced; the module already ran under its own name."""
         module.__spec__ = self.spec
 
 
 class AliasFinder(MetaPathFinder):
-    """Finds some of `pgtrigger` and `pghistory`, with their submodules, in pgmagic."""
+    """Finds `pgtrigger`, `pghistory` and their submodules in pgmagic; `names` limits it to some of them."""
 
     def __init__(self, names: Collection[str] = _ALIASES) -> None:
         self.names = names
@@ -42,7 +42,7 @@ class AliasFinder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return a spec for one of our aliases, None for every other name."""
+        """Return a spec for an alias, None for every other name."""
         if fullname.partition(".")[0] not in self.names:
             return None
         try:
@@ -53,11 +53,11 @@ class AliasFinder(MetaPathFinder):
 
 
 def add_aliases() -> list[str]:
-    """Lead the imports to pgmagic; return the names of the real packages that are in use already, and stay."""
+    """Add the aliases; return the names of upstream packages that were imported before, and keep their names."""
     real = [name for name in _ALIASES if name in sys.modules and not _is_ours(name)]
     free = [name for name in _ALIASES if name not in real]
     if free and not any(isinstance(finder, AliasFinder) for finder in sys.meta_path):
-        # In front: an installed upstream package is not what a cell means.
+        # First, because a cell means pgmagic even if an upstream package is installed.
         sys.meta_path.insert(0, AliasFinder(free))
         for name in free:
             importlib.import_module(name)
@@ -65,7 +65,7 @@ def add_aliases() -> list[str]:
 
 
 def remove_aliases() -> None:
-    """Let the imports find what is installed again."""
+    """Remove the aliases, so that imports find installed packages again."""
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, AliasFinder)]
     for name in [name for name in sys.modules if name.partition(".")[0] in _ALIASES]:
         if _is_ours(name):

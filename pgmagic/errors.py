@@ -1,27 +1,28 @@
 """The tree of errors that pgmagic raises.
 
-Every error of ours is a `PgMagicError`; each also derives from what Django or the upstream packages raise in the
-same place, so that an `except` clause written against those keeps working. A message is one sentence that a
-colleague could say aloud: what is wrong, what was expected, what was found, what to do next.
+Every error of pgmagic is a `PgMagicError`. Each also derives from the exception that Django or the upstream packages
+raise in the same place, so that existing `except` clauses keep working. A message says what is wrong, what was
+expected, and what to do next.
 
     PgMagicError
-    ├── DeclarationError (ValueError)          a model, trigger or tracker contradicts itself
-    │   ├── UnknownFieldError (FieldDoesNotExist)   it names a field that the model does not have
-    │   └── ConditionError (FieldError)             its condition cannot be a condition of a trigger
-    ├── UnknownTriggerError (KeyError)         a URI that nothing is registered under
-    ├── UnknownDatabaseError (ConnectionDoesNotExist)   an alias that DATABASES does not have
-    ├── NoTransactionError (RuntimeError)      what holds for a transaction was asked for outside of one
-    ├── DatabaseUnavailableError (OperationalError)  no server, or one that does not answer
-    │   └── EmbeddedServerError                the embedded server could not be started
-    ├── InstallationError (DatabaseError)      the database refused a plan; nothing of it was kept
-    │   └── NotInstalledError (ProgrammingError)    it is about a trigger that is not there
-    ├── DataLossError                          a plan would drop what holds data
-    ├── SchemaError                            a schema that pgmagic may not touch
-    ├── HistoryError (RuntimeError)            an event that cannot do what was asked of it
-    │   └── ContextError (TypeError)           metadata of a context that JSON cannot hold
-    └── CellError                              a cell that cannot run, or a magic used wrongly
+    ├── DeclarationError (ValueError): a declaration contradicts itself; two triggers of a model have the same name
+    │   ├── UnknownFieldError (FieldDoesNotExist): a field does not exist; ReadOnly(fields=["titel"])
+    │   └── ConditionError (FieldError): a trigger cannot have this condition; a Q that contains a subquery
+    ├── UnknownTriggerError (KeyError): no trigger has this URI; ignore("blog.Post:keep_publishd")
+    ├── UnknownDatabaseError (ConnectionDoesNotExist): DATABASES lacks this alias; install(database="replica")
+    ├── NoTransactionError (RuntimeError): a transaction must be open; constraints(Immediate) outside atomic()
+    ├── DatabaseUnavailableError (OperationalError): no server answers; PGMAGIC_DATABASE_URL names a stopped server
+    │   └── EmbeddedServerError: the embedded server cannot start, answer or stop; PGMAGIC_HOME is not writable
+    ├── InstallationError (DatabaseError): the database rejected a plan, which was rolled back; a table is missing
+    │   └── NotInstalledError (ProgrammingError): a trigger is missing in the database; enable() before install()
+    ├── DataLossError: a plan would delete data; a cell drops a field whose column contains values
+    ├── SchemaError: pgmagic may not change this schema; %pgreset on a schema that pgmagic did not create
+    ├── HistoryError (RuntimeError): an event cannot be used like this; revert() of an event without all fields
+    │   └── ContextError (TypeError): JSON cannot represent a context; context(user=object())
+    └── CellError: a cell cannot run, or a magic was used wrongly; %%pgoutcome inside an open transaction
 
-    TriggerError (InternalError, ProgrammingError)   what a trigger raised: the database's error, not one of ours
+    TriggerError (InternalError, ProgrammingError): a trigger rejected a statement; a delete that Protect forbids.
+        It is the database's error, not one of pgmagic's.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ from django.utils.connection import ConnectionDoesNotExist
 
 
 class PgMagicError(Exception):
-    """The root of pgmagic's own errors; its text is one sentence for the user."""
+    """The base of pgmagic's own errors; its text is a message for the user."""
 
     def __str__(self) -> str:
-        # KeyError would show the repr of its argument, quotes and all.
+        # KeyError would show the repr of its argument, with quotes.
         return " ".join(str(arg) for arg in self.args)
 
 
@@ -52,23 +53,23 @@ class UnknownFieldError(DeclarationError, FieldDoesNotExist):
 
 
 class ConditionError(DeclarationError, FieldError):
-    """A condition cannot be rendered as a condition of a trigger."""
+    """A condition cannot be the condition of a trigger."""
 
 
 class UnknownTriggerError(PgMagicError, KeyError):
-    """No trigger is registered under a URI."""
+    """No trigger is registered under this URI."""
 
 
 class UnknownDatabaseError(PgMagicError, ConnectionDoesNotExist):
-    """A database alias is not one of the DATABASES setting."""
+    """A database alias is not in the setting DATABASES."""
 
 
 class NoTransactionError(PgMagicError, RuntimeError):
-    """What holds for the rest of a transaction was asked for where none is open."""
+    """Something that lasts until the end of a transaction was requested, but no transaction is open."""
 
 
 class DatabaseUnavailableError(PgMagicError, OperationalError):
-    """No database server answers where one was expected."""
+    """The database server does not answer."""
 
 
 class EmbeddedServerError(DatabaseUnavailableError):
@@ -76,23 +77,23 @@ class EmbeddedServerError(DatabaseUnavailableError):
 
 
 class InstallationError(PgMagicError, DatabaseError):
-    """The database refused a plan; nothing of the plan was kept."""
+    """The database rejected a plan; no step of the plan was kept."""
 
 
 class NotInstalledError(InstallationError, ProgrammingError):
-    """A trigger is to be switched that the database does not have."""
+    """A trigger cannot be enabled or disabled, because it is not installed in the database."""
 
 
 class DataLossError(PgMagicError):
-    """A plan would drop a column or a table that holds data."""
+    """A plan would drop a column or a table that contains data."""
 
 
 class SchemaError(PgMagicError):
-    """A schema that pgmagic did not create was about to be changed."""
+    """A schema that pgmagic did not create would be changed."""
 
 
 class HistoryError(PgMagicError, RuntimeError):
-    """An event cannot do what was asked of it."""
+    """An event cannot be used for this operation."""
 
 
 class ContextError(HistoryError, TypeError):
@@ -100,12 +101,12 @@ class ContextError(HistoryError, TypeError):
 
 
 class CellError(PgMagicError):
-    """A cell cannot be run, or a magic was used in a way that it does not understand."""
+    """A cell cannot be run, or a magic was used wrongly."""
 
 
 class TriggerError(InternalError, ProgrammingError):
-    """What a trigger raised in the database (SQLSTATE P0001).
+    """A trigger raised an exception in the database (SQLSTATE P0001).
 
-    psycopg 3 classes such an exception as ProgrammingError, psycopg 2 as InternalError, and user code catches
-    either; this one is both. The psycopg exception, with its `diag`, is the `__cause__`.
+    psycopg 3 raises ProgrammingError for it, psycopg 2 InternalError, and existing code catches either; this class is
+    both. The psycopg exception, with its `diag`, is the `__cause__`.
     """

@@ -49,7 +49,7 @@ def test_other_names_are_not_found(name):
         importlib.import_module(name)
 
 
-def test_error_inside_of_a_module_is_not_hidden(monkeypatch):
+def test_error_inside_a_module_is_not_hidden(monkeypatch):
     add_aliases()
     monkeypatch.setattr(importlib, "import_module", _failing(importlib.import_module))
     with pytest.raises(ImportError, match="broken"):
@@ -65,7 +65,7 @@ def _failing(original):
     return fail
 
 
-def test_removing_forgets_the_names():
+def test_removing_the_aliases_removes_their_modules():
     add_aliases()
     remove_aliases()
     assert not {"pgtrigger", "pghistory"} & set(sys.modules)
@@ -74,7 +74,7 @@ def test_removing_forgets_the_names():
 
 
 @pytest.mark.parametrize("present", [["pgtrigger"], ["pghistory"], ["pgtrigger", "pghistory"]])
-def test_real_package_stays_and_the_other_name_is_ours(present):
+def test_imported_upstream_package_stays_and_the_other_name_is_ours(present):
     real = {name: types.ModuleType(name) for name in present}
     sys.modules.update(real)
     assert add_aliases() == present
@@ -88,7 +88,7 @@ def test_real_package_stays_and_the_other_name_is_ours(present):
     assert {name for name in ("pgtrigger", "pghistory") if name in sys.modules} == set(present)
 
 
-def test_adding_twice_adds_once():
+def test_adding_the_aliases_twice_adds_one_finder():
     add_aliases()
     add_aliases()
     assert len([finder for finder in sys.meta_path if isinstance(finder, AliasFinder)]) == 1

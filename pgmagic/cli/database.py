@@ -1,4 +1,4 @@
-"""The database that a command works on: held while notebooks run, or looked at without starting it."""
+"""The database that a command works on: kept running for notebooks, or read without starting it."""
 
 from __future__ import annotations
 
@@ -8,29 +8,27 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error
 from psycopg.conninfo import make_conninfo
 
-from pgmagic import server as embedded
+from pgmagic import server
 from pgmagic.db import backend, schemas
 from pgmagic.db.connect import URL_VARIABLE, Choice, check_version, choice_from_environment, mask_url
+from pgmagic.db.driver import driver_connection
 from pgmagic.errors import DatabaseUnavailableError, PgMagicError
 from pgmagic.notebook.django_setup import configure_django
-from pgmagic.server import parameters as embedded_settings
-from pgmagic.server.sockets import PORT
 
 _PROJECT_VARIABLE = "DJANGO_SETTINGS_MODULE"
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a database says of itself.
+    """What a database reports about itself.
 
     url: without a password.
-    schemas: those that pgmagic created.
+    schemas: the schemas that pgmagic created.
     """
 
     version: str
@@ -39,36 +37,38 @@ class Look:
 
 
 def is_embedded() -> bool:
-    """Return whether notebooks work on the embedded server, since neither a URL nor a project names a database."""
+    """Return whether notebooks work on the embedded server, because neither a URL nor a project names a database."""
     return not os.environ.get(URL_VARIABLE) and not os.environ.get(_PROJECT_VARIABLE)
 
 
 @contextlib.contextmanager
 def held() -> Iterator[str]:
-    """Keep the embedded server running, or check that the named database answers; yield which it is.
+    """Keep the embedded server running, or check that the named database answers; yield a description of it.
 
     Raises:
-        DatabaseUnavailableError: it does not start, or does not answer.
+        DatabaseUnavailableError: the database does not start, or does not answer.
     """
     if not is_embedded():
         found = look()
         yield f"Postgres {found.version} at {found.url}"
         return
-    with embedded.acquire() as lease:
+    with server.acquire() as lease:
         for note in lease.notes:
             print(note, file=sys.stderr)
-        yield f"embedded Postgres {embedded.status().version}, data in {embedded.default_home()}"
+        yield f"embedded Postgres {server.status().version}, data in {server.default_home()}"
 
 
-def look(server: embedded.ServerInfo | None = None) -> Look:
-    """Connect once and return what the database says; `server` is an embedded one that runs already.
+def look(running: server.ServerInfo | None = None) -> Look:
+    """Connect once and return what the database reports; `running` is an embedded server that already runs.
+
+    The embedded server is used without a lease, because a lease might start or stop it.
 
     Raises:
-        DatabaseUnavailableError: it does not answer, or is too old.
+        DatabaseUnavailableError: the database does not answer, or is too old.
         PgMagicError: the project's settings cannot be loaded, or its database is not Postgres.
     """
     _configure()
-    backend.choice = Choice(_url_of(server)) if server else choice_from_environment()
+    backend.choice = Choice(make_conninfo(**running.conninfo)) if running else choice_from_environment()
     from django.db import connection
 
     if connection.vendor != "postgresql":
@@ -76,9 +76,9 @@ def look(server: embedded.ServerInfo | None = None) -> Look:
     try:
         connection.ensure_connection()
         check_version(connection)
-        info: Any = connection.connection.info
+        info = driver_connection(connection).info
         return Look(
-            version=info.parameter_status("server_version").split()[0],
+            version=(info.parameter_status("server_version") or "unknown").split()[0],
             url=mask_url(info.dsn),
             schemas=schemas.own_schemas(connection),
         )
@@ -88,17 +88,17 @@ def look(server: embedded.ServerInfo | None = None) -> Look:
         reason = str(error).strip().splitlines()
         raise DatabaseUnavailableError(
             f"The project's database does not answer ({reason[0] if reason else 'no reason given'}): start it, or "
-            f"correct its DATABASES setting."
+            f"correct the setting DATABASES."
         ) from error
     finally:
         connection.close()
 
 
 def _configure() -> None:
-    """Make Django ready, for the project that the environment names or for none."""
+    """Configure Django, for the project that the environment names or without a project."""
     module = os.environ.get(_PROJECT_VARIABLE)
     if module:
-        # As manage.py has it: the project is the folder that the command is called in.
+        # As with manage.py, the current folder is the project's.
         sys.path.insert(0, str(Path.cwd()))
     try:
         configure_django()
@@ -108,14 +108,3 @@ def _configure() -> None:
         raise PgMagicError(
             f"The settings {module!r} that {_PROJECT_VARIABLE} names cannot be loaded ({error})."
         ) from error
-
-
-def _url_of(server: embedded.ServerInfo) -> str:
-    """Return how to connect to an embedded server that runs, without a lease, which might start or stop it."""
-    return make_conninfo(
-        host=str(server.socket_directory),
-        hostaddr="",
-        port=PORT,
-        user=embedded_settings.ROLE,
-        dbname=embedded_settings.DATABASE,
-    )

@@ -1,9 +1,8 @@
-"""What a command and the kernels that it starts find around them."""
+"""The environment of a command and of the kernels that it starts."""
 
 from __future__ import annotations
 
 import os
-import signal
 import site
 from pathlib import Path
 
@@ -14,18 +13,13 @@ from pgmagic.server.layout import HOME_VARIABLE
 
 
 def prepare_environment() -> None:
-    """Let kernels find the same pgmagic and the same embedded server as this process."""
-    # A kernel works in its notebook's folder, where a relative path would mean another place.
+    """Set environment variables so that kernels find the same pgmagic and the same embedded server as this process."""
+    # A kernel runs in its notebook's folder, where a relative path would name another place.
     os.environ[HOME_VARIABLE] = str(server.default_home())
-    # One notebook's name must not become the name of them all.
+    # The name of one notebook must not become the name of all.
     os.environ.pop(NOTEBOOK_VARIABLE, None)
     source = str(Path(pgmagic.__file__).parents[1].resolve())
     if source not in {*site.getsitepackages(), site.getusersitepackages()}:
-        # Not installed but run from a checkout.
+        # pgmagic is not installed but runs from a checkout.
         former = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = os.pathsep.join([source, former] if former else [source])
-
-
-def ending_signals() -> list[signal.Signals]:
-    """Return the signals by which others ask a program to end; Windows has one, and no closed terminals."""
-    return [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]

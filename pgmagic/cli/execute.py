@@ -1,4 +1,4 @@
-"""Executing one notebook in a kernel of its own."""
+"""Execute one notebook in a kernel of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from pgmagic.cli.kernel import ThisPythonKernelManager, private_transport
 from pgmagic.notebook.session import NOTEBOOK_VARIABLE
 
-# What nbclient would log, the result tells.
+# nbclient would log what the result already says.
 _quiet = logging.getLogger("pgmagic.cli.execute")
 _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False
@@ -30,7 +30,7 @@ class Failure:
     """Why a notebook could not be executed to its end.
 
     cell: number of the cell, counted from 1 over all cells; None if the failure belongs to no cell.
-    error: may hold the colours of a terminal.
+    error: may contain a terminal's colours.
     """
 
     error: str
@@ -50,7 +50,7 @@ class Execution:
 
 
 async def execute(path: Path, timeout: int, advance: Callable[[int, int], None]) -> Execution:
-    """Execute a notebook up to its end or its first error; the file is only read.
+    """Execute a notebook to its end or its first error; the file is only read.
 
     timeout: seconds that a cell may take.
     advance: called with the number of cells done and of all cells.
@@ -58,8 +58,8 @@ async def execute(path: Path, timeout: int, advance: Callable[[int, int], None])
     started = time.perf_counter()
     try:
         notebook = await asyncio.to_thread(nbformat.read, path, as_version=4)
-    except Exception as error:  # noqa: BLE001 - nbformat lets through whatever a broken file causes
-        unreadable = Failure(f"This is no readable notebook ({type(error).__name__}: {error}).")
+    except Exception as error:  # noqa: BLE001 - a broken file can raise any exception in nbformat
+        unreadable = Failure(f"This notebook cannot be read ({type(error).__name__}: {error}).")
         return Execution(path, 0, time.perf_counter() - started, None, unreadable)
     total = len(notebook.cells)
     failure = await _execute_cells(notebook, path, timeout, lambda done: advance(done, total))
@@ -69,7 +69,7 @@ async def execute(path: Path, timeout: int, advance: Callable[[int, int], None])
 async def _execute_cells(
     notebook: Any, path: Path, timeout: int, advance: Callable[[int], None]
 ) -> Failure | None:
-    """Execute the cells in order; return what stopped that, or None."""
+    """Execute the cells in order; return the failure that ended the execution, or None."""
     client = NotebookClient(
         notebook,
         timeout=timeout,
@@ -91,7 +91,7 @@ async def _execute_cells(
     except CellTimeoutError:
         return Failure(f"The cell took longer than {timeout} seconds (--timeout).", number, _source(cell))
     except (DeadKernelError, RuntimeError) as error:
-        # nbclient takes our own cancellation for the kernel's end.
+        # When this task is cancelled, nbclient reports that the kernel died.
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise asyncio.CancelledError from None
@@ -101,9 +101,9 @@ async def _execute_cells(
 
 @contextlib.asynccontextmanager
 async def _kernel(client: NotebookClient, environment: dict[str, str]) -> AsyncIterator[None]:
-    """Keep a kernel running for a client, and end it whatever happens.
+    """Keep a kernel running for a client, and always end it.
 
-    nbclient's own such function takes SIGINT over and goes on as if the kernel had died.
+    nbclient's own function for this handles SIGINT itself, and continues as if the kernel had died.
     """
     manager = client.create_kernel_manager()
     client.reset_execution_trackers()
@@ -113,7 +113,7 @@ async def _kernel(client: NotebookClient, environment: dict[str, str]) -> AsyncI
             await client.async_start_new_kernel_client()
             yield
         except BaseException:
-            # A cell may still be running, and would not hear a request to end.
+            # A cell may still be running, and would not react to a request to end.
             await _end(client, manager, now=True)
             raise
         await _end(client, manager, now=False)
@@ -128,7 +128,7 @@ async def _end(client: NotebookClient, manager: Any, *, now: bool) -> None:
 
 
 def _text_of(cell: Any, error: CellExecutionError) -> str:
-    """Return what a reader of the notebook would see: the traceback, else the error's name and message."""
+    """Return what the notebook shows of an error: the traceback, or else the error's name and message."""
     for output in cell.outputs if cell is not None else ():
         if output.output_type == "error" and output.traceback:
             return "\n".join(output.traceback)

@@ -1,4 +1,4 @@
-"""Where the notebooks are."""
+"""Find the notebooks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FOLDER = "notebooks"
 
 
 def notebooks_folder() -> Path | None:
-    """Return the folder `notebooks` here, else that of the checkout pgmagic is imported from; None without one."""
+    """Return the folder `notebooks` here, or else that of the checkout from which pgmagic is imported, or None."""
     for base in (Path.cwd(), Path(pgmagic.__file__).resolve().parents[1]):
         if (base / FOLDER).is_dir():
             return base / FOLDER
@@ -19,10 +19,10 @@ def notebooks_folder() -> Path | None:
 
 
 def chosen_notebooks(named: list[Path]) -> list[Path]:
-    """Return the absolute paths of the notebooks to execute: those that were named, else all of the folder's.
+    """Return the absolute paths of the notebooks to execute: the named ones, or else all in the folder.
 
     Raises:
-        PgMagicError: there are none, or one that was named is not there.
+        PgMagicError: there are no notebooks, or a named notebook does not exist.
     """
     if named:
         for path in named:
@@ -33,6 +33,7 @@ def chosen_notebooks(named: list[Path]) -> list[Path]:
     found = sorted(folder.glob("*.ipynb")) if folder else []
     if not found:
         raise PgMagicError(
-            f"There is no notebook in {Path.cwd() / FOLDER}: run this where the folder {FOLDER} is, or name them."
+            f"There is no notebook in {Path.cwd() / FOLDER}: run this command beside the folder {FOLDER}, or name "
+            "the notebooks."
         )
     return found

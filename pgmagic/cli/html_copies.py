@@ -1,4 +1,4 @@
-"""HTML copies of executed notebooks."""
+"""Write HTML copies of executed notebooks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pgmagic.errors import PgMagicError
 
 
 def check_names(paths: list[Path]) -> None:
-    """Check that each notebook gets an HTML file of its own.
+    """Check that each notebook would be written to a different HTML file.
 
     Raises:
         PgMagicError: two notebooks have the same file name.
@@ -26,7 +26,7 @@ def check_names(paths: list[Path]) -> None:
 
 
 def write_html(execution: Execution, folder: Path) -> None:
-    """Write a notebook as far as it was executed to `folder`, which is made if need be.
+    """Write a notebook, as far as it was executed, to `folder`, which is made if necessary.
 
     Raises:
         PgMagicError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""Kernels of this very Python, whatever kernels are registered on the machine."""
+"""Kernels of this Python, independent of the kernels that are registered on the machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ipykernel.kernelspec import make_ipkernel_cmd
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
@@ -16,7 +15,7 @@ from traitlets import default
 
 
 class _ThisPythonOnly(KernelSpecManager):
-    """Finds one kernel under every name: the interpreter that runs pgmagic."""
+    """Finds the same kernel under every name: the interpreter that runs pgmagic."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         return KernelSpec(
@@ -28,15 +27,15 @@ class ThisPythonKernelManager(AsyncKernelManager):
     """Starts kernels with the interpreter that runs pgmagic, so that they can import it."""
 
     @default("kernel_spec_manager")
-    def _kernel_spec_manager_default(self) -> Any:
+    def _kernel_spec_manager_default(self) -> KernelSpecManager:
         return _ThisPythonOnly(parent=self)
 
 
 @contextlib.contextmanager
 def private_transport(manager: KernelManager) -> Iterator[None]:
-    """Let a kernel that is not started yet talk over sockets in a new folder of our own, not over TCP.
+    """Make a kernel, before it is started, communicate over sockets in a new private folder instead of TCP.
 
-    The folder is a short path: a socket's may have about 100 bytes.
+    The folder has a short path, because the path of a socket may have about 100 bytes.
     """
     if sys.platform == "win32":
         yield

@@ -1,4 +1,4 @@
-"""`pgmagic lab`: JupyterLab, with the database running for as long as it does."""
+"""`pgmagic lab`: JupyterLab, with a database that runs for as long as JupyterLab does."""
 
 from __future__ import annotations
 
@@ -24,31 +24,27 @@ def lab(jupyter_arguments: list[str]) -> int:
         print(f"pgmagic {pgmagic.__version__}: {which}.", flush=True)
         print(f"JupyterLab opens on {folder}; Ctrl-C, twice, stops it.", flush=True)
         os.chdir(folder)
-        _run_jupyterlab([*_own_arguments(folder), *jupyter_arguments])
+        arguments = []
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            # By default Jupyter refuses root, but a container or a CI machine often has no other user.
+            arguments.append("--allow-root")
+        first = min(folder.glob("00_*.ipynb"), default=None)
+        if first is not None:
+            arguments.append(f"--LabApp.default_url=/lab/tree/{first.name}")
+        # The user's own arguments come last and therefore take precedence.
+        _run_jupyterlab([*arguments, *jupyter_arguments])
     return 0
 
 
-def _own_arguments(folder: Path) -> list[str]:
-    """Return the arguments that come before the user's own, which win."""
-    arguments = []
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        # Jupyter refuses root unless told otherwise; a container or a CI machine has nobody else.
-        arguments.append("--allow-root")
-    first = min(folder.glob("00_*.ipynb"), default=None)
-    if first is not None:
-        arguments.append(f"--LabApp.default_url=/lab/tree/{first.name}")
-    return arguments
-
-
 def _run_jupyterlab(arguments: list[str]) -> None:
-    """Run JupyterLab in this process, which is thus the one that Ctrl-C and SIGTERM reach."""
+    """Run JupyterLab in this process, so that Ctrl-C and SIGTERM reach it."""
     from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]
 
     for name in ("SIGHUP", "SIGINT"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            # A closed terminal, and an interrupt without one, stop Jupyter as SIGTERM does, so that the database is
-            # left in good order. At a terminal Jupyter asks before it heeds Ctrl-C; else Python would raise
-            # KeyboardInterrupt in whatever callback runs just now, which may swallow it.
+            # A closed terminal, and an interrupt without a terminal, stop Jupyter as SIGTERM does, so that the
+            # database is stopped properly. At a terminal Jupyter asks before Ctrl-C stops it; otherwise Python would
+            # raise KeyboardInterrupt in the callback that runs at the moment, which may ignore it.
             signal.signal(number, lambda *_: signal.raise_signal(signal.SIGTERM))
     LabApp.launch_instance(argv=arguments)

@@ -1,4 +1,4 @@
-"""What `pgmagic run` says about the notebooks that it executed."""
+"""What `pgmagic run` prints about the notebooks that it executed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def show_execution(console: Console, execution: Execution) -> None:
         if text.plain:
             console.print()
             for part in text.split("\n"):
-                # Never broken at the terminal's width: somebody may want to copy it.
+                # Not wrapped at the terminal's width, so that it can be copied.
                 console.print(Text.assemble(_INDENT, part), soft_wrap=True)
     console.print()
 

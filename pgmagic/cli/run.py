@@ -1,4 +1,4 @@
-"""`pgmagic run`: execute notebooks and say which failed where."""
+"""`pgmagic run`: execute notebooks and report which failed, and where."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pgmagic.cli import database
-from pgmagic.cli.environment import ending_signals, prepare_environment
+from pgmagic.cli.environment import prepare_environment
 from pgmagic.cli.execute import Execution, execute
 from pgmagic.cli.folders import chosen_notebooks
 from pgmagic.cli.html_copies import check_names, write_html
@@ -24,7 +24,7 @@ def run(named: list[Path], *, html: Path | None, timeout: int) -> int:
     """Execute notebooks one after the other, each in a kernel of its own; return the exit code.
 
     Raises:
-        PgMagicError: a notebook is not there, two would have one HTML file, or the database does not answer.
+        PgMagicError: a notebook does not exist, two would have the same HTML file, or the database does not answer.
     """
     paths = chosen_notebooks(named)
     if html is not None:
@@ -35,7 +35,17 @@ def run(named: list[Path], *, html: Path | None, timeout: int) -> int:
     done: list[Execution] = []
     with _ended_like_ctrl_c(), database.held() as which:
         console.print(f"pgmagic: {which}", markup=False, soft_wrap=True)
-        with _progress(console) as progress:
+        # Without a terminal the bar shows nothing.
+        with Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("cells"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        ) as progress:
             for path in paths:
                 done.append(_execute_one(path, timeout, progress))
                 show_execution(progress.console, done[-1])
@@ -56,38 +66,24 @@ def _execute_one(path: Path, timeout: int, progress: Progress) -> Execution:
         progress.remove_task(bar)
 
 
-def _progress(console: Console) -> Progress:
-    """Return a progress bar, which shows nothing where there is no terminal."""
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("cells"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-
-
 @contextlib.contextmanager
 def _ended_like_ctrl_c() -> Iterator[None]:
-    """Let a request to end, or a closed terminal, end kernels and leases as Ctrl-C does."""
-    # What is ignored stays so: that is how `nohup` works.
-    former = {
-        number: signal.signal(number, _interrupt)
-        for number in ending_signals()
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
+    """Make a request to end, or a closed terminal, end kernels and leases as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        # A background job of a script ignores Ctrl-C itself, but not a request to end.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+
+    former = {}
+    # Windows has no signal for a closed terminal.
+    for number in [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]:
+        # A signal that is ignored stays ignored, as `nohup` needs.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            former[number] = signal.signal(number, interrupt)
     try:
         yield
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
-
-
-def _interrupt(*_: object) -> None:
-    """Do what Ctrl-C does, also in a job in the background of a script, which ignores Ctrl-C itself."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        raise KeyboardInterrupt
-    signal.raise_signal(signal.SIGINT)

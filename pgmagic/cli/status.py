@@ -1,4 +1,4 @@
-"""`pgmagic status`: versions, and the database as it is now."""
+"""`pgmagic status`: print versions and the state of the database."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import django
 import psycopg
 
 import pgmagic
-from pgmagic import server as embedded
+from pgmagic import server
 from pgmagic.cli import database
 
 
 def status() -> int:
-    """Print versions, the database and the schemas of pgmagic's in it; return the exit code.
+    """Print versions, the database and pgmagic's schemas in it; return the exit code.
 
-    The embedded server is neither started nor, as the last one to leave would, stopped.
+    The embedded server is neither started nor stopped.
 
     Raises:
         DatabaseUnavailableError: the database does not answer; the versions have been printed by then.
@@ -28,29 +28,27 @@ def status() -> int:
             "psycopg": f"{psycopg.__version__} ({psycopg.pq.__impl__})",
         }
     )
-    _show(_embedded() if database.is_embedded() else _described(database.look()))
+    if not database.is_embedded():
+        _show(_described(database.look()))
+        return 0
+    found, home = server.status(), server.default_home()
+    if found.running:
+        noun = "process uses" if found.attached == 1 else "processes use"
+        where = f"embedded in {home}, running: {found.attached} {noun} it"
+        _show({**_described(database.look(found)), "database": where})
+        return 0
+    _show(
+        {
+            "Postgres": found.version,
+            "database": f"embedded in {home}, stopped: it starts when a notebook or `pgmagic lab` needs it",
+            "schemas": "shown while the server runs" if found.initialised else "none yet",
+        }
+    )
     return 0
 
 
-def _embedded() -> dict[str, str]:
-    """Return what there is to say of the embedded server."""
-    server = embedded.status()
-    home = embedded.default_home()
-    if not server.running:
-        return {
-            "Postgres": server.version,
-            "database": f"embedded in {home}, stopped: it starts when a notebook or `pgmagic lab` needs it",
-            "schemas": "shown while the server runs" if server.initialised else "none yet",
-        }
-    noun = "process uses" if server.attached == 1 else "processes use"
-    return {
-        **_described(database.look(server)),
-        "database": f"embedded in {home}, running: {server.attached} {noun} it",
-    }
-
-
 def _described(found: database.Look) -> dict[str, str]:
-    """Return what a database said of itself."""
+    """Return what a database reported about itself."""
     return {
         "Postgres": found.version,
         "database": "answers",
@@ -60,6 +58,6 @@ def _described(found: database.Look) -> dict[str, str]:
 
 
 def _show(lines: dict[str, str]) -> None:
-    """Print names and values in two columns; a value is never broken, so that it can be copied."""
+    """Print names and values in two columns; a value is never wrapped, so that it can be copied."""
     for name, value in lines.items():
         print(f"{name:<10}{value}")

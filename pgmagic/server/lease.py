@@ -1,7 +1,7 @@
-"""Leases: several processes share one server, and the last one that leaves stops it.
+"""Leases: several processes share one server, and the last process to release its lease stops the server.
 
-Each process that uses the server holds the lock of a file of its own. A killed process's lock goes with it,
-so its lease is over, too; if all were killed, the server stays until somebody comes and leaves again.
+Each process that uses the server holds the lock of a file of its own. When a process is killed, its lock goes, and its
+lease ends; if all were killed, the server runs on until another process takes a lease and releases it.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ MUTEX_SECONDS = 180.0
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """What is known of an embedded server without starting it."""
+    """What is known about an embedded server without starting it."""
 
     version: str
-    """The version of the programs that would be, or are, used."""
+    """The version of the programs that are used, or would be."""
     data_directory: Path
     socket_directory: Path
     log: Path
@@ -55,12 +55,17 @@ class ServerInfo:
     attached: int
     """How many processes use the server now."""
     other_versions: tuple[Path, ...]
-    """Folders of other major versions in the same home; they are never touched."""
+    """Folders of other major versions in the same home; they are never changed."""
+
+    @property
+    def conninfo(self) -> dict[str, str]:
+        """The parameters of `psycopg.connect`, for a server that runs."""
+        return _conninfo(self.socket_directory)
 
 
 @dataclass
 class _Attachment:
-    """The part that this process has in one server."""
+    """How this process uses one server: `count` leases, and the lease file that it holds."""
 
     layout: Layout
     file: FileIO
@@ -73,18 +78,17 @@ class Lease:
     """The right to use a running server, until it is released or this process ends."""
 
     conninfo: dict[str, str]
-    """Parameters of psycopg.connect. There is no password: the server asks the operating system who
-    connects."""
+    """Parameters of `psycopg.connect`. There is no password: the server asks the operating system who connects."""
     notes: tuple[str, ...]
-    """Sentences that the user should see, such as one on the data of an older version of Postgres."""
+    """Sentences that the user should see, for example about the data of an older version of Postgres."""
     _layout: Layout = field(repr=False)
     _process: int = field(repr=False)
     _released: bool = field(default=False, repr=False)
 
     def release(self) -> None:
-        """Give the lease back; the last process that has none left stops the server.
+        """Give the lease back; the server stops when no process has a lease.
 
-        A second call does nothing, nor does a call in a forked child: the lease is its parent's.
+        A second call does nothing, and neither does a call in a forked child, because the lease is its parent's.
         """
         with _guard:
             if self._released or self._process != os.getpid():
@@ -112,14 +116,13 @@ _attached: dict[Layout, _Attachment] = {}
 
 
 def acquire(home: Path | None = None) -> Lease:
-    """Return a lease of the server in `home`, which is set up, started or joined as need be.
+    """Return a lease of the server in `home`, which is set up and started if necessary.
 
-    Also the way to have a server again after it crashed or was stopped while this process held a lease.
-    Interrupted, it leaves neither half a data directory nor a server that it started.
+    It also starts a server that crashed or was stopped while this process held a lease. If interrupted, it leaves
+    neither an incomplete data directory nor a server that it started.
 
     Raises:
         EmbeddedServerError: there is no server for this platform, or it cannot be set up or started.
-
     """
     binaries = find_binaries()
     layout = _layout_of(home, binaries.major)
@@ -133,12 +136,17 @@ def acquire(home: Path | None = None) -> Lease:
 
 
 def _acquire(layout: Layout, binaries: Binaries) -> Lease:
-    """Return a lease of the server of `layout`."""
+    """Take or share this process's lease file, and make sure that the server runs."""
     account = server_account(layout.folder, layout.home)
     prepare(layout, account)
     with _guard, mutex(layout.mutex, MUTEX_SECONDS) as held:
-        known = _attached.get(layout)
-        attachment = known or _attach(layout)
+        known = attachment = _attached.get(layout)
+        if attachment is None:
+            # The mutex is held, so nobody removes the file as unused before it is locked.
+            path = layout.leases / f"{os.getpid()}-{secrets.token_hex(4)}"
+            file = open_lock_file(path)
+            lock_exclusively(file)
+            attachment = _Attachment(layout, file, path)
         try:
             cluster.ensure_running(layout, binaries, account, held)
         except BaseException:
@@ -147,15 +155,19 @@ def _acquire(layout: Layout, binaries: Binaries) -> Lease:
             raise
         attachment.count += 1
         _attached[layout] = attachment
-        return Lease(_conninfo(layout), _notes(layout), layout, os.getpid())
+        notes = tuple(
+            f"{folder} contains data of another major version of Postgres. It was left as it is, and"
+            f" Postgres {layout.major} uses {layout.folder}: to move the data, dump it with the old version."
+            for folder in layout.other_versions()
+        )
+        return Lease(_conninfo(socket_folder(layout)), notes, layout, os.getpid())
 
 
 def status(home: Path | None = None) -> ServerInfo:
-    """Return what is known of the server in `home`, without starting, making or changing anything.
+    """Return what is known about the server in `home`, without starting or changing anything.
 
     Raises:
         EmbeddedServerError: there is no server for this platform, or its folder may not be read.
-
     """
     binaries = find_binaries()
     layout = _layout_of(home, binaries.major)
@@ -175,13 +187,12 @@ def status(home: Path | None = None) -> ServerInfo:
 
 
 def stop(home: Path | None = None) -> bool:
-    """Stop the server in `home` even if processes use it, and return whether there was one to stop.
+    """Stop the server in `home` even if processes use it, and return whether it was running.
 
-    They lose their connections; the next `acquire` starts it again.
+    The processes lose their connections; the next `acquire` starts the server again.
 
     Raises:
-        EmbeddedServerError: it does not stop, or it is not ours to stop.
-
+        EmbeddedServerError: the server does not stop, or belongs to another account.
     """
     layout = _layout_of(home, find_binaries().major)
     try:
@@ -197,29 +208,21 @@ def stop(home: Path | None = None) -> bool:
 
 
 def _layout_of(home: Path | None, major: int) -> Layout:
-    """Return the paths of the server in `home`, the default one where it is None."""
+    """Return the paths of the server in `home`, or in the default home if it is None."""
     return Layout(default_home() if home is None else Path(home).expanduser().resolve(), major)
 
 
-def _attach(layout: Layout) -> _Attachment:
-    """Take a lease file; the mutex is held, so nobody takes it for a dead process's before it is locked."""
-    path = layout.leases / f"{os.getpid()}-{secrets.token_hex(4)}"
-    file = open_lock_file(path)
-    lock_exclusively(file)
-    return _Attachment(layout, file, path)
-
-
 def _detach(attachment: _Attachment) -> None:
-    """Give the lease file back."""
+    """Remove the lease file and its lock."""
     attachment.path.unlink(missing_ok=True)
     close_lock_file(attachment.file)
 
 
 def _leave(attachment: _Attachment) -> None:
-    """Give this process's lease file back, and stop the server if nobody else has one."""
+    """Remove this process's lease file, and stop the server if no other process has one."""
     layout = attachment.layout
     if not layout.folder.exists():
-        # The whole home was removed under us.
+        # Somebody removed the whole home.
         del _attached[layout]
         close_lock_file(attachment.file)
         return
@@ -231,11 +234,11 @@ def _leave(attachment: _Attachment) -> None:
 
 
 def _living_leases(layout: Layout, *, remove_dead: bool = False) -> list[Path]:
-    """Return the lease files that a living process holds; `remove_dead` needs the mutex."""
+    """Return the lease files that a living process holds; call it with `remove_dead` only if the mutex is held."""
     own = _attached.get(layout)
     living = []
     for path in layout.leases.iterdir() if layout.leases.is_dir() else ():
-        # Our own is not probed: on NFS, closing a second handle of a file gives its lock away.
+        # Our own file is not probed: on NFS, closing a second handle of a file releases its lock.
         if (own is not None and path == own.path) or is_held(path):
             living.append(path)
         elif remove_dead:
@@ -243,11 +246,11 @@ def _living_leases(layout: Layout, *, remove_dead: bool = False) -> list[Path]:
     return living
 
 
-def _conninfo(layout: Layout) -> dict[str, str]:
-    """Return the parameters of a connection to the server of `layout`."""
+def _conninfo(socket_directory: Path) -> dict[str, str]:
+    """Return the parameters of a connection to the server with this socket folder."""
     return {
-        "host": str(socket_folder(layout)),
-        # Empty, but said: else PGHOSTADDR in the environment leads to a server that nobody named.
+        "host": str(socket_directory),
+        # Empty but given, because otherwise PGHOSTADDR in the environment could name another server.
         "hostaddr": "",
         "port": str(PORT),
         "user": parameters.ROLE,
@@ -255,40 +258,31 @@ def _conninfo(layout: Layout) -> dict[str, str]:
     }
 
 
-def _notes(layout: Layout) -> tuple[str, ...]:
-    """Return a sentence for each other major version's folder in the same home."""
-    return tuple(
-        f"{folder} holds data of another major version of Postgres; it was left as it is, and"
-        f" Postgres {layout.major} uses {layout.folder}: to move the data, dump it with the old version."
-        for folder in layout.other_versions()
-    )
-
-
 def _forbidden(layout: Layout) -> EmbeddedServerError:
     """Return the error for a server of another account."""
     return EmbeddedServerError(
-        f"The embedded server in {layout.home} belongs to another account, and this one may not look into it:"
+        f"The embedded server in {layout.home} belongs to another account, and this account may not read its files:"
         " set PGMAGIC_HOME to a folder of your own."
     )
 
 
 def _forget_after_fork() -> None:
-    """Have a forked child hold no lease: its parent's are its parent's."""
+    """Make a forked child hold no lease, because the leases are its parent's."""
     global _guard
     _guard = threading.RLock()
     _attached.clear()
     forget_after_fork()
 
 
+@atexit.register
 def _leave_all() -> None:
-    """Give every lease of this process back at its end."""
+    """Give back every lease of this process when it ends."""
     with _guard:
         for attachment in list(_attached.values()):
-            # Whatever is in the way is found and told by the next process that starts the server.
+            # The next process that starts the server finds and reports any problem.
             with contextlib.suppress(Exception):
                 _leave(attachment)
 
 
-atexit.register(_leave_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,6 +1,6 @@
-"""Locks on files that the operating system takes back when their holder dies.
+"""Locks on files, which the operating system releases when their holder dies.
 
-A pid in a file goes stale and may be reused; an flock cannot outlive the processes that hold its open file.
+A process number in a file becomes outdated and may be reused; an flock ends with the processes that hold its open file.
 
 Source: https://man7.org/linux/man-pages/man2/flock.2.html
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.005
 
-# Every lock file that this process has open: a forked child closes them, or it would hold its parent's locks.
+# Every lock file that this process has open. A forked child closes them; otherwise it would hold its parent's locks.
 _open_files: set[FileIO] = set()
 
 
@@ -33,7 +33,7 @@ def open_lock_file(path: Path) -> FileIO:
     """Return the file at `path` open for locking; a new one is readable by its owner only."""
 
     def opener(name: str, _flags: int) -> int:
-        # A planted symbolic link must not lead a root process to another file.
+        # O_NOFOLLOW, because a symbolic link made by somebody else must not make a root process open another file.
         return os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     file = FileIO(str(path), "r+", opener=opener)
@@ -42,13 +42,13 @@ def open_lock_file(path: Path) -> FileIO:
 
 
 def close_lock_file(file: FileIO) -> None:
-    """Close `file`; its lock goes unless another process inherited the open file."""
+    """Close `file`; this releases its lock unless another process inherited the open file."""
     _open_files.discard(file)
     file.close()
 
 
 def lock_exclusively(file: FileIO) -> None:
-    """Take the exclusive lock of `file`, waiting for a probe by another process to pass."""
+    """Take the exclusive lock of `file`; at most the short probe of another process delays this."""
     if sys.platform != "win32":
         fcntl.flock(file, fcntl.LOCK_EX)
 
@@ -56,7 +56,7 @@ def lock_exclusively(file: FileIO) -> None:
 def is_held(path: Path) -> bool:
     """Return whether a living process holds the exclusive lock of the file at `path`.
 
-    The probe takes a shared lock, so that two probes at the same moment do not take each other for a holder.
+    The probe takes a shared lock, so that two probes at the same time do not mistake each other for a holder.
     """
     if sys.platform == "win32":
         return False
@@ -75,11 +75,10 @@ def is_held(path: Path) -> bool:
 
 @contextlib.contextmanager
 def mutex(path: Path, timeout: float) -> Iterator[FileIO]:
-    """Hold the lock of the file at `path` for the length of the block, and give the locked file.
+    """Hold the lock of the file at `path` during the block, and yield the locked file.
 
     Raises:
         EmbeddedServerError: another process has held it for `timeout` seconds.
-
     """
     file = open_lock_file(path)
     try:
@@ -87,13 +86,13 @@ def mutex(path: Path, timeout: float) -> Iterator[FileIO]:
         yield file
     finally:
         if sys.platform != "win32":
-            # Closing alone would leave the lock with a child that another thread forked meanwhile.
+            # Without this, a child that another thread forked meanwhile would keep the lock.
             fcntl.flock(file, fcntl.LOCK_UN)
         close_lock_file(file)
 
 
 def _wait_for(file: FileIO, path: Path, timeout: float) -> None:
-    """Take the exclusive lock of `file`; polling keeps the wait interruptible and bounded."""
+    """Take the exclusive lock of `file`, polling, so that the wait can be interrupted and ends after `timeout`."""
     if sys.platform == "win32":
         return
     deadline = time.monotonic() + timeout

@@ -1,8 +1,7 @@
-"""The server's configuration: what fits a workbook, and who may connect.
+"""The server's configuration: settings for a workbook, and who may connect.
 
-Authentication is `peer`: the operating system tells the server which account is at the other end of the
-socket, and only the account that pgmagic runs as is let in, under any role. There is no password that could
-leak.
+Authentication is `peer`: the server asks the operating system which account is at the other end of the socket, and only
+the account that pgmagic runs as may connect, as any role. There is no password that could leak.
 
 Source: https://www.postgresql.org/docs/18/auth-peer.html
 """
@@ -58,7 +57,7 @@ log_destination = 'stderr'
 
 
 def command_line(socket_folder: Path) -> list[str]:
-    """Return the options that must hold whatever the files say: a private socket, and no TCP port."""
+    """Return the options that no configuration file may change: a private socket, and no TCP port."""
     quoted = str(socket_folder).replace('"', '""')
     options = {
         "listen_addresses": "",
@@ -77,7 +76,7 @@ def access_rules() -> str:
 def account_map(major: int, own_name: str) -> str:
     """Return the content of pg_ident.conf: the account `own_name` may take any role.
 
-    Before Postgres 16 a map could not say `all`; there it may be the superuser only.
+    Before Postgres 16 a map could not say `all`; there the account may only be the superuser.
     """
     role = "all" if major >= 16 else ROLE
     quoted = own_name.replace('"', '""')
@@ -87,7 +86,7 @@ def account_map(major: int, own_name: str) -> str:
 def initdb_options(major: int) -> list[str]:
     """Return the options that decide encoding, sort order and superuser of a new data directory.
 
-    Postgres 17 and newer bring a UTF-8 locale of their own, which is the same on every platform.
+    Postgres 17 and newer have a UTF-8 locale of their own, which is the same on every platform.
     """
     options = ["--username", ROLE, "--auth", "peer", "--encoding", "UTF8", "--locale", "C"]
     if major >= 17:

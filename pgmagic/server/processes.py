@@ -1,4 +1,4 @@
-"""Starting programs as the server's account, and finding the server's processes."""
+"""Start programs as the server's account, and find the server's processes."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ if TYPE_CHECKING:
     from pgmagic.server.account import Account
     from pgmagic.server.layout import Layout
 
-# Nothing else of the environment is passed on: the server outlives this process, and variables may hold
-# secrets.
+# No other variables of the environment are passed on: the server outlives this process, and variables may be secret.
 PASSED_ON = ("PATH", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
 def environment(*, own_libraries: bool) -> dict[str, str]:
-    """Return the environment of Postgres' programs; `own_libraries` where they bring theirs.
+    """Return the environment of Postgres's programs; `own_libraries` if they come with their libraries.
 
-    The wheel's programs find their own libraries, which a search path meant for others could replace.
+    The wheel's programs find their own libraries, which a search path meant for other programs could replace.
     """
     names = PASSED_ON[:2] if own_libraries else PASSED_ON
     kept = {name: os.environ[name] for name in names if name in os.environ}
@@ -46,12 +45,11 @@ def run_to_end(
 ) -> None:
     """Run a program of Postgres as `account` in `folder`, and end it if this process is interrupted.
 
-    The program inherits the open file `inherited`: were this process killed, the lock on it would stay until
-    the program has ended, too.
+    The program inherits the open file `inherited`: if this process is killed, the lock on the file stays until the
+    program has ended.
 
     Raises:
-        EmbeddedServerError: it failed; the message ends with the last line that it wrote.
-
+        EmbeddedServerError: the program failed; the message ends with its last error.
     """
     try:
         process = subprocess.Popen(
@@ -67,7 +65,7 @@ def run_to_end(
             extra_groups=account.extra_groups,
             umask=0o077,
             pass_fds=(inherited.fileno(),),
-            start_new_session=True,  # an interrupt of the kernel reaches only the kernel, which then decides
+            start_new_session=True,  # an interrupt reaches only this process, which then decides
         )
     except OSError as error:
         if account.separate:
@@ -81,7 +79,7 @@ def run_to_end(
         raise
     if process.returncode != 0:
         raise EmbeddedServerError(
-            f"Setting up the embedded Postgres server failed: `{os.path.basename(words[0])}` said:"  # noqa: PTH119
+            f"Setting up the embedded Postgres server failed: `{os.path.basename(words[0])}` reported:"  # noqa: PTH119
             f" {last_complaint(output)}"
         )
 
@@ -94,11 +92,10 @@ def start_detached(
     log: FileIO,
     inherited: FileIO,
 ) -> None:
-    """Start a program as `account` that this process is not the parent of.
+    """Start a program as `account`, so that it is not a child of this process.
 
-    A shell starts it and ends: the program belongs to no terminal, an interrupt does not reach it, and once
-    dead it does not linger as a zombie of a kernel that never asks for it. It inherits the open file
-    `inherited`.
+    A shell starts the program and ends: the program has no terminal, an interrupt does not reach it, and after its end
+    it does not stay as a zombie of a process that never waits for it. It inherits the open file `inherited`.
     """
     subprocess.run(
         ["/bin/sh", "-c", '"$@" &', "sh", *words],
@@ -118,7 +115,7 @@ def start_detached(
 
 
 def postmaster(layout: Layout) -> psutil.Process | None:
-    """Return the server's main process, or None; never another process that got its old number."""
+    """Return the server's main process, or None; never another process that was given its old number."""
     try:
         number = int(layout.postmaster_file.read_text().split("\n", 1)[0])
         process = psutil.Process(number)
@@ -128,14 +125,14 @@ def postmaster(layout: Layout) -> psutil.Process | None:
 
 
 def server_processes(layout: Layout) -> Iterator[psutil.Process]:
-    """Yield every process of the server, also those that survived its main process."""
+    """Yield every process of the server, including those that outlived its main process."""
     for process in psutil.process_iter():
         if _works_in(process, layout):
             yield process
 
 
 def kill_server(layout: Layout) -> None:
-    """Kill every process of the server; its data survives that, as it survives a crash."""
+    """Kill every process of the server; its data survives, as after a crash."""
     for process in server_processes(layout):
         try:
             process.kill()
@@ -154,7 +151,7 @@ def _works_in(process: psutil.Process, layout: Layout) -> bool:
 
 
 def last_complaint(output: str) -> str:
-    """Return the line of a log or of a program's output that says why it failed."""
+    """Return the last error in a log or in a program's output."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     for mark in ("FATAL:", "PANIC:", "error:", "ERROR:"):
         for line in reversed(lines):

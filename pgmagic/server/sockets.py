@@ -1,6 +1,6 @@
-"""The folder of the server's socket: in the home where a connection can name it, else a new private one.
+"""The folder of the server's socket: in the home if its path is short enough, or else a new private folder.
 
-A world-writable folder is never used itself: there another user could put up a server of his own.
+The socket is never put directly into a world-writable folder, because another user could start a server there.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from pgmagic.server.account import first_unreachable, hand_over
 from pgmagic.server.layout import check_private
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pgmagic.server.account import Account
     from pgmagic.server.layout import Layout
 
@@ -33,7 +31,7 @@ LONGEST_PATH = 103 if sys.platform == "darwin" else 107
 
 
 def socket_folder(layout: Layout) -> Path:
-    """Return the folder in which the server's socket is, or would be if it can be in the home."""
+    """Return the folder of the server's socket; before the first start, its folder in the home."""
     record = layout.folder / RECORD_NAME
     try:
         return Path(os.fsdecode(record.read_bytes()))
@@ -42,10 +40,10 @@ def socket_folder(layout: Layout) -> Path:
 
 
 def prepare_socket_folder(layout: Layout, account: Account) -> Path:
-    """Return a private folder for the socket, with no socket in it; call it with no server running.
+    """Return a private folder for the socket, with no socket in it; call this only while no server runs.
 
-    Its name is recorded in the home where it lies elsewhere, and a recorded one is used again unless it was
-    cleaned away or is no longer private.
+    If the folder is outside the home, the home records its name. A recorded folder is used again unless it was removed
+    or is no longer private.
     """
     folder = socket_folder(layout)
     record = layout.folder / RECORD_NAME
@@ -64,7 +62,7 @@ def prepare_socket_folder(layout: Layout, account: Account) -> Path:
 
 
 def remove_socket_folder(layout: Layout) -> None:
-    """Remove a folder that was made outside the home; call it with no server running."""
+    """Remove a folder that was made outside the home; call this only while no server runs."""
     record = layout.folder / RECORD_NAME
     if not record.exists():
         return
@@ -79,8 +77,8 @@ def remove_socket_folder(layout: Layout) -> None:
 def answers(folder: Path) -> bool:
     """Return whether a server answers on the socket in `folder`.
 
-    It is asked whether it speaks SSL, and any answer will do. A mere connection would not: the operating
-    system still accepts one for a server that is being killed.
+    This asks the server whether it supports SSL; any answer counts. A connection alone proves nothing, because the
+    operating system still accepts connections for a server that is being killed.
 
     Source: https://www.postgresql.org/docs/18/protocol-flow.html#PROTOCOL-FLOW-SSL
     """
@@ -91,7 +89,7 @@ def answers(folder: Path) -> bool:
             probe.sendall(SSL_REQUEST)
             return probe.recv(1) != b""
         except (BlockingIOError, TimeoutError):
-            return True  # its queue is full, or it is slow: it is there, and its users may be waiting, too
+            return True  # the server exists: its queue is full, or it is slow, and other users may be waiting, too
         except OSError:
             return False
 
@@ -99,13 +97,13 @@ def answers(folder: Path) -> bool:
 def fits(folder: Path) -> bool:
     """Return whether `folder` can be named as the host of a connection.
 
-    The operating system limits the length of a socket's path, and libpq takes a comma for the end of a host.
+    The operating system limits the length of a socket's path, and libpq ends the name of a host at a comma.
     """
     return len(os.fsencode(folder / SOCKET_NAME)) <= LONGEST_PATH and "," not in str(folder)
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove a killed server's socket, and its lock file: the process number in it may be reused by now."""
+    """Remove a killed server's socket and its lock file, whose process number may belong to another process by now."""
     for leftover in folder.glob(SOCKET_NAME + "*"):
         leftover.unlink()
 
@@ -122,8 +120,14 @@ def _usable(folder: Path, account: Account) -> bool:
 
 
 def _make_elsewhere(account: Account) -> Path:
-    """Return a new folder for the socket outside the home, with a name that nobody could foresee."""
-    for parent in _parents(account):
+    """Return a new folder for the socket outside the home, with a name that nobody can guess."""
+    # Folders that other users cannot write to come first.
+    parents = [Path(tempfile.gettempdir()).resolve(), Path("/tmp").resolve()]  # noqa: S108 - for a new private folder
+    if account.separate:
+        parents.insert(0, Path("/run"))
+    elif os.environ.get("XDG_RUNTIME_DIR"):
+        parents.insert(0, Path(os.environ["XDG_RUNTIME_DIR"]))
+    for parent in parents:
         if not parent.is_dir() or first_unreachable(parent, account) is not None:
             continue
         if not fits(parent / "pgmagic-12345678"):
@@ -135,23 +139,13 @@ def _make_elsewhere(account: Account) -> Path:
         hand_over(folder, account, 0o700)
         return folder
     raise EmbeddedServerError(
-        "The path of the embedded server's socket is too long or holds a comma, and no private folder for it"
-        f" can be made in {tempfile.gettempdir()}: set PGMAGIC_HOME to a folder with a shorter, plain path."
+        "The path of the embedded server's socket is too long or contains a comma, and no private folder for it"
+        f" can be made in {tempfile.gettempdir()}: set PGMAGIC_HOME to a folder with a shorter path without commas."
     )
 
 
-def _parents(account: Account) -> Iterator[Path]:
-    """Yield the folders to try: first those that other users cannot write to."""
-    if account.separate:
-        yield Path("/run")
-    elif os.environ.get("XDG_RUNTIME_DIR"):
-        yield Path(os.environ["XDG_RUNTIME_DIR"])
-    yield Path(tempfile.gettempdir()).resolve()
-    yield Path("/tmp").resolve()  # noqa: S108 - a new private folder is made in it
-
-
 def _write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that a reader sees all of it or none."""
+    """Write `content` to `path` so that a reader sees all of it or nothing."""
     descriptor, name = tempfile.mkstemp(prefix="tmp-", dir=path.parent)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

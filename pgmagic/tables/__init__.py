@@ -1,5 +1,6 @@
-"""From frames to HTML and text; rendering never queries.
+"""Result frames, and how frames and SQL are shown as HTML and as text. Nothing here sends a query.
 
-`html.html(frame)`, `text.text(frame)`, `sql.sql_html(sql)` and `sql.sql_text(sql)` are what the other rooms call.
-A frame is first described (`table.describe`), then written down (`html.markup`, `text.lines_of_text`).
+Other rooms derive their frames from `frame.ResultFrame`, store the database's values with `faithful.faithful`, and show
+a frame with `html.html(frame)` and `text.text(frame)`, SQL with `highlighting.sql_html(sql)` and `sql_text(sql)`.
+A frame is first described as data (`grid.describe`) and then written down, as HTML or as text, from that description.
 """

@@ -1,4 +1,4 @@
-"""Python values from the database to pandas arrays that lose nothing of them, and back."""
+"""Values of the database as pandas arrays that lose nothing, and back."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ KINDS: frozenset[str] = frozenset(get_args(Kind))
 
 
 def faithful(values: Sequence[Any], kind: Kind) -> Values:
-    """Return `values` as an array of the dtype that holds this kind of database value without loss.
+    """Return `values` as an array of the dtype that holds this kind of value without loss.
 
     | kind | dtype | missing |
     | --- | --- | --- |
     | integer | Int64 | NA |
     | boolean | boolean | NA |
-    | float | Float64; NaN is a value of its own | NA |
+    | float | Float64; NaN is a value, not missing | NA |
     | text | string | NA |
-    | timestamp | datetime64[us, UTC]; datetime64[us] where the values have no time zone | NaT |
+    | timestamp | datetime64[us, UTC]; datetime64[us] if the values have no time zone | NaT |
     | date | datetime64[s], at midnight and without a time zone | NaT |
     | decimal, json, uuid, other | object: the Python values themselves | None |
 
     Raises:
-        ValueError: `kind` is not one of these.
+        ValueError: `kind` is not in the table.
     """
     match kind:
         case "integer":
@@ -51,11 +51,11 @@ def faithful(values: Sequence[Any], kind: Kind) -> Values:
             return pd.DatetimeIndex(_numpy_times(values, "D").astype("datetime64[s]")).array
         case "decimal" | "json" | "uuid" | "other":
             return _objects(values)
-    raise ValueError(f"No values are of the kind {kind!r}; the kinds are {', '.join(get_args(Kind))}.")
+    raise ValueError(f"Unknown kind of values {kind!r}; the kinds are {', '.join(get_args(Kind))}.")
 
 
 def python_values(values: Values) -> NDArray[np.object_]:
-    """Return the Python values that `values` stands for: None where it is missing, a `date` for a date."""
+    """Return the Python values of an array: None for a missing value, a `date` for a date."""
     if pd.api.types.is_object_dtype(values.dtype):
         return _objects(np.asarray(values))
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
@@ -68,26 +68,26 @@ def python_values(values: Values) -> NDArray[np.object_]:
 
 
 def kept(values: Values) -> pd.Series[Any]:
-    """Return `values` as a Series of their own dtype, which DataFrame leaves alone.
+    """Return `values` as a Series of the same dtype, which `DataFrame` then keeps.
 
-    Given a bare array of objects it would look at them, and turn datetimes into Timestamps and None into NaT.
+    From a bare array of objects `DataFrame` would infer a dtype, and turn datetimes into Timestamps and None into NaT.
     """
     series: pd.Series[Any] = pd.Series(values, dtype=values.dtype)
     return series
 
 
 def is_missing(value: object) -> bool:
-    """Return whether a value stands for "nothing here" in a column of Python values.
+    """Return whether a value in a column of Python values means "missing".
 
-    A float NaN does, since pandas writes one where it has no value; a `Decimal("NaN")` is a database's value.
+    A float NaN does, because pandas writes it for a missing value; a `Decimal("NaN")` is a value of the database.
     """
     return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
 
 
 def _objects(values: Sequence[Any] | NDArray[Any]) -> NDArray[np.object_]:
-    # np.array(values, dtype=object) would spread lists of equal length over a second dimension.
+    # np.array(values, dtype=object) would turn lists of equal length into a second dimension.
     found = np.fromiter(values, dtype=object, count=len(values))
-    # A first look in C finds a Decimal("NaN"), too, which is a value.
+    # pd.isna is fast, but it also finds a Decimal("NaN"), which is a value.
     for position in np.flatnonzero(pd.isna(found)):
         if is_missing(found[position]):
             found[position] = None
@@ -95,8 +95,8 @@ def _objects(values: Sequence[Any] | NDArray[Any]) -> NDArray[np.object_]:
 
 
 def _floats(values: Sequence[Any]) -> Values:
-    absent = np.array([value is None or value is pd.NA for value in values], dtype=bool)
     # pd.array(..., dtype="Float64") would turn a NaN of the database into a NULL.
+    absent = np.array([value is None or value is pd.NA for value in values], dtype=bool)
     present = [0.0 if gone else value for value, gone in zip(values, absent, strict=True)]
     return pd.arrays.FloatingArray(np.array(present, dtype=float), absent)
 
@@ -108,15 +108,12 @@ def _timestamps(values: Sequence[Any]) -> Values:
     try:
         return pd.array(values, dtype="datetime64[us, UTC]")
     except (pd.errors.OutOfBoundsDatetime, TypeError, ValueError):
-        # pandas 2 goes through nanoseconds, which end in the year 2262.
-        return _timestamps_in_utc(values)
-
-
-def _timestamps_in_utc(values: Sequence[Any]) -> Values:
+        # pandas 2 converts by way of nanoseconds, which end in the year 2262.
+        pass
     in_utc = [None if is_missing(value) else value.astimezone(UTC).replace(tzinfo=None) for value in values]
     return pd.DatetimeIndex(_numpy_times(in_utc, "us")).tz_localize("UTC").array
 
 
 def _numpy_times(values: Sequence[Any], unit: str) -> NDArray[np.datetime64]:
-    # numpy keeps the unit; pandas 2 goes through nanoseconds, which end in the year 2262.
+    # numpy keeps the unit; pandas 2 converts by way of nanoseconds, which end in the year 2262.
     return np.array([None if is_missing(value) else value for value in values], dtype=f"datetime64[{unit}]")

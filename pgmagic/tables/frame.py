@@ -1,4 +1,4 @@
-"""Result frames: pandas DataFrames that keep a promise about their columns and carry words beside them."""
+"""Result frames: pandas DataFrames with a fixed set of columns, a caption, notes, and lines attached to rows."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 LINE = "line"
 """The name of the row index of a frame whose rows may have lines attached.
 
-pandas drops the name wherever it replaces the labels (`reset_index`, `set_index`, `ignore_index=True`), so the
-name tells whether the labels in `ResultFrame.attached` still mean the rows that they were written for.
+pandas drops the name whenever it replaces the labels (`reset_index`, `set_index`, `ignore_index=True`), so the name
+shows whether the labels in `ResultFrame.attached` still belong to the rows that they were written for.
 """
 
 Role = Literal[
     "text", "code", "verdict", "count", "duration", "pairs", "before", "after", "changes", "clauses", "value"
 ]
-"""What the values of a column are, for whoever shows them.
+"""What the values of a column are, so that they can be shown accordingly.
 
-`code` is source text; `verdict` a word of a fixed vocabulary; `count` a number of things; `duration`
-milliseconds; `pairs` a dict of short facts; `before` and `after` the two sides of a change; `changes` a dict of
-`[before, after]` by field; `clauses` a dict of conditions with True, False, None for NULL, or the text of an error;
-`value` what a database holds, where missing is NULL; `text` everything else.
+`code` is source text; `verdict` a word of a fixed vocabulary; `count` a number of things; `duration` milliseconds;
+`pairs` a dict of short facts; `before` and `after` the two sides of a change; `changes` a dict of `[before, after]` by
+field; `clauses` a dict of conditions with True, False, None for NULL, or the text of an error; `value` a value of the
+database, for which missing means NULL; `text` everything else.
 """
 
 
@@ -41,11 +41,11 @@ class ResultRow(Protocol):
 class ResultFrame(pd.DataFrame):
     """A DataFrame with a documented set of columns, a caption, notes, and lines attached to single rows.
 
-    Filtering, sorting, copying, pickling and concatenating keep the class and its words; no two frames share
-    them. Selecting a single column gives an ordinary Series.
+    Filtering, sorting, copying, pickling and concatenating keep the class, the caption, the notes and the lines; each
+    frame has its own copy of them. Selecting a single column returns an ordinary Series.
 
     Attributes:
-        columns_contract: column -> dtype, in order; what a freshly made frame has, also an empty one.
+        columns_contract: column -> dtype, in order; every newly made frame has these columns, even an empty one.
         columns_roles: column -> `Role`, for the columns that are not plain text or numbers.
         caption: one line above the table, or None.
         notes: sentences shown under the table, in order.
@@ -81,7 +81,7 @@ class ResultFrame(pd.DataFrame):
     ) -> Self:
         """Return a frame with one row for each of `rows`, its columns and dtypes as in the contract.
 
-        The index is named `line` and counts from 0; a row's `lines` are attached to its label. None is missing
+        The index is named `line` and counts from 0; a row's `lines` are attached to its label. None means missing
         data.
         """
         listed = list(rows)
@@ -106,11 +106,11 @@ class ResultFrame(pd.DataFrame):
         return type(self)
 
     def lines_of(self, label: Hashable) -> list[str]:
-        """Return the lines attached to the row with this label; none where the labels were replaced."""
+        """Return the lines attached to the row with this label; an empty list if the labels were replaced."""
         return list(self.attached.get(label, ())) if self.index.name == LINE else []
 
     def loose_lines(self) -> list[str]:
-        """Return the attached lines whose rows cannot be told any more, because the labels were replaced."""
+        """Return the attached lines whose rows are no longer known, because the labels were replaced."""
         if self.index.name == LINE:
             return []
         return [line for lines in self.attached.values() for line in lines]
@@ -118,33 +118,29 @@ class ResultFrame(pd.DataFrame):
     def __finalize__(self, other: Any, method: str | None = None, **kwargs: Any) -> Self:
         super().__finalize__(other, method=method, **kwargs)  # type: ignore[misc, unused-ignore]
         if method == "concat":
-            # pandas hands on no metadata here. Version 3 calls the concatenated objects `input_objs`, 2 `objs`.
+            # pandas copies no metadata here. Version 3 calls the concatenated objects `input_objs`, version 2 `objs`.
             objects = getattr(other, "input_objs", None) or other.objs
             self._join_metadata([frame for frame in objects if isinstance(frame, ResultFrame)])
         elif isinstance(other, ResultFrame):
-            # pandas passes the very same lists on: a note on a filtered frame would show up on its parent.
+            # pandas shares the lists themselves: a note added to a filtered frame would show up on its parent.
             for name in self._metadata:
                 object.__setattr__(self, name, deepcopy(getattr(self, name)))
         return self
 
     def _join_metadata(self, frames: Sequence[ResultFrame]) -> None:
-        """Take over the words of `frames`, of which this frame is the concatenation."""
+        """Take over the caption, notes and lines of `frames`, whose concatenation this frame is."""
         captions = {frame.caption for frame in frames}
         self.caption = captions.pop() if len(captions) == 1 else None
         self.notes = list(dict.fromkeys(note for frame in frames for note in frame.notes))
         self.attached = {}
         for frame in frames:
-            for label, lines in frame._lines_of_own_rows():
+            for label, lines in frame.attached.items():
+                if frame.index.name == LINE and label not in frame.index:
+                    continue  # a filtered frame has its parent's lines as well
                 if self.index.name == LINE and self.index.is_unique:
                     known = self.attached.setdefault(label, [])
-                    # Only a concatenation of columns meets a label twice, and often with the very same lines.
+                    # A label comes twice only when columns are concatenated, and often with the same lines.
                     known.extend(line for line in lines if line not in known)
                 else:
-                    # Two rows answer to the label, or none: better under the table than under a wrong row.
+                    # Two rows have the label, or none has: better under the table than under a wrong row.
                     self.notes.extend(lines)
-
-    def _lines_of_own_rows(self) -> list[tuple[Hashable, list[str]]]:
-        """Return label and lines of the rows that are here; a filtered frame knows its parent's as well."""
-        if self.index.name != LINE:
-            return list(self.attached.items())
-        return [(label, lines) for label, lines in self.attached.items() if label in self.index]

@@ -1,10 +1,10 @@
-"""A bar for what takes longer than two seconds, on a terminal or in a notebook."""
+"""A progress bar, shown on a terminal or in a notebook when something takes longer than two seconds."""
 
 from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,10 +15,10 @@ PATIENCE = 2.0
 
 
 class Bar:
-    """Shows how far something has come, once it has taken two seconds; nothing where nobody looks, as in a file."""
+    """Shows how much of something is done, once it has taken two seconds; nothing if the output is a file."""
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    def __init__(self, description: str) -> None:
+        self.description = description
         self.console: Console | None = None
         self.progress: Progress | None = None
 
@@ -37,20 +37,20 @@ class Bar:
         if self.progress is None:
             if time.monotonic() - self.started < PATIENCE:
                 return
-            self.progress = self._begun(total)
-        # An estimate may fall short.
+            self.progress = self._begin(total)
+        # The total is an estimate, and may be too small.
         self.progress.update(self.task, completed=done, total=max(total, done))
 
-    def _begun(self, total: int) -> Progress:
-        # Imported only where a bar is wanted: most reading is over before.
+    def _begin(self, total: int) -> Progress:
+        # Imported only when a bar is needed: most reading ends earlier.
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        console: Any = self.console or Console(stderr=True)
+        console = self.console or Console(stderr=True)
         progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
             console=console, transient=True, disable=not (console.is_terminal or console.is_jupyter),
         )  # fmt: skip
-        self.task = progress.add_task(self.what, total=total)
+        self.task = progress.add_task(self.description, total=total)
         progress.start()
         return progress

@@ -1,12 +1,11 @@
-"""The one style of everything that pgmagic shows, in light and in dark.
+"""The style sheet of everything that pgmagic shows, for light and dark pages.
 
-Colours come from the page: JupyterLab's variables, then VS Code's, then literals, so that a saved notebook reads
-well as a static page, too. JupyterLab (and nbconvert's pages) and VS Code say on `<body>` whether they are dark;
-on any other page the reader's preference decides, and then the output brings its own paper, because the page's
-may be of the other kind. Selectors name the table, or repeat the class, because JupyterLab styles `table`, `td`,
-`pre` and `code` of every output, and ours must weigh more. A shade on a side says that a table goes on there: it stays
-with the frame, and what covers it moves with the table. Without the style, which some viewers strip, a plain
-table remains.
+Colours come from the page: JupyterLab's variables, then VS Code's, then literals, so that a saved notebook is also
+readable as a static page. JupyterLab (and nbconvert's pages) and VS Code mark `<body>` if they are dark; on any other
+page the reader's preference decides, and the output then has a background of its own, because the page's may not fit.
+Selectors name the table, or repeat the class, because JupyterLab styles `table`, `td`, `pre` and `code` of every
+output, and our rules must take precedence. A shade at a side shows that a table continues there: the shade stays with
+the frame, and the part that covers it scrolls with the table. Some viewers remove the style; a plain table remains.
 """
 
 from __future__ import annotations
@@ -109,4 +108,4 @@ _SOURCE = """
 """
 
 CSS = re.sub(r"\s*\n\s*", " ", _SOURCE).strip()
-"""The style sheet, on one line: it is part of every output that a notebook saves."""
+"""The style sheet on one line, because every output that a notebook saves contains it."""

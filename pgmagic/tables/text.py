@@ -9,8 +9,7 @@ from itertools import zip_longest
 import pandas as pd
 from rich.cells import cell_len, chop_cells
 
-from pgmagic.tables.formatting import Cell
-from pgmagic.tables.grid import LIMIT, Column, Row, Table, describe
+from pgmagic.tables.grid import LIMIT, Cell, Column, Row, describe
 
 _BETWEEN = "  "
 _CONTINUED = "↪ "
@@ -20,35 +19,31 @@ _NARROWEST = 14
 def text(frame: pd.DataFrame, limit: int = LIMIT, width: int | None = None) -> str:
     """Return `frame` as lines of aligned text: at most `limit` of its rows, and how many there are.
 
-    No value is cut. Where a table is wider than `width` cells of a terminal, its widest columns are wrapped, and each
-    continued line begins with ↪; it stays wider where columns would get narrower than a few words. None sets no bound.
+    No value is cut. If a table is wider than `width` cells of a terminal, its widest columns are wrapped, and each
+    continued line begins with ↪; the table stays wider if columns would become narrower than a few words. None sets no
+    limit.
     """
-    return lines_of_text(describe(frame, limit), width)
-
-
-def lines_of_text(table: Table, width: int | None) -> str:
-    """Return a described table as lines of aligned text."""
-    rows = [*table.head, *table.tail]
-    widths = _widths(table.columns, rows, width)
-    return "\n".join(line.rstrip() for line in _lines(table, widths))
-
-
-def _lines(table: Table, widths: Sequence[int]) -> Iterator[str]:
-    if table.caption:
-        yield table.caption
-    yield _beside([_aligned(column.name, column, w) for column, w in zip(table.columns, widths, strict=True)])
-    yield _beside(["─" * w for w in widths])
+    table = describe(frame, limit)
+    widths = _widths(table.columns, [*table.head, *table.tail], width)
+    lines = [
+        *([table.caption] if table.caption else []),
+        _BETWEEN.join(
+            _aligned(column.name, column, w) for column, w in zip(table.columns, widths, strict=True)
+        ),
+        _BETWEEN.join("─" * w for w in widths),
+    ]
     for row in table.head:
-        yield from _row(row, table.columns, widths)
+        lines += _row(row, table.columns, widths)
     if table.gap:
-        yield table.gap
+        lines.append(table.gap)
     for row in table.tail:
-        yield from _row(row, table.columns, widths)
+        lines += _row(row, table.columns, widths)
     if table.size:
-        yield table.size
-    yield from table.notes
+        lines.append(table.size)
+    lines += table.notes
     for line in table.lines:
-        yield from _attached(line)
+        lines += _attached(line)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _row(row: Row, columns: Sequence[Column], widths: Sequence[int]) -> Iterator[str]:
@@ -58,7 +53,9 @@ def _row(row: Row, columns: Sequence[Column], widths: Sequence[int]) -> Iterator
     ]
     blanks = [" " * w for w in widths]
     for parts in zip_longest(*wrapped):
-        yield _beside([blank if part is None else part for part, blank in zip(parts, blanks, strict=True)])
+        yield _BETWEEN.join(
+            blank if part is None else part for part, blank in zip(parts, blanks, strict=True)
+        )
     for line in row.lines:
         yield from _attached(line)
 
@@ -87,11 +84,13 @@ def _widths(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -
     ]
     if width is None:
         return natural
-    # Numbers and words of a vocabulary stay whole, and no heading is broken.
-    least = [
-        wide if _whole(column, i, rows) else min(wide, max(_NARROWEST, cell_len(column.name)))
-        for i, (column, wide) in enumerate(zip(columns, natural, strict=True))
-    ]
+    least = []
+    for i, (column, wide) in enumerate(zip(columns, natural, strict=True)):
+        # Numbers and verdicts are not wrapped, and no heading is broken.
+        whole = column.align == "right" or all(
+            row.cells[i].look in ("word", "time", "missing") for row in rows
+        )
+        least.append(wide if whole else min(wide, max(_NARROWEST, cell_len(column.name))))
 
     def bounded(bound: int) -> list[int]:
         return [max(low, min(wide, bound)) for low, wide in zip(least, natural, strict=True)]
@@ -101,40 +100,19 @@ def _widths(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -
     return bounded(bisect_right(bounds, room, key=lambda bound: sum(bounded(bound))) - 1)
 
 
-def _whole(column: Column, position: int, rows: Sequence[Row]) -> bool:
-    return column.align == "right" or all(
-        row.cells[position].look in ("word", "time", "missing") for row in rows
-    )
-
-
-def _wrapped(content: str, width: int) -> list[str]:
-    return [part for line in content.split("\n") for part in _parts(line, width)]
-
-
-def _parts(line: str, width: int) -> Iterator[str]:
-    """Yield a line in parts of at most `width` cells, broken after a space or a sign where there is one."""
-    mark, room = "", width
-    while cell_len(line) > room:
-        part = _first_part(line, room)
-        yield mark + part
-        line = line[len(part) :]
-        mark, room = _CONTINUED, width - len(_CONTINUED)
-    yield mark + line
-
-
-def _first_part(line: str, room: int) -> str:
-    part: str = chop_cells(line[: 4 * room], room)[0]
-    for breaks in (" ", ",;:/)", "(.-_"):
-        end = max(part.rfind(character) for character in breaks) + 1
-        if end > len(part) // 2:
-            return part[:end]
-    return part
+def _wrapped(content: str, width: int) -> Iterator[str]:
+    """Yield the lines of `content` in parts of at most `width` cells, broken after a space or a sign if possible."""
+    for line in content.split("\n"):
+        rest, mark, room = line, "", width
+        while cell_len(rest) > room:
+            part = chop_cells(rest[: 4 * room], room)[0]
+            ends = [max(map(part.rfind, breaks)) + 1 for breaks in (" ", ",;:/)", "(.-_")]
+            end = next((end for end in ends if end > len(part) // 2), len(part))
+            yield mark + rest[:end]
+            rest, mark, room = rest[end:], _CONTINUED, width - len(_CONTINUED)
+        yield mark + rest
 
 
 def _aligned(content: str, column: Column, width: int) -> str:
     blank = " " * (width - cell_len(content))
     return blank + content if column.align == "right" else content + blank
-
-
-def _beside(parts: Sequence[str]) -> str:
-    return _BETWEEN.join(parts)

@@ -1,4 +1,4 @@
-"""The words of verdicts, actions and states: each with a sign and a tone, so that colour says nothing alone."""
+"""The words of verdicts, actions and states: each with a sign and a tone, because colour alone is not enough."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-# What stands between a word and what it is about.
+# What separates a verdict from its subject.
 _ABOUT = re.compile(r" by | to | · |: ")
 
 Tone = Literal["good", "bad", "warn", "info", "quiet"]
-"""How a word is meant: `good` went as asked, `bad` did not, `warn` went otherwise, `info` is news, `quiet` is not."""
+"""What a word means: `good` as asked, `bad` not as asked, `warn` done differently, `info` news, `quiet` as expected."""
 
 WORDS: Mapping[str, tuple[str, Tone]] = MappingProxyType(
     {
@@ -23,7 +23,7 @@ WORDS: Mapping[str, tuple[str, Tone]] = MappingProxyType(
         "no rows": ("∅", "quiet"),
         "read": ("→", "quiet"),
         "rolled back": ("↶", "bad"),
-        # what became of a transition, or of a way around a rule
+        # results of a transition, or of a way around a rule
         "allowed": ("✓", "good"),
         "unknown": ("?", "quiet"),
         "held": ("✓", "good"),
@@ -43,7 +43,7 @@ WORDS: Mapping[str, tuple[str, Tone]] = MappingProxyType(
         "change back": ("↶", "info"),
         "restore": ("+", "info"),
         "nothing": ("=", "quiet"),
-        # what became of them
+        # results of undoing
         "done": ("✓", "good"),
         "failed": ("✗", "bad"),
         "skipped": ("»", "quiet"),
@@ -68,6 +68,6 @@ WORDS: Mapping[str, tuple[str, Tone]] = MappingProxyType(
 def sign_and_tone(word: str) -> tuple[str, Tone]:
     """Return the sign and the tone of a word; no sign and a quiet tone for a word outside the vocabulary.
 
-    What the word is about may stand behind it, as in `rejected by notebook.Post:cycle`.
+    The subject may follow the word, as in `rejected by notebook.Post:cycle`.
     """
     return WORDS.get(_ABOUT.split(word, maxsplit=1)[0], ("", "quiet"))

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_lab_holds_the_server_while_it_runs(number, environment, make_notebook, tmp_path, home):
+def test_lab_keeps_the_server_running(number, environment, make_notebook, tmp_path, home):
     make_notebook("notebooks/00_first.ipynb", "1")
     environment = {**environment, "HOME": str(tmp_path), "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
     process = subprocess.Popen(

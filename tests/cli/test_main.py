@@ -32,7 +32,7 @@ def test_wrong_usage_exits_with_two(arguments, capsys):
     assert "usage: pgmagic" in capsys.readouterr().err
 
 
-def test_jupyters_option_without_dashes_is_refused_with_a_hint(capsys):
+def test_jupyter_option_without_dashes_is_refused_with_a_hint(capsys):
     assert _exit_of("lab", "--no-browser") == 2
     assert "options go after --" in capsys.readouterr().err
 
@@ -49,7 +49,7 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"pgmagic {pgmagic.__version__}\n"
 
 
-def test_error_of_ours_is_one_line_on_stderr(tmp_path, monkeypatch, capsys):
+def test_error_of_pgmagic_is_one_line_on_stderr(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["run", "missing.ipynb"]) == 1
     captured = capsys.readouterr()
@@ -57,7 +57,7 @@ def test_error_of_ours_is_one_line_on_stderr(tmp_path, monkeypatch, capsys):
     assert captured.out == ""
 
 
-def test_lab_passes_jupyters_arguments_on(monkeypatch, tmp_path):
+def test_lab_passes_arguments_on_to_jupyter(monkeypatch, tmp_path):
     from pgmagic.cli import lab
 
     seen = {}

@@ -25,7 +25,7 @@ class Post(models.Model):
 """
 
 
-def test_passing_notebook_is_executed_and_left_as_it_was(pgmagic, make_notebook, home):
+def test_passing_notebook_is_executed_and_not_changed(pgmagic, make_notebook, home):
     path = make_notebook(
         "good.ipynb", "%load_ext pgmagic", PROTECTED, "Post.objects.create(title='x')", "1 / 1"
     )
@@ -53,7 +53,7 @@ def test_failing_cell_is_shown_and_the_others_are_executed(pgmagic, make_noteboo
     assert "FAILED  2.ipynb, cell 1 of 1  (" in done.stdout
     assert "The kernel ended" in done.stdout
     assert "passed  3.ipynb" in done.stdout
-    assert "This is no readable notebook" in done.stdout
+    assert "This notebook cannot be read" in done.stdout
     assert "3 of 4 notebooks failed: 1.ipynb, 2.ipynb, 4.ipynb" in done.stdout
     assert done.stderr == ""
 
@@ -68,13 +68,13 @@ def test_rejected_statement_fails_the_notebook(pgmagic, make_notebook):
     assert "pgtrigger: Cannot delete rows from notebook_post table" in done.stdout
 
 
-def test_cell_over_time_is_given_up(pgmagic, make_notebook):
+def test_cell_that_exceeds_the_timeout_fails(pgmagic, make_notebook):
     done = pgmagic("run", "--timeout", 1, make_notebook("slow.ipynb", "import time\ntime.sleep(60)"))
     assert done.returncode == 1
     assert "took longer than 1 seconds" in done.stdout
 
 
-def test_html_copy_has_the_outputs_and_the_notebook_has_none(pgmagic, make_notebook, tmp_path):
+def test_html_copy_has_outputs_and_the_notebook_file_has_none(pgmagic, make_notebook, tmp_path):
     path = make_notebook("shown.ipynb", "print('five', 2 + 3)", "1 / 0")
     before = path.read_bytes()
     assert pgmagic("run", path, "--html", "out/html").returncode == 1
@@ -85,19 +85,19 @@ def test_html_copy_has_the_outputs_and_the_notebook_has_none(pgmagic, make_noteb
     assert path.read_bytes() == before
 
 
-def test_two_notebooks_of_one_name_cannot_share_an_html_file(pgmagic, make_notebook):
+def test_two_notebooks_with_the_same_name_cannot_share_an_html_file(pgmagic, make_notebook):
     done = pgmagic("run", make_notebook("a/x.ipynb"), make_notebook("b/x.ipynb"), "--html", "out")
     assert done.returncode == 1
     assert "would both become x.html" in done.stderr
 
 
-def test_no_notebooks_here(pgmagic, tmp_path):
+def test_run_without_any_notebook_is_an_error(pgmagic, tmp_path):
     done = pgmagic("run", PYTHONPATH=_copy_of_package(tmp_path))
     assert done.returncode == 1
     assert done.stderr.startswith(f"pgmagic: There is no notebook in {tmp_path / 'notebooks'}")
 
 
-def test_kernel_is_this_python_in_the_notebooks_folder(pgmagic, make_notebook, tmp_path):
+def test_kernel_runs_this_python_in_the_folder_of_the_notebook(pgmagic, make_notebook, tmp_path):
     # A registered kernel of the name that the notebook asks for, as `ipykernel install --user` leaves behind.
     spec = tmp_path / "jupyter" / "kernels" / "python3"
     spec.mkdir(parents=True)
@@ -114,7 +114,7 @@ def test_kernel_is_this_python_in_the_notebooks_folder(pgmagic, make_notebook, t
     assert f"{sys.executable}|{path.parent}|{path}" in html
 
 
-def test_relative_home_means_the_folder_of_the_command(pgmagic, make_notebook, tmp_path, home):
+def test_relative_home_is_relative_to_the_folder_of_the_command(pgmagic, make_notebook, tmp_path, home):
     path = make_notebook("deep/home.ipynb", "import os\nprint(os.environ['PGMAGIC_HOME'])")
     # A URL that answers, so that no second server is set up.
     with server.acquire(home) as lease:
@@ -124,7 +124,7 @@ def test_relative_home_means_the_folder_of_the_command(pgmagic, make_notebook, t
     assert str(tmp_path / "here") in (tmp_path / "home.html").read_text(encoding="utf-8")
 
 
-def test_unreachable_database_is_one_line_without_the_password(pgmagic, make_notebook):
+def test_unreachable_database_is_reported_in_one_line_without_the_password(pgmagic, make_notebook):
     url = "postgresql://me:s3cret@127.0.0.1:1/nothing"
     done = pgmagic("run", make_notebook("any.ipynb", "1"), PGMAGIC_DATABASE_URL=url)
     assert done.returncode == 1
@@ -146,7 +146,7 @@ def test_interrupt_leaves_neither_kernel_nor_server(number, start_long_run, home
 
 
 @pytest.mark.usefixtures("heeded_signals")
-def test_job_in_the_background_heeds_the_request_to_end_only(start_long_run):
+def test_background_job_ends_on_sigterm_but_not_on_sigint(start_long_run):
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     process, kernel = start_long_run()

@@ -42,7 +42,7 @@ def test_status_of_a_running_server(pgmagic, home, make_notebook):
     assert not server.status(home).running
 
 
-def test_status_leaves_a_server_that_nobody_holds(pgmagic, home):
+def test_status_does_not_stop_a_server_without_leases(pgmagic, home):
     with server.acquire(home):
         assert pgmagic("status").returncode == 0
         # Were `status` a user of the server, it would be the last one to leave after a crash of the others.
@@ -71,7 +71,7 @@ def test_status_of_an_unreachable_url(pgmagic):
     assert "s3cret" not in done.stdout + done.stderr
 
 
-def test_status_of_what_is_no_url(pgmagic):
+def test_status_of_an_invalid_url(pgmagic):
     done = pgmagic("status", PGMAGIC_DATABASE_URL="s3cret and more")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
@@ -102,7 +102,7 @@ def test_status_of_a_project_that_cannot_be_loaded(pgmagic):
     assert "'not_there'" in line
 
 
-def test_stop_stops_and_says_so(pgmagic, home):
+def test_stop_stops_the_server_and_reports_it(pgmagic, home):
     with server.acquire(home):
         done = pgmagic("stop")
         assert done.stdout == f"The embedded Postgres in {home} has stopped; its data stays there.\n"

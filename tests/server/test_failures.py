@@ -44,7 +44,7 @@ def wait_for_initdb(home: Path) -> None:
         time.sleep(0.001)
 
 
-def test_interrupted_setting_up_leaves_nothing(cold_home: Path, start_worker: StartWorker) -> None:
+def test_interrupted_setup_leaves_no_files(cold_home: Path, start_worker: StartWorker) -> None:
     worker = start_worker(cold_home)
     wait_for_initdb(cold_home)
     worker.send_signal(signal.SIGINT)
@@ -57,7 +57,7 @@ def test_interrupted_setting_up_leaves_nothing(cold_home: Path, start_worker: St
     assert not cluster.is_alive(layout_of(cold_home))
 
 
-def test_interrupt_ends_the_program_that_sets_up(base: Path) -> None:
+def test_interrupt_ends_the_setup_program(base: Path) -> None:
     """A program that nobody ended would go on holding the lock, and writing."""
 
     def interrupt(*_: object) -> None:
@@ -76,7 +76,7 @@ def test_interrupt_ends_the_program_that_sets_up(base: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_setting_up_does_not_block_the_next(cold_home: Path, start_worker: StartWorker) -> None:
+def test_killed_setup_does_not_block_the_next_one(cold_home: Path, start_worker: StartWorker) -> None:
     worker = start_worker(cold_home)
     wait_for_initdb(cold_home)
     worker.kill()
@@ -102,9 +102,7 @@ def test_interrupted_start_leaves_no_server_and_no_lease(home: Path, monkeypatch
         assert answer(lease.conninfo) == 1
 
 
-def test_interrupt_after_the_first_attachment_keeps_that_one(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_second_lease_keeps_the_first_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -118,7 +116,7 @@ def test_interrupt_after_the_first_attachment_keeps_that_one(
     assert not server.status(home).running
 
 
-def test_failed_start_tells_why_and_where_the_log_is(own_home: Path) -> None:
+def test_failed_start_reports_the_reason_and_the_log_file(own_home: Path) -> None:
     layout = layout_of(own_home)
     (layout.data / "postgresql.auto.conf").write_text("max_connections = 'many'\n")
     with pytest.raises(EmbeddedServerError, match="did not start") as caught:
@@ -133,7 +131,7 @@ def test_failed_start_tells_why_and_where_the_log_is(own_home: Path) -> None:
         assert answer(lease.conninfo) == 1
 
 
-def test_failed_start_tells_of_this_start_not_of_an_earlier_one(own_home: Path) -> None:
+def test_failed_start_quotes_only_its_own_part_of_the_log(own_home: Path) -> None:
     layout = layout_of(own_home)
     layout.log.write_text("FATAL:  an old complaint\n")
     (layout.data / "global" / "pg_control").rename(layout.data / "pg_control")
@@ -142,18 +140,18 @@ def test_failed_start_tells_of_this_start_not_of_an_earlier_one(own_home: Path) 
     assert "an old complaint" not in str(caught.value)
 
 
-def test_failed_setting_up_tells_why_and_leaves_nothing(
+def test_failed_setup_reports_the_reason_and_leaves_no_files(
     cold_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parameters, "initdb_options", lambda _major: ["--encoding", "NONSENSE"])
-    with pytest.raises(EmbeddedServerError, match=r"`initdb` said: .*NONSENSE") as caught:
+    with pytest.raises(EmbeddedServerError, match=r"`initdb` reported: .*NONSENSE") as caught:
         server.acquire(cold_home)
     assert "\n" not in str(caught.value)
     assert not layout_of(cold_home).data.exists()
     assert list(layout_of(cold_home).folder.glob("tmp-*")) == []
 
 
-def test_server_left_starting_by_a_killed_process_is_waited_for(
+def test_server_that_a_killed_process_left_starting_is_waited_for(
     home: Path, start_worker: StartWorker
 ) -> None:
     layout = layout_of(home)
@@ -168,7 +166,7 @@ def test_server_left_starting_by_a_killed_process_is_waited_for(
     assert not server.status(home).running
 
 
-def test_server_left_stopping_by_a_killed_process_is_started_again(home: Path) -> None:
+def test_server_that_a_killed_process_left_stopping_is_started_again(home: Path) -> None:
     with server.acquire(home):
         main = processes.postmaster(layout_of(home))
         assert main is not None
@@ -179,7 +177,7 @@ def test_server_left_stopping_by_a_killed_process_is_started_again(home: Path) -
             assert answer(lease.conninfo) == 1
 
 
-def test_server_that_does_not_obey_is_killed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_that_does_not_stop_is_killed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "STOP_SECONDS", 0.3)
     monkeypatch.setattr(cluster, "KILL_SECONDS", 1.0)
     lease = server.acquire(home)
@@ -194,7 +192,7 @@ def test_server_that_does_not_obey_is_killed(home: Path, monkeypatch: pytest.Mon
         assert answer(lease.conninfo) == 1
 
 
-def test_long_log_is_begun_anew(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_log_is_replaced_by_a_new_one(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = layout_of(own_home)
     with layout.log.open("a") as file:
         file.write("x" * 500)
@@ -215,11 +213,13 @@ def test_long_log_is_begun_anew(own_home: Path, monkeypatch: pytest.MonkeyPatch)
         ("", "nothing"),
     ],
 )
-def test_last_complaint_is_the_line_that_says_why(output: str, complaint: str) -> None:
+def test_last_complaint_is_the_line_with_the_reason(output: str, complaint: str) -> None:
     assert processes.last_complaint(output) == complaint
 
 
-def test_account_without_a_name_is_told_in_one_line(cold_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_account_without_a_name_is_reported_in_one_line(
+    cold_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pgmagic.server import account
 
     def unknown(_number: int) -> None:

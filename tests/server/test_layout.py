@@ -85,7 +85,7 @@ def test_odd_characters_in_a_path_are_only_characters(base: Path, own_home: Path
             assert answer(lease.conninfo) == 1, name
 
 
-def test_older_versions_data_is_reported_and_never_touched(base: Path, own_home: Path) -> None:
+def test_data_of_an_older_version_is_reported_and_never_changed(base: Path, own_home: Path) -> None:
     older = own_home / "postgres-17"
     shutil.copytree(layout_of(own_home).data, older / "data")
     (older / "data" / "PG_VERSION").write_text("17\n")

@@ -15,7 +15,7 @@ import psutil
 import psycopg
 import pytest
 
-from pgmagic import server as embedded
+from pgmagic import server
 from pgmagic.errors import EmbeddedServerError
 from pgmagic.server import account as accounts
 from pgmagic.server import sockets
@@ -77,12 +77,12 @@ def intruders(home: Path) -> dict[str, tuple[int, int]]:
 
 def test_conninfo_connects_us(home: Path) -> None:
     """The counterpart of the tests below: their attempt succeeds for the right account."""
-    with embedded.acquire(home) as lease:
+    with server.acquire(home) as lease:
         assert try_to_connect(lease.conninfo) == "connected"
 
 
 def test_other_accounts_cannot_reach_the_socket(home: Path) -> None:
-    with embedded.acquire(home) as lease:
+    with server.acquire(home) as lease:
         if not IS_ROOT:
             # Only root can try as somebody else; the kernel lets nobody through a folder of this mode.
             assert stat.S_IMODE(layout_of(home).folder.stat().st_mode) == 0o700
@@ -93,7 +93,7 @@ def test_other_accounts_cannot_reach_the_socket(home: Path) -> None:
 
 
 def test_other_accounts_cannot_read_the_data(home: Path) -> None:
-    with embedded.acquire(home):
+    with server.acquire(home):
         data = layout_of(home).data
         assert stat.S_IMODE(data.stat().st_mode) == 0o700
         assert [path for path in data.rglob("*") if path.lstat().st_mode & 0o077] == []
@@ -105,7 +105,7 @@ def test_other_accounts_cannot_read_the_data(home: Path) -> None:
 
 def test_server_itself_turns_other_accounts_away(own_home: Path) -> None:
     """The second line of defence, tried with the first one opened by hand."""
-    with embedded.acquire(own_home) as lease:
+    with server.acquire(own_home) as lease:
         with psycopg.connect(**lease.conninfo) as connection:
             rules = connection.execute(
                 "SELECT type, database, user_name, address, auth_method, options FROM pg_hba_file_rules"
@@ -124,7 +124,7 @@ def test_server_itself_turns_other_accounts_away(own_home: Path) -> None:
 
 
 def test_map_names_this_account_only(home: Path) -> None:
-    with embedded.acquire(home) as lease, psycopg.connect(**lease.conninfo) as connection:
+    with server.acquire(home) as lease, psycopg.connect(**lease.conninfo) as connection:
         rows = connection.execute(
             "SELECT map_name, sys_name, pg_username FROM pg_ident_file_mappings"
         ).fetchall()
@@ -134,7 +134,7 @@ def test_map_names_this_account_only(home: Path) -> None:
 def test_access_rules_that_were_loosened_are_restored(home: Path) -> None:
     rules = layout_of(home).data / "pg_hba.conf"
     rules.write_text("local all all trust\n")
-    with embedded.acquire(home) as lease:
+    with server.acquire(home) as lease:
         assert answer(lease.conninfo, "SELECT auth_method FROM pg_hba_file_rules") == "peer"
 
 
@@ -142,7 +142,7 @@ def test_server_does_not_run_as_root_nor_as_anybody_else(home: Path, request: py
     if IS_ROOT:
         request.addfinalizer(partial(os.setgroups, os.getgroups()))
         os.setgroups([0, 4])
-    with embedded.acquire(home):
+    with server.acquire(home):
         process = psutil.Process(server_pid(home))
         uids, gids = set(process.uids()), set(process.gids())
         assert 0 not in uids
@@ -166,7 +166,7 @@ def test_cold_start_changes_no_existing_folder(base: Path) -> None:
     (base / "some").chmod(0o751 if IS_ROOT else 0o700)
     existing.chmod(0o755 if IS_ROOT else 0o750)
     before = modes_above(existing)
-    with embedded.acquire(existing / "new" / "home") as lease:
+    with server.acquire(existing / "new" / "home") as lease:
         assert answer(lease.conninfo) == 1
         assert modes_above(existing) == before
     assert modes_above(existing) == before
@@ -177,15 +177,15 @@ def test_existing_home_keeps_its_permissions(base: Path) -> None:
     home.mkdir(mode=0o755)
     home.chmod(0o755)
     before = modes_above(home)
-    with embedded.acquire(home) as lease:
+    with server.acquire(home) as lease:
         assert answer(lease.conninfo) == 1
     assert modes_above(home) == before
 
 
-def test_new_folders_are_closed_whatever_the_umask(cold_home: Path) -> None:
+def test_new_folders_are_private_with_any_umask(cold_home: Path) -> None:
     previous = os.umask(0)
     try:
-        with embedded.acquire(cold_home) as lease:
+        with server.acquire(cold_home) as lease:
             for folder in (cold_home, layout_of(cold_home).folder, Path(lease.conninfo["host"])):
                 assert folder.stat().st_mode & 0o067 == 0
             # A copy of the programs, where the server's account cannot reach the installed ones, holds no secrets.
@@ -195,10 +195,10 @@ def test_new_folders_are_closed_whatever_the_umask(cold_home: Path) -> None:
         os.umask(previous)
 
 
-def test_strict_umask_does_not_lock_the_server_out(base: Path) -> None:
+def test_strict_umask_does_not_keep_the_server_out(base: Path) -> None:
     previous = os.umask(0o077)
     try:
-        with embedded.acquire(base / "new" / "home") as lease:
+        with server.acquire(base / "new" / "home") as lease:
             assert answer(lease.conninfo) == 1
     finally:
         os.umask(previous)
@@ -209,7 +209,7 @@ def test_version_folder_open_to_others_is_refused_and_left_as_it_is(own_home: Pa
     folder.chmod(0o755)
     before = modes_above(folder)
     with pytest.raises(EmbeddedServerError, match="can be entered by other accounts") as caught:
-        embedded.acquire(own_home)
+        server.acquire(own_home)
     assert "\n" not in str(caught.value)
     assert modes_above(folder) == before
 
@@ -218,8 +218,8 @@ def test_version_folder_that_is_a_link_is_refused(own_home: Path, base: Path) ->
     folder = layout_of(own_home).folder
     folder.rename(base / "elsewhere")
     folder.symlink_to(base / "elsewhere")
-    with pytest.raises(EmbeddedServerError, match="is not a folder of its own"):
-        embedded.acquire(own_home)
+    with pytest.raises(EmbeddedServerError, match="is not a real folder"):
+        server.acquire(own_home)
 
 
 def test_home_that_cannot_be_used_is_refused_in_one_line(base: Path) -> None:
@@ -229,7 +229,7 @@ def test_home_that_cannot_be_used_is_refused_in_one_line(base: Path) -> None:
     closed.chmod(0o700 if IS_ROOT else 0o500)
     before = modes_above(closed)
     with pytest.raises(EmbeddedServerError, match="set PGMAGIC_HOME to a") as caught:
-        embedded.acquire(closed / "home")
+        server.acquire(closed / "home")
     assert "\n" not in str(caught.value)
     assert str(closed) in str(caught.value)
     assert modes_above(closed) == before
@@ -237,7 +237,9 @@ def test_home_that_cannot_be_used_is_refused_in_one_line(base: Path) -> None:
     closed.chmod(0o700)
 
 
-def test_home_in_roots_home_is_refused_and_its_mode_kept(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_inside_roots_home_is_refused_and_keeps_its_mode(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root_home = base / "root"
     root_home.mkdir()
     root_home.chmod(0o700)
@@ -245,15 +247,15 @@ def test_home_in_roots_home_is_refused_and_its_mode_kept(base: Path, monkeypatch
     monkeypatch.setenv("PGMAGIC_HOME", "~/pgmagic")
     if IS_ROOT:
         with pytest.raises(EmbeddedServerError, match="cannot reach"):
-            embedded.acquire()
+            server.acquire()
         assert list(root_home.iterdir()) == []
     else:
-        with embedded.acquire() as lease:
+        with server.acquire() as lease:
             assert answer(lease.conninfo) == 1
     assert stat.S_IMODE(root_home.stat().st_mode) == 0o700
 
 
-def test_roots_home_of_another_owner_is_refused(base: Path) -> None:
+def test_root_refuses_a_home_of_another_owner(base: Path) -> None:
     if not IS_ROOT:
         assert accounts.server_account(base) == accounts.Account(os.geteuid(), os.getegid(), separate=False)
         return
@@ -262,18 +264,18 @@ def test_roots_home_of_another_owner_is_refused(base: Path) -> None:
     home.chmod(0o755)
     os.chown(home, 12345, 12345)
     with pytest.raises(EmbeddedServerError, match="belongs to account number 12345"):
-        embedded.acquire(home)
+        server.acquire(home)
     assert list(home.iterdir()) == []
 
 
-def test_links_planted_in_the_version_folder_are_not_followed(own_home: Path, base: Path) -> None:
+def test_symbolic_links_in_the_version_folder_are_not_followed(own_home: Path, base: Path) -> None:
     victim = base / "victim"
     victim.write_text("untouched")
     log = layout_of(own_home).log
     log.unlink()
     log.symlink_to(victim)
     with pytest.raises(EmbeddedServerError, match="symbolic links"):
-        embedded.acquire(own_home)
+        server.acquire(own_home)
     assert victim.read_text() == "untouched"
 
 
@@ -289,9 +291,9 @@ def test_first_unreachable_names_the_topmost_closed_folder(base: Path) -> None:
     assert accounts.first_unreachable(base / "a" / "b", own) is None
 
 
-def test_socket_outside_the_home_is_in_a_private_folder_of_its_own(base: Path) -> None:
+def test_socket_outside_the_home_has_a_private_folder(base: Path) -> None:
     home = base / ("long" * 30) / "home"
-    with embedded.acquire(home) as lease:
+    with server.acquire(home) as lease:
         folder = Path(lease.conninfo["host"])
         assert not folder.is_relative_to(base)
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700

@@ -34,7 +34,7 @@ def test_warm_start_answers_within_half_a_second(home: Path) -> None:
     assert any(seconds < 0.5 for seconds in attempts)
 
 
-def test_joining_a_running_server_answers_at_once(home: Path) -> None:
+def test_lease_of_a_running_server_is_immediate(home: Path) -> None:
     with server.acquire(home):
         assert seconds_to_first_answer(home) < 0.2
 
@@ -53,7 +53,7 @@ def test_server_listens_on_no_port(home: Path) -> None:
         ]
 
 
-def test_port_stays_closed_whatever_the_settings_say(own_home: Path) -> None:
+def test_settings_cannot_open_a_port(own_home: Path) -> None:
     with (
         server.acquire(own_home) as lease,
         psycopg.connect(**lease.conninfo, autocommit=True) as connection,
@@ -85,7 +85,7 @@ def test_setting_has_its_value(running: dict[str, str], setting: str, value: str
         assert connection.execute("SELECT current_setting(%s)", [setting]).fetchone() == (value,)
 
 
-def test_text_is_sorted_and_cased_by_unicode_on_every_platform(running: dict[str, str]) -> None:
+def test_text_is_sorted_and_lowercased_by_unicode_on_every_platform(running: dict[str, str]) -> None:
     with psycopg.connect(**running) as connection:
         row = connection.execute(
             "SELECT datlocprovider, datlocale, upper('ärger') FROM pg_database WHERE datname = 'pgmagic'"
@@ -99,7 +99,7 @@ def test_contrib_extensions_can_be_created(running: dict[str, str]) -> None:
         assert connection.execute("SELECT 'a=>1'::hstore -> 'a'").fetchone() == ("1",)
 
 
-def test_connection_is_a_superusers_to_its_own_database(running: dict[str, str]) -> None:
+def test_connection_is_that_of_a_superuser(running: dict[str, str]) -> None:
     with psycopg.connect(**running) as connection:
         row = connection.execute("SELECT current_user, current_database(), usesuper FROM pg_user").fetchone()
     assert row == ("pgmagic", "pgmagic", True)
@@ -112,7 +112,7 @@ def test_any_role_can_be_taken(running: dict[str, str]) -> None:
         assert connection.execute("SELECT current_user").fetchone() == ("clerk",)
 
 
-def test_environment_of_libpq_does_not_lead_elsewhere(
+def test_libpq_variables_do_not_change_the_server(
     running: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (
@@ -126,7 +126,7 @@ def test_environment_of_libpq_does_not_lead_elsewhere(
         assert connection.execute("SELECT inet_server_addr(), current_user").fetchone() == (None, "pgmagic")
 
 
-def test_environment_of_the_kernel_is_not_the_servers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_does_not_inherit_the_kernels_environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGMAGIC_DATABASE_URL", "postgres://u:hunter2@h/d")
     monkeypatch.setenv("PGDATA", "/nowhere")
     with server.acquire(home):
@@ -134,7 +134,7 @@ def test_environment_of_the_kernel_is_not_the_servers(home: Path, monkeypatch: p
     assert not {"PGMAGIC_DATABASE_URL", "PGDATA", "HOME"} & variables.keys()
 
 
-def test_server_belongs_to_no_terminal_and_is_nobodys_child(home: Path) -> None:
+def test_server_has_no_terminal_and_no_parent_of_ours(home: Path) -> None:
     with server.acquire(home):
         pid = server_pid(home)
         assert os.getsid(pid) != os.getsid(0)
@@ -142,7 +142,7 @@ def test_server_belongs_to_no_terminal_and_is_nobodys_child(home: Path) -> None:
         assert psutil.Process(pid).ppid() != os.getpid()
 
 
-def test_log_and_repr_hold_no_statement_and_no_password(home: Path) -> None:
+def test_log_and_repr_contain_no_statement_and_no_password(home: Path) -> None:
     with server.acquire(home) as lease:
         with psycopg.connect(**lease.conninfo) as connection, pytest.raises(psycopg.errors.SyntaxError):
             connection.execute("CREATE ROLE r PASSWORD 'hunter2' NONSENSE")

@@ -23,21 +23,21 @@ def listener(base: Path) -> Iterator[socket.socket]:
         yield listening
 
 
-def test_nobody_answers_where_there_is_no_socket(base: Path) -> None:
+def test_missing_socket_does_not_answer(base: Path) -> None:
     assert not sockets.answers(base)
 
 
-def test_nobody_answers_on_the_socket_of_a_dead_server(base: Path, listener: socket.socket) -> None:
+def test_socket_of_a_dead_server_does_not_answer(base: Path, listener: socket.socket) -> None:
     listener.close()
     assert not sockets.answers(base)
 
 
-def test_nobody_answers_where_the_server_dies_after_accepting(base: Path, listener: socket.socket) -> None:
+def test_server_that_dies_after_accepting_does_not_answer(base: Path, listener: socket.socket) -> None:
     threading.Thread(target=lambda: listener.accept()[0].close()).start()
     assert not sockets.answers(base)
 
 
-def test_slow_server_is_not_taken_for_a_dead_one(
+def test_slow_server_counts_as_alive(
     base: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sockets, "ANSWER_SECONDS", 0.1)
@@ -47,5 +47,5 @@ def test_slow_server_is_not_taken_for_a_dead_one(
 @pytest.mark.parametrize(
     ("name", "fitting"), [("a" * 20, True), ("a" * 120, False), ("é" * 55, False), ("with,comma", False)]
 )
-def test_folder_fits_if_a_connection_can_name_it(base: Path, name: str, fitting: bool) -> None:
+def test_folder_fits_if_it_can_be_the_host_of_a_connection(base: Path, name: str, fitting: bool) -> None:
     assert sockets.fits(base / name) is fitting

@@ -35,7 +35,7 @@ CASES = [
 @pytest.mark.parametrize(
     ("kind", "dtype", "values"), CASES, ids=[f"{kind} {dtype}" for kind, dtype, _ in CASES]
 )
-def test_faithful_gives_the_dtype_and_loses_nothing(kind, dtype, values):
+def test_faithful_returns_the_dtype_and_loses_nothing(kind, dtype, values):
     array = faithful(values, kind)
     assert str(array.dtype).replace("[python]", "") == dtype
     assert list(pd.isna(pd.Series(array))) == [value is None for value in values]
@@ -45,7 +45,7 @@ def test_faithful_gives_the_dtype_and_loses_nothing(kind, dtype, values):
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_faithful_of_nothing_has_the_same_dtype_as_of_missing_values(kind):
+def test_faithful_gives_an_empty_list_the_dtype_of_missing_values(kind):
     assert faithful([], kind).dtype == faithful([None], kind).dtype
     assert len(faithful([], kind)) == 0
 

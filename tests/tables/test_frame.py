@@ -41,7 +41,7 @@ KEEPING = {
 
 
 @pytest.mark.parametrize("derive", KEEPING.values(), ids=KEEPING)
-def test_derived_frame_keeps_class_and_words(outcomes, derive):
+def test_derived_frame_keeps_class_caption_notes_and_lines(outcomes, derive):
     derived = derive(outcomes)
     assert type(derived) is OutcomeFrame
     assert (derived.caption, derived.notes) == ("What happened", ["Kept."])
@@ -50,7 +50,7 @@ def test_derived_frame_keeps_class_and_words(outcomes, derive):
 
 
 @pytest.mark.parametrize("derive", KEEPING.values(), ids=KEEPING)
-def test_derived_frame_shares_no_words_with_its_parent(outcomes, derive):
+def test_derived_frame_has_its_own_copy_of_notes_and_lines(outcomes, derive):
     derived = derive(outcomes)
     derived.notes.append("more")
     derived.attached[1].append("more")
@@ -71,7 +71,7 @@ RELABELLING = {
 
 
 @pytest.mark.parametrize("derive", RELABELLING.values(), ids=RELABELLING)
-def test_replaced_labels_put_no_line_under_a_wrong_row(outcomes, derive):
+def test_replaced_labels_never_put_a_line_under_a_wrong_row(outcomes, derive):
     derived = derive(outcomes)
     assert all(derived.lines_of(label) == [] for label in derived.index)
     assert derived.loose_lines() == [NOTICE]
@@ -90,7 +90,7 @@ def test_concat_of_different_captions_has_none(outcomes):
     assert pd.concat([outcomes, other]).caption is None
 
 
-def test_concat_leaves_lines_of_filtered_rows_behind(outcomes):
+def test_concat_drops_lines_of_filtered_rows(outcomes):
     both = pd.concat([outcomes.iloc[:1], outcomes.iloc[:1]])
     assert both.notes == ["Kept."]
 
@@ -101,6 +101,6 @@ def test_attaching_names_the_index():
     assert (frame.lines_of(0), frame.lines_of(1)) == (["x"], [])
 
 
-def test_plain_construction_has_no_words():
+def test_frame_made_without_caption_and_notes_has_none():
     frame = ResultFrame({"a": [1]})
     assert (frame.caption, frame.notes, frame.attached, frame.index.name) == (None, [], {}, None)

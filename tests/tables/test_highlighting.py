@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgmagic.tables.formatting import visible
+from pgmagic.tables.grid import visible
 from pgmagic.tables.highlighting import parts, sql_html, sql_text
 from tests.tables.reading import read
 
@@ -57,11 +57,11 @@ def test_nothing_of_any_text_is_lost(sql):
         ("keyword", "RETURN NULL"),
     ],
 )
-def test_body_of_a_function_is_looked_into(part, written):
+def test_body_of_a_function_is_highlighted(part, written):
     assert part in {found for found, text in parts(FUNCTION) if written.split()[0] in text}
 
 
-def test_quoted_identifiers_are_no_strings_and_points_no_numbers():
+def test_quoted_identifiers_are_not_strings_and_points_are_not_numbers():
     assert list(parts('OLD."status"')) == [("keyword", "OLD"), ("other", '."status"')]
 
 

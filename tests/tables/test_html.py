@@ -11,8 +11,8 @@ from pgmagic.db.installation_frame import InstallationFrame
 from pgmagic.history.diff import diff_frame, wide_diff_frame
 from pgmagic.history.event_frame import history_frame
 from pgmagic.plan.steps import Outcome, Step
-from pgmagic.tables.formatting import visible
 from pgmagic.tables.frame import ResultFrame
+from pgmagic.tables.grid import visible
 from pgmagic.tables.html import LONGEST, MOST_LINES, html
 from pgmagic.watch.outcome_frame import OutcomeRow, outcome_frame
 from tests.tables.reading import read, rows
@@ -114,7 +114,7 @@ def test_any_columns_can_be_left_out(columns):
     assert rows(html(frame))[0] == columns
 
 
-def test_output_brings_its_style_once_and_nothing_from_elsewhere():
+def test_output_contains_its_style_once_and_loads_nothing():
     written = html(
         outcomes(OutcomeRow(step=1, statement="a()", messages=["NOTICE: x"]), caption="c", notes=["n"])
     )
@@ -124,7 +124,7 @@ def test_output_brings_its_style_once_and_nothing_from_elsewhere():
         assert foreign == " on" or foreign not in written
 
 
-def test_caption_notes_and_size_are_said():
+def test_caption_notes_and_size_are_shown():
     document = read(
         html(pd.concat([outcomes(OutcomeRow(step=1, statement="s"), caption="C", notes=["N."])] * 9), limit=4)
     )
@@ -134,7 +134,7 @@ def test_caption_notes_and_size_are_said():
     assert document.one(class_="pgm-scroll").attributes["aria-label"] == "C"
 
 
-def test_nothing_is_said_where_there_is_nothing_to_say():
+def test_table_without_words_has_no_caption_and_no_foot():
     document = read(html(pd.DataFrame({"a": [1]})))
     assert (
         document.all(class_="pgm-caption") + document.all(class_="pgm-foot") + document.all(class_="pgm-gap")
@@ -193,7 +193,7 @@ def test_code_of_several_lines_keeps_them_without_the_style():
     )
 
 
-def test_numbers_stand_on_the_right():
+def test_numbers_are_right_aligned():
     document = read(html(pd.DataFrame({"n": [1], "d": [decimal.Decimal(1)], "s": ["1"]})))
     for tag in ("th", "td"):
         assert ["pgm-right" in cell.classes for cell in document.all(tag)] == [True, True, False]
@@ -205,16 +205,16 @@ def test_sides_of_a_change_are_marked_in_words_and_elements():
     assert document.one("ins").text == "+ new"
 
 
-def test_right_to_left_text_keeps_to_its_cell():
+def test_right_to_left_text_affects_only_its_cell():
     document = read(html(pd.DataFrame({"a": ["مرحبا"], "n": [1]})))
     assert [cell.attributes.get("dir") for cell in document.all("td")] == ["auto", None]
 
 
-def test_breaks_are_offered_in_uris_and_not_copied():
+def test_uris_may_break_and_are_copied_without_breaks():
     document = read(html(pd.DataFrame({"a": ["notebook.Post:protect_published"]})))
     assert document.one("td").text == "notebook.Post:protect_published"
     assert len(document.all("wbr")) == 2
 
 
-def test_style_leaves_a_small_output():
+def test_output_with_its_style_is_small():
     assert len(html(pd.DataFrame({"a": [1]}))) < 8_000

@@ -19,7 +19,7 @@ def shown(bar: Bar, terminal: bool) -> str:
     return out.getvalue()
 
 
-def test_a_bar_is_shown_where_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bar_is_shown_when_something_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(Bar("Reading"), terminal=True) == ""
     monkeypatch.setattr(progress, "PATIENCE", 0.0)
     assert "Reading" in shown(Bar("Reading"), terminal=True)

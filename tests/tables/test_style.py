@@ -20,7 +20,7 @@ FALLBACK = colours(next(rule for selector, rule in RULES if ":not([data-jp-theme
 TONES = ("good", "bad", "warn", "info", "more")
 
 
-def test_every_selector_is_ours_alone():
+def test_every_selector_applies_to_our_output_only():
     selectors = [one.strip() for selector, _ in RULES for one in selector.split(",")]
     assert len(selectors) > 40
     assert [one for one in selectors if not re.search(r"\.pgm\b(?!-)", one)] == []
@@ -45,7 +45,7 @@ def test_colours_of_the_page_come_first_and_have_a_fallback(variable):
     assert re.search(rf"var\({variable}, [^)]", CSS)
 
 
-def test_darkness_is_taken_from_the_page_and_then_from_the_reader():
+def test_dark_style_follows_the_page_and_then_the_reader():
     assert '[data-jp-theme-light="false"] .pgm' in CSS
     assert ".vscode-dark .pgm" in CSS
     assert "@media (prefers-color-scheme: dark)" in CSS
@@ -70,7 +70,7 @@ JUPYTERLAB = {
 
 
 @pytest.mark.parametrize(("ending", "theirs"), JUPYTERLAB.items(), ids=JUPYTERLAB)
-def test_rules_outweigh_jupyterlabs_own(ending, theirs):
+def test_rules_take_precedence_over_jupyterlabs(ending, theirs):
     ours = [
         one.strip()
         for selector, _ in RULES
@@ -81,7 +81,7 @@ def test_rules_outweigh_jupyterlabs_own(ending, theirs):
     assert all(weight(selector) > weight(theirs) for selector in ours)
 
 
-def test_sheet_can_stand_in_a_style_element():
+def test_style_sheet_can_be_put_into_a_style_element():
     assert "<" not in CSS
     assert "\n" not in CSS
     assert CSS.count("{") == CSS.count("}")
@@ -110,5 +110,5 @@ def contrast_on_tint(ink: str, paper: str, share: float) -> float:
     [(LIGHT, "#ffffff"), (DARK, "#111111"), (DARK, "#1e1e1e"), (FALLBACK, FALLBACK["paper"])],
     ids=["light", "JupyterLab dark", "VS Code dark", "fallback dark"],
 )
-def test_tones_can_be_read_on_their_own_tint(theme, paper, tone):
+def test_tones_are_readable_on_their_own_tint(theme, paper, tone):
     assert contrast_on_tint(theme[tone], paper, 0.13) >= 4.5

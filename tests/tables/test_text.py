@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from pgmagic.tables.formatting import visible
+from pgmagic.tables.grid import visible
 from pgmagic.tables.text import text
 from pgmagic.watch.outcome_frame import OutcomeRow, outcome_frame
 from tests.tables.test_html import EVIL_FRAMES
@@ -32,7 +32,7 @@ def test_table_is_aligned():
     ]
 
 
-def test_wide_characters_take_their_room():
+def test_wide_characters_count_as_two_cells():
     frame = pd.DataFrame({"a": ["日本", "e\u0301", "x"], "b": ["|"] * 3})
     bars = {cell_len(line.partition("|")[0]) for line in text(frame).split("\n")[2:]}
     assert bars == {6}
@@ -47,7 +47,7 @@ def test_empty_frame_says_so():
     assert text(outcome_frame([])[["step", "verdict"]]) == "step  verdict\n────  ───────\nno rows"
 
 
-def test_lines_of_a_value_stand_below_each_other():
+def test_lines_of_a_value_are_shown_below_each_other():
     frame = pd.DataFrame({"a": ["x\n\ty", "z"], "n": [1, 2]})
     assert text(frame).split("\n")[2:] == ["x      1", "    y", "z      2"]
 
@@ -94,12 +94,12 @@ def unwrapped(shown: str) -> str:
     st.text(st.characters(categories=["L", "N", "P", "S"], exclude_characters="↪"), min_size=1),
     st.integers(16, 40),
 )
-def test_wrapping_loses_nothing_and_keeps_to_the_width(content, width):
+def test_wrapping_loses_nothing_and_respects_the_width(content, width):
     shown = text(pd.DataFrame({"a": [content]}), width=width)
     assert unwrapped(shown) == visible(content)
     assert max(map(cell_len, shown.split("\n"))) <= width
 
 
 @pytest.mark.parametrize("make", EVIL_FRAMES.values(), ids=EVIL_FRAMES)
-def test_text_holds_what_the_html_does(make):
+def test_text_contains_what_the_html_does(make):
     assert "harmless.words" in text(make("harmless.words"))
