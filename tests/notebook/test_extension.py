@@ -120,13 +120,10 @@ shell = InteractiveShell.instance()
 
 
 @pytest.mark.slow
-def test_loading_does_not_connect_and_is_quick(tmp_path):
+def test_loading_does_not_connect(tmp_path):
     out, _ = run(
         SHELL + """
-import time
-start = time.perf_counter()
 shell.run_line_magic("load_ext", "pgmagic")
-print(time.perf_counter() - start)
 from django.conf import settings
 from django.db import connection
 print(connection.connection, settings.SECRET_KEY != "", settings.PGMAGIC_NOTEBOOK)
@@ -134,11 +131,9 @@ print(settings.PGTRIGGER_PRUNE_ON_INSTALL)
 """,
         PGMAGIC_HOME=str(tmp_path / "home"),
     )  # fmt: skip
-    # 1.5 s on a machine that does nothing else; here others may be busy.
-    assert float(out[0]) < 4
-    assert out[1] == "None True True"
+    assert out[0] == "None True True"
     # A restarted kernel has not registered yet what its notebook installed.
-    assert out[2] == "False"
+    assert out[1] == "False"
     assert not (tmp_path / "home").exists()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import time
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -88,7 +87,6 @@ def test_replay_of_all_transitions_rejects_exactly_those_that_pep_1_does_not_all
     model.objects.bulk_create(model(number=number, status=status) for number, status in first.items())
 
     rejected, messages = [], []
-    started = time.perf_counter()
     for step in steps:
         pep = model.objects.filter(number=step.pep)
         try:
@@ -98,7 +96,6 @@ def test_replay_of_all_transitions_rejects_exactly_those_that_pep_1_does_not_all
             rejected.append(step)
             with pgtrigger.ignore("notebook.Pep:life_cycle"):
                 assert pep.update(status=step.new) == 1
-    elapsed = time.perf_counter() - started
 
     assert len(rejected) == 200
     assert messages == [
@@ -118,4 +115,3 @@ def test_replay_of_all_transitions_rejects_exactly_those_that_pep_1_does_not_all
         assert known in rejected
     recorded = {**first, **{step.pep: step.new for step in steps}}
     assert dict(model.objects.values_list("number", "status")) == recorded
-    assert elapsed < 10, f"the replay took {elapsed:.1f} s"
