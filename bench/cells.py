@@ -63,7 +63,7 @@ def main(repetitions: int) -> None:
         return time.perf_counter() - begin
 
     shell.run_line_magic("load_ext", "pgmagic")
-    for cell in ("%pgreset", _DECLARE, "%%pgsql\nCREATE TABLE t (id int)", _TRACED):
+    for cell in ("from django.db import connection", "%pgreset", _DECLARE, _TRACED):
         run(cell)
     for title, cell in CASES.items():
         print(f"{title:<62} {statistics.median(run(cell) for _ in range(repetitions)):8.3f} s")
