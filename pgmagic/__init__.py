@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
     from pgmagic import pghistory as pghistory
     from pgmagic import pgtrigger as pgtrigger
-    from pgmagic.history.at_instants import as_of, timeline
+    from pgmagic.history.as_of import as_of
     from pgmagic.history.reading import diff, history
-    from pgmagic.history.undo.planning_undo import undo_plan
+    from pgmagic.history.timeline import timeline
+    from pgmagic.history.undo.undo_plan import undo_plan
     from pgmagic.history.verify import verify
 
 __version__ = "0.1.0"
@@ -33,11 +34,11 @@ __all__ = [
 
 # What needs a configured Django is imported when it is first used.
 _HOMES = {
-    "as_of": "pgmagic.history.at_instants",
+    "as_of": "pgmagic.history.as_of",
     "diff": "pgmagic.history.reading",
     "history": "pgmagic.history.reading",
-    "timeline": "pgmagic.history.at_instants",
-    "undo_plan": "pgmagic.history.undo.planning_undo",
+    "timeline": "pgmagic.history.timeline",
+    "undo_plan": "pgmagic.history.undo.undo_plan",
     "verify": "pgmagic.history.verify",
 }
 _VOCABULARIES = ("pghistory", "pgtrigger")

@@ -48,18 +48,7 @@ OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 HOOKS = {"pgmagic.load_ipython_extension", "pgmagic.unload_ipython_extension"}
 
 # Public functions and classes that have no example yet. This set only shrinks.
-NOT_YET: set[str] = {
-    "pghistory.backfill",
-    "pghistory.create_event",
-    "pghistory.create_partitions",
-    "pghistory.prune_events",
-    "pgmagic.as_of",
-    "pgmagic.diff",
-    "pgmagic.history",
-    "pgmagic.timeline",
-    "pgmagic.undo_plan",
-    "pgmagic.verify",
-}
+NOT_YET: set[str] = {}
 
 PUBLIC = public_callables()
 

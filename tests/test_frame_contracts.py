@@ -12,9 +12,11 @@ import pgmagic
 from pgmagic.db.installation_frame import InstallationFrame
 from pgmagic.db.trigger_frames import DifferenceFrame, TriggerFrame
 from pgmagic.history.diff import DiffFrame, WideDiffFrame, diff_frame, wide_diff_frame
-from pgmagic.history.event_frame import HistoryFrame, history_frame
+from pgmagic.history.reading import HistoryFrame, history_frame
 from pgmagic.history.timeline import TimelineFrame, timeline_frame
-from pgmagic.history.undo.undo_frame import UndoFrame, UndoRow, undo_frame
+from pgmagic.history.undo import undo_step
+from pgmagic.history.undo.undo_plan import UndoFrame
+from pgmagic.pghistory.models import Context
 from pgmagic.plan.listing import Difference, Listed
 from pgmagic.plan.steps import Outcome, Step
 from pgmagic.tables.frame import ResultFrame
@@ -26,7 +28,7 @@ from pgmagic.watch.trace_frame import TraceFrame, TraceRow, trace_frame
 from pgmagic.watch.whatif_frame import WhatIfFrame, WhatIfRow, whatif_frame
 
 for module in pkgutil.walk_packages(pgmagic.__path__, "pgmagic."):
-    if module.name.rpartition(".")[2].endswith(("frame", "frames")):
+    if module.name.rpartition(".")[2].endswith(("frame", "frames", "as_of", "verify")):
         importlib.import_module(module.name)
 
 FULL_OUTCOME = OutcomeRow(
@@ -121,9 +123,9 @@ FRAMES = {
     "history, full": (history_frame(EVENT, {}), HistoryFrame),
     "diff, empty": (diff_frame(history_frame({}, {})), DiffFrame),
     "diff, no field": (diff_frame(history_frame(EVENT, {})), DiffFrame),
-    "undo, empty": (undo_frame([]), UndoFrame),
+    "undo, empty": (UndoFrame.from_rows([]), UndoFrame),
     "undo, full": (
-        undo_frame([UndoRow(model="app.Post", object="1", action="delete", status="planned")]),
+        UndoFrame.from_rows([undo_step.Step(Context, Context, (1,), "delete", 1, {"n": 1}, None)]),
         UndoFrame,
     ),
     "timeline, empty": (timeline_frame(history_frame({}, {})), TimelineFrame),

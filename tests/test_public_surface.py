@@ -20,21 +20,16 @@ RECORD = Path(__file__).with_name("public_surface.txt")
 
 # Public signatures that name `Any`. This set only shrinks, but for those that cannot be typed otherwise.
 WITH_ANY: set[str] = {
-    "TimelineFrame.plot",
     "UndoFrame.apply",
     "pghistory.context",
-    "pghistory.create_event",
-    "pgmagic.diff",
-    "pgmagic.history",
-    "pgmagic.undo_plan",
 }
 
 # What an editor shows for names that are imported, as mypy reveals it.
 REVEALED = {
-    "pgmagic.history(Post)": "pgmagic.history.event_frame.HistoryFrame",
+    "pgmagic.history(Post)": "pgmagic.history.reading.HistoryFrame",
     "pgmagic.diff(Post)": "pgmagic.history.diff.DiffFrame",
     "pgmagic.pgtrigger.Row": "pgmagic.declare.vocabulary.Level",
-    "pgmagic.undo_plan('x')": "pgmagic.history.undo.undo_frame.UndoFrame",
+    "pgmagic.undo_plan('x')": "pgmagic.history.undo.undo_plan.UndoFrame",
     "pgtrigger.ignore()": "pgmagic.db.runtime.ignore.",
     "pgtrigger.Protect(name='a', operation=pgtrigger.Delete)": "pgmagic.declare.ready_made.Protect",
     "pgtrigger.Insert | pgtrigger.Update": "pgmagic.declare.vocabulary.Operations",

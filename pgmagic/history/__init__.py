@@ -1,4 +1,4 @@
-"""Everything about events that exist: reading, diffs, as-of, timelines, undo, verification, retention.
+"""Events that exist: reading, diffs, as-of, timelines, undo, verification, retention. Each with its SQL and its frame.
 
-Nothing is imported here: a Django process that records events needs neither pandas nor what reads frames.
+Nothing is imported here: a Django process that records events needs neither pandas nor the modules that read frames.
 """

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from pgmagic.compile.hash_chain import content_sql, hash_sql, key_columns, name_array
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal
 from pgmagic.declare.event_chain import HASH, HASHED_FIELDS, PREVIOUS_HASH
-
-EventModel = type[Any]
+from pgmagic.declare.model_types import EventModel
 
 ANCHOR_TABLE: Final = "pgmagic_anchor"
 
 
 def create_anchors_sql() -> Fragment:
-    """Return the statement that creates the table of anchors, unless it is there."""
+    """Return the statement that creates the table of anchors, unless it exists."""
     return compose(
         "CREATE TABLE IF NOT EXISTS ", identifier(ANCHOR_TABLE),
         " (event_table text NOT NULL, obj text NOT NULL, pgh_id bigint NOT NULL, hash bytea NOT NULL, "
@@ -24,7 +23,7 @@ def create_anchors_sql() -> Fragment:
 
 
 def anchor_sql(event_model: EventModel) -> Fragment:
-    """Return what stands behind WITH to anchor the chains from which `gone`, whole events, are removed."""
+    """Return the statement that anchors the chains from which the events in `gone` are removed; for use in a WITH."""
     return compose(
         "INSERT INTO ", identifier(ANCHOR_TABLE), " AS anchor (event_table, obj, pgh_id, hash)\n"
         "  SELECT DISTINCT ON (obj) ", literal(event_model._meta.db_table), ", ", _object(event_model, "gone"),
@@ -42,7 +41,7 @@ def _object(event_model: EventModel, alias: str) -> Fragment:
 
 
 def layouts_sql(event_model: EventModel) -> Fragment:
-    """Return a query of every set of fields that hashes cover, with three of the events that it was used for."""
+    """Return a query of each set of fields that hashes cover, with three events whose hashes cover it."""
     return compose(
         "SELECT event.", identifier(HASHED_FIELDS), ", (array_agg(event.pgh_id ORDER BY event.pgh_id))[1:3] FROM ",
         identifier(event_model._meta.db_table), " AS event WHERE event.", identifier(HASH), " IS NOT NULL GROUP BY 1",
@@ -68,7 +67,7 @@ def breaks_sql(
 
     Its columns: the object's key (as many columns as it has), pgh_id, pgh_label, pgh_created_at, and what is wrong:
     `changed`, `cut`, `replaced`, `unsealed`, `dropped`. layouts: columns by name for each set of fields that hashes
-    cover, None where they are no more. anchored: whether there is a table of anchors.
+    cover, None if some of the fields no longer exist. anchored: whether the table of anchors exists.
     """
     keys = key_columns(event_model)
     columns = join(", ", [identifier("event", key) for key in keys])

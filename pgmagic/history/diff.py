@@ -1,4 +1,4 @@
-"""Field-level differences between the events of a history frame."""
+"""What changed from event to event, field by field: the diff frames."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pgmagic.history.comparing import Change
-    from pgmagic.history.event_frame import HistoryFrame
+    from pgmagic.history.reading import HistoryFrame
+    from pgmagic.tables.faithful import Values
 
     Positions = NDArray[np.intp]
 
@@ -32,8 +33,8 @@ class DiffFrame(ResultFrame):
     Columns:
         pgh_created_at (datetime64[us, UTC]), pgh_label (string), context (object): as in the event.
         pgh_obj_id (Int64, or the dtype of the primary key): the object that changed.
-        field (string): the field, followed by the path inside it where a document changed (`data.tags[0]`).
-        before, after (object): Python values; None for NULL, `pd.NA` where one side lacks the path.
+        field (string): the field, followed by the path inside it if a document changed (`data.tags[0]`).
+        before, after (object): Python values; None for NULL, `pd.NA` on the side that lacks the path.
     """
 
     columns_contract = MappingProxyType(
@@ -58,8 +59,8 @@ class WideDiffFrame(ResultFrame):
     Columns:
         pgh_id (Int64), pgh_created_at (datetime64[us, UTC]), pgh_label (string), context (object): as in the event.
         pgh_obj_id (Int64, or the dtype of the primary key): the object that changed.
-        pgh_diff (object): `{field: [before, after]}`, paths and values as in `DiffFrame`; `{}` where nothing
-            changed, None where there is no earlier event to compare with.
+        pgh_diff (object): `{field: [before, after]}`, paths and values as in `DiffFrame`; `{}` if nothing changed,
+            None without an earlier event to compare with.
     """
 
     columns_contract = MappingProxyType(
@@ -78,13 +79,13 @@ class WideDiffFrame(ResultFrame):
 def diff_frame(history: HistoryFrame, *, of: Collection[int] | None = None) -> DiffFrame:
     """Return what changed from event to event, one row for each changed field.
 
-    An event is compared with the previous one (by `pgh_id`) of the same object that holds the same side of the
-    row: an OLD row against a NEW row would show a change that another event already shows. The first event
-    of an object on a side yields nothing, nor does one whose object is NULL. Only the events in the frame
-    are known; of: the `pgh_id` of those that get rows, while the others are only compared with.
+    An event is compared with the previous event (by `pgh_id`) of the same object that holds the same side of the
+    row: an OLD row against a NEW row would show a change that another event already shows. The first event of an
+    object on a side has no rows, nor has an event whose object is NULL. Only the events in the frame are compared.
+    of: the `pgh_id` of the events that get rows; the other events are only compared with.
 
     Raises:
-        ValueError: a column that the comparison needs is gone, or the sides of the labels are not known.
+        ValueError: a column that the comparison needs is missing, or the sides of the labels are not known.
     """
     pairs = _pairs(history)
     found = _changes(history, pairs)
@@ -105,7 +106,7 @@ def diff_frame(history: HistoryFrame, *, of: Collection[int] | None = None) -> D
 
 
 def wide_diff_frame(history: HistoryFrame) -> WideDiffFrame:
-    """Return what changed at each event, one row for each event; pairs and errors as in `diff_frame`."""
+    """Return what changed at each event, one row for each event; compared, and refused, as in `diff_frame`."""
     pairs = _pairs(history)
     found = _changes(history, pairs)
     diffs = np.empty(len(pairs.events), dtype=object)
@@ -120,7 +121,7 @@ def wide_diff_frame(history: HistoryFrame) -> WideDiffFrame:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """The events in the order of `pgh_id`, and who is compared with whom.
+    """The events in the order of `pgh_id`, and which events are compared.
 
     `events[i]` is the position in the history of the i-th event. For each k, in no order, the event `compared[k]`
     (an index into `events`) follows the event at the position `previous[k]` of the history.
@@ -147,11 +148,11 @@ class _Changes:
 
 def _pairs(history: HistoryFrame) -> _Pairs:
     if gone := [name for name in _NEEDED if name not in history.columns]:
-        raise ValueError(f"A diff needs the column {', '.join(gone)}, which this history no longer has.")
+        raise ValueError(f"A diff needs the column {', '.join(gone)}, which this frame no longer has.")
     order = ranks(history["pgh_id"])
     objects, _ = pd.factorize(history["pgh_obj_id"])
     sides = old_sides(history)
-    # Sorted by object, then side, then time, every event stands right after the one to compare it with.
+    # Sorted by object, then side, then time, each event follows the event to compare it with.
     sorted_ = np.lexsort((order, sides, objects))
     following, previous = sorted_[1:], sorted_[:-1]
     paired = (
@@ -166,7 +167,7 @@ def _pairs(history: HistoryFrame) -> _Pairs:
 
 
 def ranks(ids: pd.Series[Any]) -> Positions:
-    """Return where each id stands among them in their order."""
+    """Return the rank of each id."""
     codes, _ = pd.factorize(ids, sort=True)
     return codes
 
@@ -175,15 +176,15 @@ def old_sides(history: HistoryFrame) -> NDArray[np.bool_]:
     """Return whether each event holds the OLD row."""
     if history.sides is None:
         raise ValueError(
-            "This history no longer says which labels record OLD rows; take the diff of the original frame, "
-            "or set its attribute `sides`."
+            "This frame no longer says which labels record OLD rows: take the diff of the original frame, "
+            "or set the attribute `sides`."
         )
     labels = history["pgh_label"]
     mixed = [label for label, side in history.sides.items() if side == "MIXED"]
     if confused := sorted(set(mixed) & set(labels.dropna())):
         raise ValueError(
-            f"The label {', '.join(confused)} records OLD rows in one of the frames put together here and NEW "
-            "rows in another; take their diffs one by one."
+            f"The label {', '.join(confused)} records OLD rows in one of the concatenated frames and NEW rows in "
+            "another: take their diffs one by one."
         )
     return labels.isin([label for label, side in history.sides.items() if side == "OLD"]).to_numpy(dtype=bool)
 
@@ -222,7 +223,14 @@ def _field_changes(
     if values.dtype == object:
         before, after = python_values(before), python_values(after)
         if not {*map(type, before), *map(type, after)} <= COMPARABLE:
-            return _document_changes(name, before, after, compared)
+            events: list[int] = []
+            found: list[Change] = []
+            for event, old, new in zip(compared.tolist(), before, after, strict=True):
+                parts = changes(name, old, new)
+                found += parts
+                events += [event] * len(parts)
+            columns = (np.fromiter((change[i] for change in found), object, len(found)) for i in range(3))
+            return _Changes(np.array(events, dtype=np.intp), *columns)
     changed = np.flatnonzero(_unequal(before, after))
     return _Changes(
         compared[changed],
@@ -232,33 +240,19 @@ def _field_changes(
     )
 
 
-def _unequal(before: Any, after: Any) -> NDArray[np.bool_]:
+def _unequal(before: Values, after: Values) -> NDArray[np.bool_]:
     """Return where two arrays of one dtype differ; missing equals missing, and NaN equals NaN."""
     if before.dtype == object:  # None is a value like any other here
         return np.asarray((before != after) & ~((before != before) & (after != after)), dtype=bool)
     gone_before, gone_after = np.asarray(pd.isna(before)), np.asarray(pd.isna(after))
     if pd.api.types.is_float_dtype(before.dtype):
-        # A comparison of its own, since NaN, a value, equals itself in Postgres and differs from NULL.
+        # Compared as numbers, since NaN is a value that equals itself in Postgres, and differs from NULL.
         numbers = [array.to_numpy(dtype=float, na_value=np.nan) for array in (before, after)]
         unequal = (numbers[0] != numbers[1]) & ~(np.isnan(numbers[0]) & np.isnan(numbers[1]))
     else:
         unequal = np.asarray(pd.Series(before != after, dtype="boolean").fillna(False), dtype=bool)
     different: NDArray[np.bool_] = (gone_before != gone_after) | (unequal & ~gone_before & ~gone_after)
     return different
-
-
-def _document_changes(
-    name: str, before: NDArray[np.object_], after: NDArray[np.object_], compared: Positions
-) -> _Changes:
-    """Return the changes of a column of Python values, some of which may be documents."""
-    events: list[int] = []
-    found: list[Change] = []
-    for event, old, new in zip(compared.tolist(), before, after, strict=True):
-        if changed := changes(name, old, new):
-            found += changed
-            events += [event] * len(changed)
-    parts = (np.fromiter((change[i] for change in found), dtype=object, count=len(found)) for i in range(3))
-    return _Changes(np.array(events, dtype=np.intp), *parts)
 
 
 def _contexts(history: HistoryFrame) -> NDArray[np.object_]:

@@ -17,7 +17,7 @@ from django.db.models.sql.datastructures import BaseTable
 from pgmagic.compile.sql import render, verbatim
 from pgmagic.declare.model_types import AnyField, EventModel, Model, is_event_model
 from pgmagic.errors import HistoryError
-from pgmagic.history.event_source import Scope, column_of_event, events_sql
+from pgmagic.history.events_sql import Scope, column_of_event, events_sql
 
 if TYPE_CHECKING:
     from django.db.models.sql.compiler import _AsSqlType, _ParamsT

@@ -14,7 +14,7 @@ from django.db import models
 
 from pgmagic import pghistory, pgtrigger
 from pgmagic.declare.model_registry import redeclaring
-from pgmagic.history.chain import verify_chain
+from pgmagic.history.verify import verify_chain
 from pgmagic.pghistory.models import Context
 from tests.db.live import LABEL, Live, conninfo
 

@@ -66,7 +66,7 @@ def test_every_row_gets_one_event_by_one_statement(thing: Any) -> None:
     assert (event.data, event.changed_at) == ({"k": 1}, thing.objects.get(pk=2).changed_at)
 
 
-def test_what_was_there_before_can_be_looked_back_behind_and_undone(thing: Any) -> None:
+def test_a_baseline_makes_the_first_change_visible_and_undoable(thing: Any) -> None:
     pghistory.backfill(thing)
     thing.objects.filter(pk=1).update(n=10)
     assert list(pgmagic.diff(thing)["before"]) == [1]
@@ -112,7 +112,7 @@ def test_bad_input_names_the_model(thing: Any, history: History) -> None:
     )
     with pytest.raises(HistoryError, match="Plain is not tracked"):
         pghistory.backfill(loose.Plain)
-    with pytest.raises(HistoryError, match="LooseNEvent does not tell which object"):
+    with pytest.raises(HistoryError, match="LooseNEvent does not say which object"):
         pghistory.backfill(loose.Loose)
     assert labels(thing) == []
 
@@ -120,7 +120,7 @@ def test_bad_input_names_the_model(thing: Any, history: History) -> None:
 def test_writers_wait_so_that_no_change_comes_between_a_row_and_its_event(
     thing: Any, history: History
 ) -> None:
-    """An update that is under way is waited for; the baseline holds what it wrote, and stands behind it."""
+    """The backfill waits for a running update; the baseline holds what that wrote, and comes after it."""
     connection.ensure_connection()
     done: list[int] = []
     with psycopg.connect(**conninfo(connection)) as other:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgmagic.history.diff import DiffFrame, WideDiffFrame, diff_frame, wide_diff_frame
-from pgmagic.history.event_frame import HistoryFrame, history_frame
+from pgmagic.history.reading import HistoryFrame, history_frame
 
 NOON = datetime(2020, 1, 1, 12, tzinfo=UTC)
 KINDS = {

@@ -11,7 +11,7 @@ from django.db import connection, models, transaction
 
 from pgmagic import pghistory
 from pgmagic.errors import HistoryError
-from pgmagic.history import columns
+from pgmagic.history import events
 from pgmagic.history.events import read_events
 from pgmagic.pghistory.models import Context
 from tests.history_support import History, history, history_schema, model, post  # noqa: F401
@@ -64,7 +64,7 @@ def test_columns_hold_python_values_of_every_kind(every: Any) -> None:
 
 
 def test_frames_accept_the_columns(every: Any) -> None:
-    from pgmagic.history.event_frame import history_frame
+    from pgmagic.history.reading import history_frame
 
     every.objects.create(**{name: value for name, (_, value, _) in EVERY_KIND.items()})
     found = read_events(every.pgh_event_model)
@@ -118,7 +118,7 @@ def test_filters_narrow_what_is_read(post: Any) -> None:  # noqa: F811
     assert read_events(event).columns["author"] == [author.pk, author.pk, None]
 
 
-def test_limit_keeps_the_latest_in_order_and_tells_how_many_there_are(post: Any) -> None:  # noqa: F811
+def test_limit_keeps_the_latest_in_order_and_the_total_is_known(post: Any) -> None:  # noqa: F811
     for title in "abcd":
         post.Post.objects.create(title=title)
     found = read_events(post.Event, limit=2)
@@ -128,7 +128,7 @@ def test_limit_keeps_the_latest_in_order_and_tells_how_many_there_are(post: Any)
     assert read_events(post.Event, limit=0).columns["title"] == []
 
 
-def test_events_tell_their_context(post: Any) -> None:  # noqa: F811
+def test_events_have_their_context(post: Any) -> None:  # noqa: F811
     with pghistory.context(user=1) as opened:
         post.Post.objects.create(title="a")
     post.Post.objects.create(title="b")
@@ -137,11 +137,11 @@ def test_events_tell_their_context(post: Any) -> None:  # noqa: F811
     assert found["pgh_context_id"] == [opened.id, None]
 
 
-def test_sides_tell_old_rows_from_new_ones(post: Any) -> None:  # noqa: F811
+def test_sides_say_which_labels_hold_old_rows(post: Any) -> None:  # noqa: F811
     assert read_events(post.Event).sides == {"insert": "NEW", "update": "NEW", "delete": "OLD", "note": "NEW"}
 
 
-def test_a_field_called_like_an_events_own_column_is_kept(history: History) -> None:  # noqa: F811
+def test_a_field_with_the_name_of_a_column_of_events_is_kept(history: History) -> None:  # noqa: F811
     tracked = history.declare(lambda: pghistory.track()(model("Note", context=models.TextField())))
     with pghistory.context(user=1):
         tracked.objects.create(context="mine")
@@ -165,7 +165,7 @@ def test_events_without_object_and_context(history: History) -> None:  # noqa: F
 
 
 def test_a_key_of_the_wrong_type_is_named(post: Any) -> None:  # noqa: F811
-    with pytest.raises(HistoryError, match="'x' is no primary key of Post"):
+    with pytest.raises(HistoryError, match="'x' is not a primary key of Post"):
         read_events(post.Event, obj_ids=["x"])
 
 
@@ -189,14 +189,14 @@ def test_two_hundred_thousand_events_are_read_quickly(post: Any) -> None:  # noq
 
 
 def test_many_events_arrive_in_parts_and_say_how_far(post: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    monkeypatch.setattr(columns, "_MANY", 10)
-    monkeypatch.setattr(columns, "_CHUNK", 4)
+    monkeypatch.setattr(events, "_MANY", 10)
+    monkeypatch.setattr(events, "_CHUNK", 4)
     for n in range(30):
         post.Post.objects.create(title=f"t{n}", data={"n": n})
     connection.cursor().execute("ANALYZE hist_postevent")
-    told: list[tuple[int, int]] = []
-    found = read_events(post.Event, progress=lambda done, total: told.append((done, total)))
-    assert told == [(n, 30) for n in range(0, 30, 4)]
+    reported: list[tuple[int, int]] = []
+    found = read_events(post.Event, progress=lambda done, total: reported.append((done, total)))
+    assert reported == [(n, 30) for n in range(0, 30, 4)]
     assert found == read_events(post.Event)
 
 
@@ -204,8 +204,8 @@ def test_interrupted_reading_leaves_the_connection_usable(
     post: Any,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(columns, "_MANY", 10)
-    monkeypatch.setattr(columns, "_CHUNK", 4)
+    monkeypatch.setattr(events, "_MANY", 10)
+    monkeypatch.setattr(events, "_CHUNK", 4)
     for n in range(30):
         post.Post.objects.create(title=f"t{n}")
     connection.cursor().execute("ANALYZE hist_postevent")

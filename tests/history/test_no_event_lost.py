@@ -211,7 +211,7 @@ class Statements(RuleBasedStateMachine):
 
     @rule(person=st.sampled_from(PEOPLE))
     def delete_person(self, person: int) -> None:
-        """Let both foreign keys' actions change a row, one behind the other."""
+        """Let both foreign keys' actions change a row, one after the other."""
         self.run(f"DELETE FROM hist_person WHERE id = {person}")
         self.people.discard(person)
         for column in (2, 3):
@@ -290,7 +290,7 @@ def write(history: History, seed: int, seconds: float, failures: list[BaseExcept
             with connection.cursor() as cursor:
                 cursor.execute(statement)
                 cursor.execute("INSERT INTO hist_done VALUES (%s)", [cursor.statusmessage])
-    except BaseException as error:  # noqa: BLE001 - told by the test
+    except BaseException as error:  # noqa: BLE001 - reported by the test
         failures.append(error)
     finally:
         connection.close()

@@ -92,7 +92,7 @@ def test_an_event_is_taken_in_whatever_its_time(history: History) -> None:
     assert parts(history) == {"hist_thingevent_2001_02": 1}
 
 
-def test_months_are_told_by_their_bounds(history: History) -> None:
+def test_months_are_recognized_by_their_bounds(history: History) -> None:
     """Whatever their tables are called, and also those that somebody made for longer, or shorter."""
     thing = tracked(history)
     months = months_from(datetime.now(UTC), 9)
@@ -204,7 +204,7 @@ def test_a_cell_makes_the_table_and_changes_nothing_when_it_runs_again(shell: An
 PLAIN = CELL.replace(', partition_by="month"', "")
 
 
-def test_a_cell_that_runs_again_leads_a_table_into_partitions_and_out_of_them(shell: Any) -> None:
+def test_a_cell_that_runs_again_partitions_a_table_and_takes_it_back(shell: Any) -> None:
     shell.run(PLAIN)
     shell.run("Thing.objects.bulk_create([Thing(n=1), Thing(n=2)])")
     for source, kind in ((CELL, "p"), (PLAIN, "r")):
@@ -234,7 +234,7 @@ def test_a_cell_that_runs_again_leads_a_table_into_partitions_and_out_of_them(sh
     assert not [name for name in names if "thing" in name and not name.endswith("pkey")]
 
 
-def test_a_cell_that_cannot_lead_it_into_partitions_changes_nothing(shell: Any) -> None:
+def test_a_cell_that_cannot_partition_a_table_changes_nothing(shell: Any) -> None:
     shell.run(PLAIN)
     shell.run("%%pgsql\nCREATE VIEW looking AS SELECT n FROM notebook_thingevent")
     with pytest.raises(
@@ -245,7 +245,7 @@ def test_a_cell_that_cannot_lead_it_into_partitions_changes_nothing(shell: Any) 
 
 
 @pytest.mark.usefixtures("declared_here")
-def test_what_no_partitioned_table_can_hold_is_refused_at_declaration() -> None:
+def test_fields_that_a_partitioned_table_cannot_have_are_refused_at_declaration() -> None:
     with (
         pytest.raises(DeclarationError, match=r"ThingEvent is partitioned by month.*'slug' is unique"),
         declaring(),

@@ -48,7 +48,7 @@ def left(history: History, thing: Any) -> list[Any]:
 
 @pytest.mark.parametrize("append_only", [False, True])
 @pytest.mark.parametrize("batch_size", [1, 3, 10_000])
-def test_old_events_go_but_the_last_one_of_a_row_that_exists(
+def test_old_events_are_removed_but_the_last_event_of_an_existing_row_stays(
     history: History, append_only: bool, batch_size: int
 ) -> None:
     thing = tracked(history, append_only=append_only)
@@ -74,13 +74,13 @@ def test_last_events_of_each_object_stay(history: History) -> None:
     assert prune_events(thing, keep_last=1, older_than=timezone.now() - YEAR).events == 2
 
 
-def test_an_instant_bounds_what_goes(history: History) -> None:
+def test_only_events_before_an_instant_are_removed(history: History) -> None:
     thing = tracked(history)
     assert prune_events(thing, older_than=date(2020, 1, 1)).events == 0
     assert prune_events(thing, older_than=timezone.now() + YEAR).events == 8
 
 
-def test_all_of_it_is_undone_with_the_transaction_around_it(history: History) -> None:
+def test_pruning_is_rolled_back_with_the_transaction_around_it(history: History) -> None:
     thing = tracked(history)
     before = left(history, thing)
     with transaction.atomic():
@@ -89,11 +89,11 @@ def test_all_of_it_is_undone_with_the_transaction_around_it(history: History) ->
     assert left(history, thing) == before
 
 
-def test_events_that_do_not_tell_their_object_go_by_age_alone(history: History) -> None:
+def test_events_without_an_object_are_pruned_by_age_alone(history: History) -> None:
     thing = tracked(history, obj_field=None, fields=["n"], model_name="ThingEvent")
-    with pytest.raises(HistoryError, match="ThingEvent does not tell which object an event is of"):
+    with pytest.raises(HistoryError, match="ThingEvent does not say which object an event belongs to"):
         prune_events(thing, older_than=timedelta(0))
-    with pytest.raises(HistoryError, match="ThingEvent does not tell"):
+    with pytest.raises(HistoryError, match="ThingEvent does not say"):
         prune_events(thing, keep_last=1, with_last=True)
     assert prune_events(thing, older_than=timedelta(0), with_last=True).events == 9
 
@@ -108,13 +108,13 @@ def test_events_that_do_not_tell_their_object_go_by_age_alone(history: History) 
         ({"older_than": YEAR, "batch_size": 0}, "batch_size=0"),
     ],
 )
-def test_what_makes_no_sense_is_refused(history: History, kwargs: Any, message: str) -> None:
+def test_arguments_that_make_no_sense_are_refused(history: History, kwargs: Any, message: str) -> None:
     thing = tracked(history)
     with pytest.raises(HistoryError, match=message):
         prune_events(thing, **kwargs)
     assert thing.pgh_event_model.objects.count() == 9
 
 
-def test_a_model_without_history_is_refused() -> None:
+def test_a_model_that_is_not_tracked_is_refused() -> None:
     with pytest.raises(HistoryError, match="Context is not tracked"):
         prune_events(pghistory.models.Context, keep_last=1)

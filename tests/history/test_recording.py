@@ -48,7 +48,7 @@ def test_revert_of_a_partial_event_names_what_would_be_lost(history: History) ->
     assert isinstance(raised.value, RuntimeError)
 
 
-def test_revert_says_which_foreign_key_leads_nowhere(post: Any) -> None:
+def test_revert_names_the_foreign_key_without_a_target(post: Any) -> None:
     author = post.Author.objects.create(name="A")
     post.Post.objects.create(title="a", author=author)
     key = author.pk

@@ -7,7 +7,7 @@ import matplotlib as mpl
 import pandas as pd
 import pytest
 
-from pgmagic.history.event_frame import history_frame
+from pgmagic.history.reading import history_frame
 from pgmagic.history.timeline import timeline_frame
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -62,18 +62,18 @@ def test_a_deleted_object_comes_back() -> None:
     assert spans(frame) == [(1, 0, 2, "a"), (1, 5, None, "a")]
 
 
-def test_old_rows_tell_what_was_until_then() -> None:
+def test_old_rows_hold_the_state_until_then() -> None:
     frame = timeline((1, 1, "was", "a"), (1, 4, "was", "b"), (1, 6, "delete", "c"), updates_are_new=False)
     assert spans(frame) == [(1, None, 1, "a"), (1, 1, 4, "b"), (1, 4, 6, "c")]
 
 
-def test_labels_that_say_nothing_are_passed_over() -> None:
+def test_labels_of_events_made_by_hand_are_skipped() -> None:
     frame = timeline((1, 0, "insert", "a"), (1, 1, "note", "never"), (1, 2, "update", "b"), apart=["note"])
     assert spans(frame) == [(1, 0, 2, "a"), (1, 2, None, "b")]
 
 
 @pytest.mark.parametrize("old_first", [True, False])
-def test_one_label_for_updates_and_deletes_is_told_by_what_stands_beside_it(old_first: bool) -> None:
+def test_the_event_beside_it_shows_whether_an_old_row_is_of_an_update_or_a_delete(old_first: bool) -> None:
     update = [(1, 2, "change", "a"), (1, 2, "snapshot", "b")]
     events = [(1, 0, "snapshot", "a"), *(update if old_first else update[::-1]), (1, 4, "change", "b")]
     assert spans(timeline(*events, ends=())) == [(1, 0, 2, "a"), (1, 2, 4, "b")]
@@ -86,7 +86,7 @@ def test_an_older_transaction_that_ends_later_does_not_turn_time_back() -> None:
     assert spans(frame) == [(1, 0, 5, "a"), (1, 5, 9, "c"), (1, 9, None, "d")]
 
 
-def test_events_of_no_object_are_of_no_timeline() -> None:
+def test_timeline_skips_events_without_an_object() -> None:
     assert spans(timeline((None, 0, "insert", "a"))) == []
     assert spans(timeline()) == []
 
@@ -127,7 +127,7 @@ def test_plot_of_one_object_has_a_lane_for_each_field_that_changed(drawn: None) 
     assert ax.get_title(loc="left") == "Timeline · 1"
 
 
-def test_plot_says_what_it_cannot_draw(drawn: None) -> None:
+def test_plot_names_what_it_cannot_draw(drawn: None) -> None:
     frame = timeline((1, 0, "insert", "a"))
     with pytest.raises(ValueError, match="no field 'colour' to draw; its fields are value"):
         frame.plot("colour")

@@ -206,7 +206,7 @@ def test_pruning_by_age_leaves_no_hole(history: History) -> None:
     thing = tracked(history)
     cutoff = datetime.datetime.now(datetime.UTC)
     tamper(history, "UPDATE hist_thingevent SET pgh_created_at = 'infinity' WHERE pgh_id = 4")
-    # Of object 2, what lies behind the young event stays with it.
+    # The events of object 2 after the young event stay with it.
     pghistory.prune_events(thing, older_than=cutoff)
     left = history.run("SELECT pgh_id FROM hist_thingevent WHERE pgh_obj_id = 2 ORDER BY 1")
     assert left == [(4,), (6,), (8,), (10,)]
@@ -221,7 +221,7 @@ def test_events_by_hand_wait_for_whoever_changes_the_row(history: History) -> No
         try:
             for _ in range(30):
                 function()
-        except BaseException as error:  # noqa: BLE001 - told by the test
+        except BaseException as error:  # noqa: BLE001 - reported by the test
             failures.append(error)
         finally:
             connection.close()

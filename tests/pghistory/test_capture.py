@@ -486,7 +486,7 @@ def test_undo_of_a_row_that_moved(history: History, trackers: Any) -> None:
         assert list(thing.objects.values_list("n", flat=True)) == [1]
     else:
         assert list(frame["conflict"]) == [
-            "it was there before, and no event tells whether it was deleted since or moved to another partition: a "
+            "it existed before, and no event shows whether it was deleted since or moved to another partition: a "
             "DeleteEvent does"
         ]
 

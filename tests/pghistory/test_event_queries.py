@@ -10,7 +10,7 @@ from django.db.models import Max
 
 from pgmagic import pghistory
 from pgmagic.errors import HistoryError
-from pgmagic.history.event_source import COLUMNS
+from pgmagic.history.events_sql import COLUMNS
 from pgmagic.pghistory.models import AggregateEvent, Events, MiddlewareEvents
 from tests.history_support import History, model
 

@@ -46,7 +46,7 @@ Item.objects.filter(pk=item.pk).update(price=4)
 print(list(Item.pgh_event_model.objects.order_by("pgh_id").values_list("pgh_label", "twice", {field!r})[:2]))
 print(Item.authors.through.pgh_event_model.objects.count(), list(pgmagic.verify(Item)["problem"]))
 """
-SEALED = "the hash covers fields that are no more, so nothing can be said"
+SEALED = "the hash covers fields that no longer exist, so nothing can be said"
 
 
 def test_event_model_follows_the_fields_of_its_model(project: Project) -> None:  # noqa: F811

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgmagic.history.event_frame import history_frame
+from pgmagic.history.reading import history_frame
 from pgmagic.tables.faithful import faithful
 from pgmagic.tables.frame import ResultFrame
 from pgmagic.tables.grid import MISSING, Cell, cells, describe, plain, visible

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pgmagic.db.installation_frame import InstallationFrame
 from pgmagic.history.diff import diff_frame, wide_diff_frame
-from pgmagic.history.event_frame import history_frame
+from pgmagic.history.reading import history_frame
 from pgmagic.plan.steps import Outcome, Step
 from pgmagic.tables.frame import ResultFrame
 from pgmagic.tables.grid import visible

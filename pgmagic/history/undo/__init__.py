@@ -1,6 +1,5 @@
-"""Undoing a context: what would be done to which row, what stands against it, and doing it."""
+"""Undoing a context: what would be done to each row, what prevents it, and doing it.
 
-from pgmagic.history.undo.carrying_out import apply_plan
-from pgmagic.history.undo.plan import Plan, Step, make_plan
-
-__all__ = ["Plan", "Step", "apply_plan", "make_plan"]
+`undo_plan.py` has `pgmagic.undo_plan` and `UndoFrame`, `plan.py` makes the plan, `applying.py` carries it out. What
+a row was before the context is found by `former_rows.py`, for rows with a new key by `moved_rows.py`.
+"""

@@ -1,4 +1,4 @@
-"""What undoes a context: the events of the objects that it touched, and statements that put rows back out of events.
+"""The SQL of undo: the events of the objects that a context touched, and statements that put rows back from events.
 
 Rows are put back inside the database, column by column, so that no value passes through Python.
 """
@@ -6,34 +6,14 @@ Rows are put back inside the database, column by column, so that no value passes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
-from pgmagic.compile.event_values import has_shared_context, live_keys, object_fields
+from pgmagic.compile.event_values import live_keys
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, render
-from pgmagic.declare.conditions import table_fields
-from pgmagic.declare.event_trigger import New
+from pgmagic.declare.model_types import EventModel
 from pgmagic.declare.trackers import tracked_fields
-from pgmagic.history.event_source import context_expressions
-from pgmagic.history.states_sql import changes_of, end_labels, kinds_of, labels_by_hand
-
-EventModel = type[Any]
-
-
-def tells_contexts(event_model: EventModel) -> bool:
-    """Return whether the events of an event model say in which context they were recorded, and of which object."""
-    names = {field.name for field in event_model._meta.local_concrete_fields}
-    return bool((has_shared_context(event_model) or "pgh_context_id" in names) and object_fields(event_model))
-
-
-def missing_fields(event_model: EventModel) -> list[str]:
-    """Return the names of the tracked table's fields that its events do not have."""
-    mirrored = {source.name for _, source in tracked_fields(event_model)}
-    return [
-        found.name
-        for found in table_fields(event_model.pgh_tracked_model)
-        if not found.generated and found.name not in mirrored
-    ]
+from pgmagic.history.event_labels import end_labels, labels_by_hand, meanings
+from pgmagic.history.events_sql import context_expressions, is_event_of, object_columns, same_object
 
 
 def touched_sql(event_model: EventModel, context_id: UUID) -> Fragment:
@@ -41,21 +21,13 @@ def touched_sql(event_model: EventModel, context_id: UUID) -> Fragment:
 
     The columns: `pgh_id`, `pgh_created_at`, `pgh_label`, the id of the context, and the object's key.
     """
-    keys = [field.column for field in object_fields(event_model)]
-    table = identifier(event_model._meta.db_table)
+    keys = join(", ", object_columns(event_model, "event"))
     context = context_expressions(event_model)["pgh_context_id"]
-    selected = [
-        compose("event.pgh_id, event.pgh_created_at, event.pgh_label, ", context),
-        *(identifier("event", key) for key in keys),
-    ]
-    # The same expression over the inner query, whose table goes by the same name.
-    touched = compose(
-        "SELECT ", join(", ", [identifier("event", key) for key in keys]), " FROM ", table, " AS event WHERE ", context,
-        " = ", literal(context_id),
-    )  # fmt: skip
+    # The same expressions in the inner query, whose table has the same alias.
     return compose(
-        "SELECT ", join(", ", selected), " FROM ", table, " AS event WHERE (",
-        join(", ", [identifier("event", key) for key in keys]), ") IN (", touched, ") ORDER BY event.pgh_id",
+        "SELECT event.pgh_id, event.pgh_created_at, event.pgh_label, ", context, ", ", keys, " FROM ",
+        _events(event_model), " WHERE (", keys, ") IN (SELECT ", keys, " FROM ", _events(event_model), " WHERE ",
+        context, " = ", literal(context_id), ") ORDER BY event.pgh_id",
     )  # fmt: skip
 
 
@@ -64,44 +36,40 @@ def vanished_sql(event_model: EventModel) -> Fragment:
 
     The columns are those of `touched_sql`. It reads the whole event table.
     """
-    keys = [identifier("event", field.column) for field in object_fields(event_model)]
+    keys = object_columns(event_model, "event")
     return compose(
         "SELECT event.pgh_id, event.pgh_created_at, event.pgh_label, ",
         context_expressions(event_model)["pgh_context_id"], ", ", join(", ", keys), " FROM (SELECT max(event.pgh_id) ",
         "AS pgh_id FROM ", _events(event_model), " WHERE ", _is_change(event_model, "event"), " GROUP BY ",
         join(", ", keys), ") AS last JOIN ", _events(event_model), " USING (pgh_id) WHERE NOT ",
         _has_label("event", end_labels(event_model)), " AND NOT EXISTS (SELECT FROM ", _live(event_model), " WHERE ",
-        _same(event_model), ") ORDER BY event.pgh_id",
+        is_event_of(event_model, "event", "live"), ") ORDER BY event.pgh_id",
     )  # fmt: skip
 
 
 def arrivals_sql(event_model: EventModel, since: int) -> Fragment:
     """Return a query of the events with the NEW row of an update, or of an insert or an update, at a key that was free.
 
-    Free is a key without an earlier event, or whose last one says that it was deleted. since: the `pgh_id` behind which
-    to look. The columns: `pgh_id`, `pgh_label`, the id of the context.
+    A key is free if it has no earlier event, or if its last event says that the row was deleted. since: the `pgh_id`
+    after which events are read. The columns: `pgh_id`, `pgh_label`, the id of the context.
     """
     changed = [
-        str(tracker.label)
-        for tracker in changes_of(event_model)
-        if tracker.row == New and "UPDATE" in kinds_of(tracker)
-    ]
-    same = [
-        compose(identifier("before", field.column), " = ", identifier("event", field.column))
-        for field in object_fields(event_model)
+        label
+        for label, meaning in meanings(event_model).items()
+        if not meaning.is_old and "UPDATE" in meaning.kinds
     ]
     return compose(
         "SELECT event.pgh_id, event.pgh_label, ", context_expressions(event_model)["pgh_context_id"], " FROM ",
         _events(event_model), " WHERE event.pgh_id > ", literal(since), " AND ", _has_label("event", changed),
         " AND coalesce((SELECT ", _has_label("before", end_labels(event_model)), " FROM ",
-        identifier(event_model._meta.db_table), " AS before WHERE ", join(" AND ", same),
+        identifier(event_model._meta.db_table), " AS before WHERE ", same_object(event_model, "before", "event"),
         " AND before.pgh_id < event.pgh_id AND ", _is_change(event_model, "before"),
         " ORDER BY before.pgh_id DESC LIMIT 1), true) ORDER BY event.pgh_id",
     )  # fmt: skip
 
 
 def first_baseline_sql(event_model: EventModel) -> Fragment:
-    """Return a query of the `pgh_id` of the first baseline: behind it, whatever row is there has an event."""
+    """Return a query of the `pgh_id` of the first baseline: after it, every row that exists has an event."""
     labels = [str(tracker.label) for tracker in event_model.pgh_trackers]
     return compose(
         "SELECT min(event.pgh_id) FROM ", _events(event_model), " WHERE NOT ", _has_label("event", labels)
@@ -121,15 +89,16 @@ def lock_sql(event_model: EventModel, ids: Sequence[int]) -> Fragment:
     keys = [identifier("live", key) for key in live_keys(event_model)]
     return compose(
         "SELECT FROM ", _live(event_model), " WHERE EXISTS (SELECT FROM ", _events(event_model), " WHERE ",
-        _same(event_model), " AND ", _is_one_of(ids), ") ORDER BY ", join(", ", keys), " FOR UPDATE",
+        is_event_of(event_model, "event", "live"), " AND ", _is_one_of(ids), ") ORDER BY ", join(", ", keys),
+        " FOR UPDATE",
     )  # fmt: skip
 
 
 def delete_sql(event_model: EventModel, ids: Sequence[int]) -> Fragment:
     """Return a statement that deletes the objects of some events."""
     return compose(
-        "DELETE FROM ", _live(event_model), " USING ", _events(event_model), " WHERE ", _same(event_model), " AND ",
-        _is_one_of(ids),
+        "DELETE FROM ", _live(event_model), " USING ", _events(event_model), " WHERE ",
+        is_event_of(event_model, "event", "live"), " AND ", _is_one_of(ids),
     )  # fmt: skip
 
 
@@ -143,12 +112,12 @@ def change_sql(event_model: EventModel, ids: Sequence[int]) -> Fragment:
     ]
     return compose(
         "UPDATE ", _live(event_model), " SET ", join(", ", values), " FROM ", _events(event_model), " WHERE ",
-        _same(event_model), " AND ", _is_one_of(ids),
+        is_event_of(event_model, "event", "live"), " AND ", _is_one_of(ids),
     )  # fmt: skip
 
 
 def cascading_sql(event_model: EventModel) -> Fragment:
-    """Return a query of the tables whose rows Postgres itself deletes, or changes, with the rows that they refer to."""
+    """Return a query of the tables whose rows Postgres deletes or changes together with the rows they refer to."""
     table = literal(render(identifier(event_model.pgh_tracked_model._meta.db_table)))
     return compose(
         "SELECT DISTINCT conrelid::regclass::text FROM pg_constraint WHERE contype = 'f' AND confrelid = to_regclass(",
@@ -157,7 +126,7 @@ def cascading_sql(event_model: EventModel) -> Fragment:
 
 
 def restore_sql(event_model: EventModel, ids: Sequence[int]) -> Fragment:
-    """Return a statement that inserts the rows of some events, the latest first, as what they refer to went last."""
+    """Return a statement that inserts the rows of events, the latest first: what they refer to was deleted last."""
     pairs = _pairs(event_model)
     return compose(
         "INSERT INTO ", identifier(event_model.pgh_tracked_model._meta.db_table), " (",
@@ -181,16 +150,6 @@ def _live(event_model: EventModel) -> Fragment:
 
 def _events(event_model: EventModel) -> Fragment:
     return compose(identifier(event_model._meta.db_table), " AS event")
-
-
-def _same(event_model: EventModel) -> Fragment:
-    return join(
-        " AND ",
-        [
-            compose(identifier("live", column), " = ", identifier("event", field.column))
-            for field, column in zip(object_fields(event_model), live_keys(event_model), strict=True)
-        ],
-    )
 
 
 def _is_one_of(ids: Sequence[int]) -> Fragment:

@@ -7,7 +7,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.core.magic_arguments import argument
 
-from pgmagic.history.at_instants import as_of
+from pgmagic.history.as_of import as_of
 from pgmagic.history.reading import diff, history
 from pgmagic.notebook.magics.lines import OUTPUT, in_one_line, instant, keep, key_and_value, manual, parsed
 from pgmagic.tables.frame import ResultFrame

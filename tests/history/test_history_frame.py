@@ -7,7 +7,7 @@ from decimal import Decimal
 import pandas as pd
 import pytest
 
-from pgmagic.history.event_frame import EVENT_KINDS, history_frame
+from pgmagic.history.reading import EVENT_KINDS, history_frame
 from pgmagic.tables.faithful import python_values
 
 NOON = datetime(2020, 1, 1, 12, tzinfo=UTC)

@@ -1,8 +1,8 @@
-"""One query surface over event tables: every event, of whatever model, as a row of the same columns.
+"""The SQL of event tables: their expressions, and one query over the events of all models, with the same columns.
 
-Each event table is a branch of a UNION ALL, so that Postgres applies a filter to each of them, and computes a
-column only where it is asked for: `pgh_diff` is a look-up of the event before, not a window over all events. A branch
-of one table without conditions is read in the order of its primary key; one with a join would be read as a whole.
+Each event table is a branch of a UNION ALL, so that Postgres applies a filter to each of them, and computes only the
+columns that are selected: `pgh_diff` looks up the event before, instead of a window over all events. A branch of one
+table without conditions is read in the order of its primary key; a branch with a join would be read as a whole.
 
 Source: https://www.postgresql.org/docs/current/functions-json.html
 """
@@ -11,18 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from django.db import models
 
-from pgmagic.compile.event_values import CONTEXT_TABLE, has_shared_context, object_fields
+from pgmagic.compile.event_values import CONTEXT_TABLE, has_shared_context, live_keys, object_fields
 from pgmagic.compile.offline import offline_connection
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, verbatim
-from pgmagic.declare.event_trigger import Old
-from pgmagic.declare.model_types import AnyField
+from pgmagic.declare.model_types import AnyField, EventModel, Model
 from pgmagic.declare.trackers import tracked_fields
-
-EventModel = type[Any]
+from pgmagic.history.event_labels import old_labels
 
 # A function takes 100 arguments: 50 pairs of key and value.
 # Source: https://www.postgresql.org/docs/current/runtime-config-preset.html
@@ -45,15 +43,15 @@ COLUMNS: Final[dict[str, str]] = {
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a model, by the values of one of its fields: what events are looked up for."""
+    """Objects of one model, whose events are looked up."""
 
     label: str
-    objects: tuple[Any, ...]
+    objects: tuple[models.Model, ...]
 
     @classmethod
     def grouped(cls, objects: Iterable[models.Model]) -> tuple[Rows, ...]:
-        """Return objects grouped by the label of their model: classes that were declared again keep their label."""
-        groups: dict[str, list[Any]] = {}
+        """Return objects grouped by the label of their model: a class that is declared again keeps its label."""
+        groups: dict[str, list[models.Model]] = {}
         for instance in objects:
             groups.setdefault(_label(type(instance)), []).append(instance)
         return tuple(cls(label, tuple(found)) for label, found in groups.items())
@@ -61,11 +59,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Scope:
-    """Which events are looked at: of which event models, of which objects, and with foreign keys to which.
+    """Which events a query reads: of which event models, of which objects, with foreign keys to which objects.
 
-    by_context: whether a filter tells them by their contexts; these are joined then, so that Postgres may begin there.
-    latest: how many of the latest by their times are wanted, where that is all that is asked; of the others, those that
-    are older than so many are left out.
+    by_context: whether a filter uses the context; contexts are joined then, so that Postgres may begin with them.
+    latest: if nothing is asked but the latest events by their times, how many; older events are left out.
     """
 
     across: frozenset[str] | None = None
@@ -75,7 +72,7 @@ class Scope:
     latest: int | None = None
 
     def chosen(self, event_models: Iterable[EventModel]) -> list[EventModel]:
-        """Return those event models that are looked at."""
+        """Return the event models in the scope."""
         return [
             event_model
             for event_model in event_models
@@ -98,39 +95,30 @@ class Scope:
 
 def events_sql(event_models: Sequence[EventModel], scope: Scope) -> Fragment:
     """Return a query of the events in a scope, with `COLUMNS`; in no order."""
-    branches = [
-        branch for event_model in scope.chosen(event_models) for branch in _branches(event_model, scope)
-    ]
-    return join("\nUNION ALL\n", branches or [_nothing()])
-
-
-def _nothing() -> Fragment:
-    columns = [verbatim(f"NULL::{kind} AS {name}") for name, kind in COLUMNS.items()]
-    return compose("SELECT ", join(", ", columns), " WHERE FALSE")
-
-
-def _branches(event_model: EventModel, scope: Scope) -> list[Fragment]:
-    conditions = [_of_objects(event_model, rows) for rows in scope.tracks]
-    conditions += [_refers_to(event_model, rows) for rows in scope.references]
-    if any(condition is None for condition in conditions):
-        return []
-    found = [condition for condition in conditions if condition is not None]
-    if scope.latest is not None and not found:
-        found.append(_not_older_than_the_last(event_model, scope.latest))
-    if scope.by_context:
-        return [_branch(event_expressions(event_model), event_source(event_model), found)]
-    return [_branch(_expressions_alone(event_model), _table(event_model), found)]
-
-
-def _not_older_than_the_last(event_model: EventModel, number: int) -> Fragment:
-    """Return the condition that an event is as young as one of the last by `pgh_id`, of which there are so many.
-
-    The youngest so many are among these, whatever the order of the times: the index of the times finds them.
-    """
-    return compose(
-        "event.pgh_created_at >= (SELECT min(last.pgh_created_at) FROM (SELECT event.pgh_created_at ",
-        _table(event_model), " ORDER BY event.pgh_id DESC LIMIT ", literal(number), ") AS last)",
-    )  # fmt: skip
+    branches = []
+    for event_model in scope.chosen(event_models):
+        conditions = [_of_objects(event_model, rows) for rows in scope.tracks]
+        conditions += [_refers_to(event_model, rows) for rows in scope.references]
+        found = [condition for condition in conditions if condition is not None]
+        if len(found) < len(conditions):
+            continue
+        if scope.latest is not None and not found:
+            # The latest by `pgh_id`, and whatever is as young: the latest by time are among them, whatever the order
+            # of the times, and the index of the times finds them.
+            found.append(
+                compose(
+                    "event.pgh_created_at >= (SELECT min(last.pgh_created_at) FROM (SELECT event.pgh_created_at ",
+                    _table(event_model), " ORDER BY event.pgh_id DESC LIMIT ", literal(scope.latest), ") AS last)",
+                )
+            )  # fmt: skip
+        if scope.by_context:
+            branches.append(_branch(event_expressions(event_model), event_source(event_model), found))
+        else:
+            branches.append(_branch(_expressions_alone(event_model), _table(event_model), found))
+    if not branches:
+        columns = [verbatim(f"NULL::{kind} AS {name}") for name, kind in COLUMNS.items()]
+        branches.append(compose("SELECT ", join(", ", columns), " WHERE FALSE"))
+    return join("\nUNION ALL\n", branches)
 
 
 def _branch(columns: dict[str, Fragment], source: Fragment, conditions: Sequence[Fragment]) -> Fragment:
@@ -142,7 +130,7 @@ def _branch(columns: dict[str, Fragment], source: Fragment, conditions: Sequence
 def column_of_event(
     event_models: Iterable[EventModel], column: str, model: Fragment, pgh_id: Fragment
 ) -> Fragment:
-    """Return one of `COLUMNS` of the event that the label of its event model and its `pgh_id` tell."""
+    """Return one of `COLUMNS` of the event with a `pgh_id`, of the event model with a label."""
     cases = [
         compose(
             "\nWHEN ", literal(event_model._meta.label), " THEN (SELECT ", _expressions_alone(event_model)[column],
@@ -158,7 +146,7 @@ def _table(event_model: EventModel) -> Fragment:
 
 
 def _expressions_alone(event_model: EventModel) -> dict[str, Fragment]:
-    """Return the SQL of each of `COLUMNS` over the event table alone: the context is looked up."""
+    """Return the SQL of each of `COLUMNS` over the event table alone: the context is a subquery."""
     columns = event_expressions(event_model)
     if has_shared_context(event_model):
         columns["pgh_context"] = compose(
@@ -169,7 +157,7 @@ def _expressions_alone(event_model: EventModel) -> dict[str, Fragment]:
 
 
 def event_source(event_model: EventModel) -> Fragment:
-    """Return the FROM of an event table as `event`, with the shared contexts as `context` where it has some."""
+    """Return the FROM of an event table as `event`, joined with the shared contexts as `context` if it uses them."""
     source = _table(event_model)
     if not has_shared_context(event_model):
         return source
@@ -197,7 +185,7 @@ def event_expressions(event_model: EventModel) -> dict[str, Fragment]:
 
 
 def context_expressions(event_model: EventModel) -> dict[str, Fragment]:
-    """Return the SQL of an event's context, `pgh_context`, and its id; NULL where it stores none."""
+    """Return the SQL of an event's context, `pgh_context`, and its id; NULL if the events store no context."""
     own = _own(event_model)
     if has_shared_context(event_model):
         return {
@@ -209,51 +197,54 @@ def context_expressions(event_model: EventModel) -> dict[str, Fragment]:
 
 
 def object_columns(event_model: EventModel, alias: str) -> list[Fragment]:
-    """Return the columns that tell of which object an event is: `pgh_obj`, or else the mirrored primary key.
+    """Return the columns of an event with the key of its object: `pgh_obj`, or else the mirrored primary key.
 
-    Empty where the events do not tell.
+    Empty if the events do not have it.
     """
     return [_column(alias, field) for field in object_fields(event_model)]
 
 
-def old_labels(event_model: EventModel) -> list[str]:
-    """Return the labels whose events hold rows as they were before a change."""
-    return [str(tracker.label) for tracker in event_model.pgh_trackers if tracker.side == Old]
+def same_object(event_model: EventModel, alias: str, other: str) -> Fragment:
+    """Return the condition that two events, by the aliases of their tables, belong to one object."""
+    pairs = zip(object_columns(event_model, alias), object_columns(event_model, other), strict=True)
+    return join(" AND ", [compose(left, " = ", right) for left, right in pairs])
+
+
+def is_event_of(event_model: EventModel, alias: str, row: str) -> Fragment:
+    """Return the condition that an event belongs to a row of the tracked table; both by their aliases."""
+    keys = [identifier(row, column) for column in live_keys(event_model)]
+    pairs = zip(keys, object_columns(event_model, alias), strict=True)
+    return join(" AND ", [compose(key, " = ", event) for key, event in pairs])
 
 
 def _diff(event_model: EventModel) -> Fragment:
-    """Return what an event changed against the one before of the same object and the same side of the row.
+    """Return what an event changed against the event before it of the same object and the same side of the row.
 
-    NULL on the first, and where nothing of what is tracked differs.
+    NULL on the first event, and if no tracked field differs.
     """
-    here, before = object_columns(event_model, "event"), object_columns(event_model, "before")
-    if not here:
+    if not object_columns(event_model, "event"):
         return compose("NULL")
-    same = [compose(left, " = ", right) for left, right in zip(before, here, strict=True)]
-    side = _side(event_model, "event")
-    if side is not None:
-        same.append(compose(_side(event_model, "before") or "", " = ", side))
+    same = same_object(event_model, "before", "event")
+    old = old_labels(event_model)
+    if old and len(old) < len(event_model.pgh_trackers):
+        before, here = (
+            compose("(", alias, ".pgh_label IN (", join(", ", map(literal, old)), "))")
+            for alias in (identifier("before"), identifier("event"))
+        )
+        same = compose(same, " AND ", before, " = ", here)
     return compose(
         "(SELECT jsonb_object_agg(key, jsonb_build_array(was.value, now.value))\n"
         "   FROM (SELECT ", _data(event_model, "before"), " AS data FROM ",
         identifier(event_model._meta.db_table), " AS before\n"
-        "         WHERE ", join(" AND ", same), " AND before.pgh_id < event.pgh_id\n"
+        "         WHERE ", same, " AND before.pgh_id < event.pgh_id\n"
         "         ORDER BY before.pgh_id DESC LIMIT 1) AS previous,\n"
         "     jsonb_each(previous.data) AS was JOIN jsonb_each(", _data(event_model, "event"), ") AS now USING (key)\n"
         "   WHERE was.value IS DISTINCT FROM now.value)",
     )  # fmt: skip
 
 
-def _side(event_model: EventModel, alias: str) -> Fragment | None:
-    """Return whether an event holds an old row, or None where all of them hold the same side."""
-    old = old_labels(event_model)
-    if not old or len(old) == len(event_model.pgh_trackers):
-        return None
-    return compose("(", identifier(alias), ".pgh_label IN (", join(", ", map(literal, old)), "))")
-
-
 def _data(event_model: EventModel, alias: str) -> Fragment:
-    """Return the tracked fields of an event as jsonb; a foreign key is called as its id is, `author_id`."""
+    """Return the tracked fields of an event as jsonb; a foreign key has the name of its id, `author_id`."""
     pairs = [
         compose(literal(event.attname), ", ", _column(alias, event))
         for event, _ in tracked_fields(event_model)
@@ -266,23 +257,25 @@ def _data(event_model: EventModel, alias: str) -> Fragment:
 
 
 def _of_objects(event_model: EventModel, groups: tuple[Rows, ...]) -> Fragment | None:
-    """Return a condition on the objects that an event is of, or None where it can be of none of them."""
+    """Return the condition that an event belongs to one of the objects; None if no event can."""
     tracked = _label(event_model.pgh_tracked_model)
     found = [instance for rows in groups if rows.label == tracked for instance in rows.objects]
     fields = object_fields(event_model)
     if not found or not fields:
         return None
-    if fields[0].name == "pgh_obj":
-        return _is_one_of(
-            fields[0], [getattr(instance, fields[0].target_field.attname) for instance in found]
-        )
+    if fields[0].name == "pgh_obj" and isinstance(fields[0], models.ForeignKey):
+        attname = fields[0].target_field.attname
+        return _is_one_of(fields[0], [getattr(instance, attname) for instance in found])
     columns = [_column("event", field) for field in fields]
-    keys = [instance.pk if isinstance(instance.pk, tuple) else (instance.pk,) for instance in found]
-    rows = [compose("(", join(", ", map(value_of, fields, key)), ")") for key in keys]
+    rows = []
+    for instance in found:
+        key = instance.pk if isinstance(instance.pk, tuple) else (instance.pk,)
+        rows.append(compose("(", join(", ", map(_value_of, fields, key)), ")"))
     return compose("(", join(", ", columns), ") IN (", join(", ", rows), ")")
 
 
 def _refers_to(event_model: EventModel, groups: tuple[Rows, ...]) -> Fragment | None:
+    """Return the condition that an event has a foreign key to one of the objects; None if no event can."""
     alternatives = []
     for field in event_model._meta.local_concrete_fields:
         target = field.related_model
@@ -295,14 +288,13 @@ def _refers_to(event_model: EventModel, groups: tuple[Rows, ...]) -> Fragment | 
     return compose("(", join(" OR ", alternatives), ")") if alternatives else None
 
 
-def _is_one_of(field: AnyField, values: Iterable[Any]) -> Fragment:
+def _is_one_of(field: AnyField, values: Iterable[object]) -> Fragment:
     return compose(
-        _column("event", field), " IN (", join(", ", [value_of(field, value) for value in values]), ")"
+        _column("event", field), " IN (", join(", ", [_value_of(field, value) for value in values]), ")"
     )
 
 
-def value_of(field: AnyField, value: Any) -> Fragment:
-    """Return a value of a field as a literal."""
+def _value_of(field: AnyField, value: object) -> Fragment:
     return literal(field.get_db_prep_value(value, offline_connection()))
 
 
@@ -314,5 +306,5 @@ def _own(event_model: EventModel) -> dict[str, AnyField]:
     return {field.name: field for field in event_model._meta.local_concrete_fields}
 
 
-def _label(model: type[Any]) -> str:
+def _label(model: Model) -> str:
     return str((model._meta.concrete_model or model)._meta.label)

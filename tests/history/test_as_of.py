@@ -17,7 +17,7 @@ from tests.history_support import History, history, history_schema, model, post 
 
 
 class Clock:
-    """Gives each step of a test an instant behind it."""
+    """Gives each step of a test the instant after it."""
 
     def __init__(self) -> None:
         self.instants: list[datetime.datetime] = []
@@ -40,7 +40,7 @@ def rows(frame: Any, *fields: str) -> dict[Any, Any]:
     return {key: tuple(row[field] for field in fields) for key, row in frame.iterrows()}
 
 
-def test_the_table_stands_as_it_stood(post: Any, clock: Clock) -> None:  # noqa: F811
+def test_the_table_is_shown_as_it_stood(post: Any, clock: Clock) -> None:  # noqa: F811
     before = clock.tick()
     one = post.Post.objects.create(title="a", price="1.50", data={"k": [1]})
     two = post.Post.objects.create(title="b")
@@ -64,7 +64,7 @@ def test_the_table_stands_as_it_stood(post: Any, clock: Clock) -> None:  # noqa:
     assert found.caption == f"Post as of {start.isoformat(sep=' ')}"
 
 
-def test_an_instant_counts_itself_and_may_be_a_day(post: Any) -> None:  # noqa: F811
+def test_changes_at_the_instant_count_and_an_instant_may_be_a_day(post: Any) -> None:  # noqa: F811
     one = post.Post.objects.create(title="a")
     moment = post.Event.objects.get().pgh_created_at
     assert list(pgmagic.as_of(post.Post, moment).index) == [one.pk]
@@ -83,7 +83,7 @@ def test_the_last_change_of_a_transaction_counts_and_hand_made_events_do_not(pos
     assert rows(found, "title") == {one.pk: ("b",)}
 
 
-def test_rows_that_foreign_keys_refer_to_are_put_beside(history: History, clock: Clock) -> None:  # noqa: F811
+def test_columns_of_related_rows_are_added(history: History, clock: Clock) -> None:  # noqa: F811
     def declare() -> dict[str, Any]:
         both = (pghistory.InsertEvent(), pghistory.UpdateEvent(), pghistory.DeleteEvent())
         country = pghistory.track(*both)(model("Country", name=models.TextField()))
@@ -139,7 +139,11 @@ TRACKINGS: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("trackers", TRACKINGS.values(), ids=TRACKINGS)
-def test_every_way_of_tracking_tells_the_same(history: History, clock: Clock, trackers: list[Any]) -> None:  # noqa: F811
+def test_every_way_of_tracking_gives_the_same_table(
+    history: History,  # noqa: F811
+    clock: Clock,
+    trackers: list[Any],
+) -> None:
     thing = history.declare(
         lambda: pghistory.track(*trackers)(
             model("Thing", n=models.IntegerField(), note=models.TextField(null=True))
@@ -177,7 +181,7 @@ def test_every_way_of_tracking_tells_the_same(history: History, clock: Clock, tr
             assert "how they are now is in the table" in timeline.notes[0]
 
 
-def test_rows_that_no_event_tells_are_counted(history: History, clock: Clock) -> None:  # noqa: F811
+def test_rows_whose_state_no_event_holds_are_counted(history: History, clock: Clock) -> None:  # noqa: F811
     thing = history.declare(
         lambda: pghistory.track(pghistory.InsertEvent(), pghistory.UpdateEvent(), pghistory.DeleteEvent())(
             model("Thing", n=models.IntegerField())
@@ -195,7 +199,7 @@ def test_rows_that_no_event_tells_are_counted(history: History, clock: Clock) ->
     # The deleted row's event says how it was until then.
     assert rows(found, "n") == {2: (2,)}
     assert found.notes == [
-        "1 more were there, in a state that no event tells: their first event is a later change.",
+        "1 more existed, in a state that no event holds: their first event is a later change.",
         "2 rows of today have no event at all, and are left out: pghistory.backfill(Thing) records rows as they are.",
     ]
 
@@ -224,12 +228,12 @@ def test_composite_keys_are_an_index_of_several_levels(history: History, clock: 
     assert list(pgmagic.as_of(seat, clock.tick())["taken"]) == [False, True]
 
 
-def test_events_that_tell_no_object_make_no_table(history: History) -> None:  # noqa: F811
+def test_events_without_an_object_are_refused(history: History) -> None:  # noqa: F811
     def declare() -> Any:
         return pghistory.track(fields=["n"], obj_field=None)(model("Thing", n=models.IntegerField()))
 
     thing = history.declare(declare)
-    with pytest.raises(HistoryError, match="ThingNEvent does not tell which object an event is of"):
+    with pytest.raises(HistoryError, match="ThingNEvent does not say which object an event belongs to"):
         pgmagic.as_of(thing, datetime.date(2020, 1, 1))
 
 

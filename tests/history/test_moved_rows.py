@@ -1,4 +1,4 @@
-"""Undoing what was done to keys: rows that were given another one, and rows whose first event tells little."""
+"""Undoing changes of keys: rows that got another key, and rows whose first event says little."""
 # ruff: noqa: F811
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from django.db import models, transaction
 import pgmagic
 from pgmagic import pghistory
 from pgmagic.errors import HistoryError
-from tests.history.test_undo import BOTH, shown
+from tests.history.test_undo_plan import BOTH, shown
 from tests.history_support import History, history, history_schema, model  # noqa: F401
 
 BOTH_SIDES = (
@@ -91,7 +91,7 @@ def test_rows_that_make_room_for_each_other_are_put_back(history: History) -> No
     assert rows(thing) == was
 
 
-def test_a_key_that_was_left_earlier_is_not_taken_for_the_one_that_was_left_now(history: History) -> None:
+def test_a_key_that_was_left_earlier_is_not_taken_for_the_key_that_was_left_now(history: History) -> None:
     thing = things(history, *BOTH)
     for n in range(1, 3):
         thing.objects.create(id=n, n=n)
@@ -105,7 +105,7 @@ def test_a_key_that_was_left_earlier_is_not_taken_for_the_one_that_was_left_now(
     assert ("3", "conflict") in shown(pgmagic.undo_plan(opened), "object", "status")
 
 
-def test_contexts_are_undone_one_behind_the_other(history: History) -> None:
+def test_contexts_are_undone_one_after_the_other(history: History) -> None:
     """What came later was undone, so that nothing stands against undoing what came before it."""
     thing = things(history, *BOTH)
     thing.objects.create(id=1, n=1)
@@ -136,7 +136,7 @@ def test_children_that_followed_a_row_go_back_with_it(history: History) -> None:
     with pghistory.context(job="mistake") as opened, transaction.atomic():
         found.Parent.objects.filter(id=1).update(id=2)
         found.Child.objects.update(parent_id=2)
-    # One that is not tracked, and stays behind.
+    # A row that is not tracked, and stays.
     loose = found.Loose.objects.create(parent_id=2)
     assert f"the Loose {loose.pk} refers to it" in list(pgmagic.undo_plan(opened)["conflict"])
     loose.delete()
@@ -163,7 +163,7 @@ def test_composite_keys_are_put_back(history: History) -> None:
         seat.objects.filter(number=1).update(row="z's", taken=True)
         seat.objects.filter(number=2).update(number=3)
         seat.objects.filter(number=3).update(taken=True)
-    # Both rows were changed when or after they moved, so that nothing tells which is which.
+    # Both rows were changed when or after they moved, so that nothing shows which is which.
     frame = pgmagic.undo_plan(opened)
     assert {status for (status,) in shown(frame, "status")} == {"conflict"}
     frame = pgmagic.undo_plan(opened, complete=True)
@@ -172,7 +172,7 @@ def test_composite_keys_are_put_back(history: History) -> None:
     assert list(seat.objects.order_by("pk").values()) == was
 
 
-def test_what_became_of_a_row_is_never_guessed(history: History) -> None:
+def test_a_moved_row_is_never_guessed(history: History) -> None:
     thing = things(history, *BOTH)
     history.run(
         "SET session_replication_role = replica",
@@ -191,7 +191,7 @@ def test_what_became_of_a_row_is_never_guessed(history: History) -> None:
     )
     [(action, conflict)] = shown(pgmagic.undo_plan(opened), "action", "conflict")
     assert action == "nothing"
-    assert conflict.startswith("its key is new, and no event tells for sure which row was moved there")
+    assert conflict.startswith("its key is new, and no event shows for certain which row was moved there")
     # Nor is a row taken for one that this context moved, if another did.
     with pghistory.context(job="a") as first:
         thing.objects.filter(id=2).update(id=12)
@@ -215,21 +215,21 @@ def test_a_moved_row_that_was_changed_since_is_a_conflict_at_both_keys(history: 
         frame.apply()
 
 
-def test_a_row_that_is_gone_without_a_word_is_not_put_beside_itself(history: History) -> None:
-    """Of an update only the OLD row is recorded: where the row is now, no event tells."""
+def test_a_row_that_is_gone_without_an_event_is_not_restored_twice(history: History) -> None:
+    """Only the OLD row of an update is recorded: no event shows where the row is now."""
     thing = things(history, pghistory.InsertEvent(), pghistory.BeforeUpdate("was"), pghistory.DeleteEvent())
     thing.objects.create(id=1, n=1)
     with pghistory.context(job="x") as opened:
         thing.objects.filter(id=1).update(id=2)
     [(key, conflict)] = shown(pgmagic.undo_plan(opened), "object", "conflict")
     assert key == "1"
-    assert conflict == "it is gone, and no event tells how: it was deleted, or its key was changed"
+    assert conflict == "it is gone, and no event shows how: it was deleted, or its key was changed"
 
 
 SNAPSHOTS = (pghistory.Snapshot(), pghistory.BeforeDelete("gone"))
 
 
-def test_a_snapshot_is_of_a_new_row_where_a_baseline_or_the_user_says_so(history: History) -> None:
+def test_a_snapshot_is_of_a_new_row_if_a_baseline_or_the_user_says_so(history: History) -> None:
     thing = things(history, *SNAPSHOTS)
     thing.objects.create(id=1, n=1)
     was = rows(thing)
@@ -255,7 +255,7 @@ def test_a_snapshot_of_a_row_that_may_have_been_moved_is_a_conflict(history: His
     assert (key, action, status) == ("2", "nothing", "conflict")
 
 
-def test_another_event_model_tells_what_a_snapshot_does_not(history: History) -> None:
+def test_another_event_model_may_show_more_than_a_snapshot(history: History) -> None:
     def declare() -> Any:
         thing = model("Thing", n=models.IntegerField())
         pghistory.track(
@@ -304,7 +304,7 @@ def test_rows_that_hold_unique_values_of_each_other_are_put_back(named: Any, his
     assert named.pgh_event_model.objects.filter(pgh_label="delete").count() == 2
 
 
-def test_rows_whose_going_would_take_others_along_stay(named: Any, history: History) -> None:
+def test_rows_whose_deletion_would_cascade_stay(named: Any, history: History) -> None:
     opened = swapped(named, history)
     history.run("CREATE TABLE taken (named_id bigint REFERENCES hist_named ON DELETE CASCADE)")
     was = rows(named)

@@ -49,7 +49,7 @@ def shown(frame: Any, *columns: str) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in frame[list(wanted)].itertuples(index=False, name=None)]
 
 
-def test_creates_updates_and_deletes_are_undone_in_the_order_of_foreign_keys(shop: Any) -> None:
+def test_undo_follows_the_order_of_foreign_keys(shop: Any) -> None:
     ann, ben = (shop.Author.objects.create(name=name) for name in ("Ann", "Ben"))
     kept = shop.Book.objects.create(title="kept", author=ann, data={"k": [1, None]})
     gone = shop.Book.objects.create(title="gone", author=ben, follows=kept)
@@ -80,7 +80,7 @@ def test_creates_updates_and_deletes_are_undone_in_the_order_of_foreign_keys(sho
         done.apply()
 
 
-def test_undoing_is_recorded_in_a_context_that_names_what_was_undone_and_can_be_undone(shop: Any) -> None:
+def test_undo_is_recorded_in_a_context_of_its_own_and_can_be_undone(shop: Any) -> None:
     ann = shop.Author.objects.create(name="Ann")
     with pghistory.context(job="mistake") as opened:
         shop.Author.objects.update(name="wrong")
@@ -93,7 +93,7 @@ def test_undoing_is_recorded_in_a_context_that_names_what_was_undone_and_can_be_
     assert shop.Author.objects.get(pk=ann.pk).name == "wrong"
 
 
-def test_what_another_context_changed_since_is_a_conflict(shop: Any) -> None:
+def test_a_row_that_another_context_changed_since_is_a_conflict(shop: Any) -> None:
     ann, ben = (shop.Author.objects.create(name=name) for name in ("Ann", "Ben"))
     with pghistory.context(job="mistake") as opened:
         shop.Author.objects.filter(pk=ann.pk).update(name="Anna")
@@ -114,7 +114,7 @@ def test_what_another_context_changed_since_is_a_conflict(shop: Any) -> None:
     assert list(shop.Author.objects.order_by("pk").values_list("name", flat=True)) == ["Annabel", "Ben"]
 
 
-def test_a_change_that_no_event_tells_is_a_conflict_too(shop: Any, history: History) -> None:
+def test_a_change_without_an_event_is_a_conflict(shop: Any, history: History) -> None:
     shop.Author.objects.create(name="Ann")
     with pghistory.context(job="mistake") as opened:
         shop.Author.objects.update(name="Anna")
@@ -123,10 +123,10 @@ def test_a_change_that_no_event_tells_is_a_conflict_too(shop: Any, history: Hist
         "UPDATE hist_author SET name = 'secretly'",
         "SET session_replication_role = origin",
     )
-    assert shown(pgmagic.undo_plan(opened), "conflict") == [("changed since, and no event tells by whom",)]
+    assert shown(pgmagic.undo_plan(opened), "conflict") == [("changed since, and no event shows by whom",)]
 
 
-def test_rows_that_others_refer_to_now_are_not_deleted(shop: Any) -> None:
+def test_rows_that_others_refer_to_are_not_deleted(shop: Any) -> None:
     with pghistory.context(job="mistake") as opened:
         ann = shop.Author.objects.create(name="Ann")
     book = shop.Book.objects.create(title="t", author=ann)
@@ -138,7 +138,7 @@ def test_rows_that_others_refer_to_now_are_not_deleted(shop: Any) -> None:
     assert not shop.Author.objects.exists()
 
 
-def test_rows_whose_foreign_key_leads_nowhere_are_not_restored(shop: Any) -> None:
+def test_rows_whose_foreign_key_has_no_target_are_not_restored(shop: Any) -> None:
     ann = shop.Author.objects.create(name="Ann")
     shop.Book.objects.create(title="t", author=ann)
     key = ann.pk
@@ -152,7 +152,7 @@ def test_rows_whose_foreign_key_leads_nowhere_are_not_restored(shop: Any) -> Non
     assert shop.Book.objects.get().author_id == key
 
 
-def test_conflicts_pass_on_to_what_depends_on_them(shop: Any) -> None:
+def test_rows_that_depend_on_a_conflict_have_a_conflict(shop: Any) -> None:
     """The author cannot be deleted, since a book of the same context stays: somebody changed it."""
     with pghistory.context(job="mistake") as opened:
         ann = shop.Author.objects.create(name="Ann")
@@ -163,7 +163,7 @@ def test_conflicts_pass_on_to_what_depends_on_them(shop: Any) -> None:
     assert f"the Book {book.pk} refers to it" in list(frame["conflict"])
 
 
-def test_rows_that_are_as_they_were_need_nothing(shop: Any) -> None:
+def test_rows_that_are_as_they_were_are_left_alone(shop: Any) -> None:
     shop.Author.objects.create(name="Ann")
     with pghistory.context(job="in vain") as opened:
         shop.Author.objects.update(name="Anna")
@@ -174,7 +174,7 @@ def test_rows_that_are_as_they_were_need_nothing(shop: Any) -> None:
     assert set(frame.apply()["status"]) == {"skipped"}
 
 
-def test_a_plan_that_is_out_of_date_is_not_carried_out(shop: Any) -> None:
+def test_an_outdated_plan_is_not_carried_out(shop: Any) -> None:
     shop.Author.objects.create(name="Ann")
     with pghistory.context(job="mistake") as opened:
         shop.Author.objects.update(name="Anna")
@@ -185,7 +185,7 @@ def test_a_plan_that_is_out_of_date_is_not_carried_out(shop: Any) -> None:
     assert shop.Author.objects.get().name == "Annabel"
 
 
-def test_a_trigger_that_rejects_leaves_all_as_it_was(history: History) -> None:
+def test_nothing_is_undone_if_a_trigger_rejects_a_change(history: History) -> None:
     def declare() -> dict[str, Any]:
         protected = pgtrigger.Protect(name="keep", operation=pgtrigger.Delete)
         quiet = pgtrigger.Trigger(
@@ -218,7 +218,7 @@ def test_a_trigger_that_rejects_leaves_all_as_it_was(history: History) -> None:
     assert found.Third.objects.exists()
 
 
-def test_in_a_transaction_of_ones_own_the_undoing_is_taken_back_with_it(shop: Any) -> None:
+def test_undo_is_rolled_back_with_the_transaction_around_it(shop: Any) -> None:
     with pghistory.context(job="mistake") as opened:
         shop.Author.objects.create(name="Ann")
     with transaction.atomic():
@@ -228,7 +228,7 @@ def test_in_a_transaction_of_ones_own_the_undoing_is_taken_back_with_it(shop: An
     assert shop.Author.objects.exists()
 
 
-def test_what_is_no_finished_context_is_said_to_be_none(shop: Any) -> None:
+def test_undo_refuses_what_is_not_a_finished_context(shop: Any) -> None:
     with pytest.raises(HistoryError, match="'abc' was given"):
         pgmagic.undo_plan("abc")
     with pytest.raises(HistoryError, match="No event was recorded in a context"):
@@ -279,7 +279,7 @@ def test_every_way_of_tracking_and_storing_contexts_is_undone(
     assert list(thing.objects.order_by("pk").values()) == was
 
 
-def test_a_first_event_that_does_not_tell_creation_from_change_is_a_conflict(history: History) -> None:
+def test_a_first_event_that_may_be_a_creation_or_a_change_is_a_conflict(history: History) -> None:
     thing = history.declare(
         lambda: pghistory.track(pghistory.Snapshot())(model("Thing", n=models.IntegerField()))
     )
@@ -287,10 +287,10 @@ def test_a_first_event_that_does_not_tell_creation_from_change_is_a_conflict(his
         thing.objects.create(n=1)
     [(action, conflict)] = shown(pgmagic.undo_plan(opened), "action", "conflict")
     assert action == "nothing"
-    assert conflict.startswith('its first event, "snapshot", does not tell whether it was created or changed')
+    assert conflict.startswith('its first event, "snapshot", does not show whether it was created or changed')
 
 
-def test_baselines_tell_what_rows_were_and_are_no_changes(history: History) -> None:
+def test_baselines_show_what_rows_were_and_are_not_changes(history: History) -> None:
     thing = history.declare(
         lambda: pghistory.track(*BOTH, pghistory.ManualEvent("note"))(model("Thing", n=models.IntegerField()))
     )
@@ -301,7 +301,7 @@ def test_baselines_tell_what_rows_were_and_are_no_changes(history: History) -> N
     )
     with pghistory.context(job="too early") as early:
         thing.objects.filter(n=2).update(n=20)
-    assert "no earlier event tells what it was" in shown(pgmagic.undo_plan(early), "conflict")[0][0]
+    assert "no earlier event shows what it was" in shown(pgmagic.undo_plan(early), "conflict")[0][0]
     with pghistory.context(job="baseline") as baseline:
         pghistory.backfill(thing)
     with pytest.raises(HistoryError, match="No event was recorded"):
@@ -370,7 +370,7 @@ def test_a_frame_of_a_plan_is_still_a_frame(shop: Any) -> None:
     assert not shop.Author.objects.exists()
 
 
-def test_updates_that_are_not_all_recorded_tell_no_state_before(history: History) -> None:
+def test_the_former_row_is_unknown_if_not_every_update_is_recorded(history: History) -> None:
     grown = pghistory.UpdateEvent("grown", condition=pghistory.Q(new__n__gt=10))
     thing = history.declare(
         lambda: pghistory.track(pghistory.InsertEvent(), grown)(model("Thing", n=models.IntegerField()))
