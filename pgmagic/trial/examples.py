@@ -6,11 +6,13 @@ import datetime as dt
 import uuid
 from decimal import Decimal
 
+from django.db import Error as DatabaseFailure
 from django.db import models
 from django.utils import timezone
 
 from pgmagic.db.runtime.ignore import ignore
 from pgmagic.declare.model_types import AnyField, Model
+from pgmagic.errors import CellError
 
 # The first class that a field is an instance of counts: a date-time is a date, too.
 _VALUES: tuple[tuple[type[AnyField], object], ...] = (
@@ -49,6 +51,22 @@ def make_row(model: Model, using: str, depth: int = 0) -> models.Model:
     with ignore():
         instance.save(force_insert=True, using=using)
     return instance
+
+
+def row_to_try(model: Model, using: str) -> models.Model:
+    """Insert a row with made-up values, and return it.
+
+    Raises:
+        CellError: if the database, or Django, refuses the values.
+    """
+    try:
+        return make_row(model, using)
+    except (DatabaseFailure, ValueError, TypeError) as error:
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise CellError(
+            f"{model._meta.object_name} has no rows, and none could be made up to try transitions on ({reason}): "
+            f"create one first."
+        ) from None
 
 
 def made_up(model: Model, using: str, depth: int = 0) -> models.Model:

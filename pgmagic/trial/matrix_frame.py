@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from types import MappingProxyType
@@ -47,24 +47,6 @@ class TransitionFrame(ResultFrame):
         return "verdict"
 
 
-def transition_frame(
-    states: Sequence[str],
-    verdicts: Sequence[Sequence[str]],
-    *,
-    caption: str | None = None,
-    notes: Iterable[str] = (),
-) -> TransitionFrame:
-    """Return a matrix of verdicts, a row for each state, as a `TransitionFrame`."""
-    index = pd.Index(pd.array(list(states), dtype="string"), name="from")
-    columns = {
-        place: pd.Series([row[place] for row in verdicts], index=index, dtype="string")
-        for place in range(len(states))
-    }
-    frame = TransitionFrame(columns, index=index, caption=caption, notes=notes)
-    frame.columns = pd.Index(states, dtype=object)
-    return frame
-
-
 @dataclass(frozen=True)
 class Diagram:
     """The transitions that are allowed, as Mermaid and as text."""
@@ -106,7 +88,9 @@ def try_field(target: str, using: str = "default") -> tuple[TransitionFrame, Dia
         for row, line in enumerate(found.tried)
     ]
     caption = f"Transitions of {model._meta.label}.{found.field}, from the state on the left to the one above"
-    frame = transition_frame(names, verdicts, caption=caption, notes=found.notes())
+    index = pd.Index(pd.array(names, dtype="string"), name="from")
+    frame = TransitionFrame(verdicts, index=index, dtype="string", caption=caption, notes=found.notes())
+    frame.columns = pd.Index(names, dtype=object)
     return frame, Diagram.of(found, names)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from django.db import Error as DatabaseFailure
 from django.db import connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -22,7 +21,7 @@ from pgmagic.declare.trackers import tracked_fields
 from pgmagic.declare.vocabulary import Insert
 from pgmagic.errors import CellError
 from pgmagic.trial.attempts import Refused, attempt, nothing_kept, taken_back
-from pgmagic.trial.examples import any_row, make_row
+from pgmagic.trial.examples import any_row, row_to_try
 from pgmagic.trial.sample_values import column_values, distinct
 from pgmagic.watch.trigger_catalog import TriggerCatalog, read_trigger_catalog
 from pgmagic.watch.wording import words_of
@@ -181,7 +180,7 @@ def try_transitions(model: Model, name: str, using: str = "default") -> Transiti
         states = _states(model, field, machines, using)
         catalog = read_trigger_catalog(driver_connection(connection))
         own = any_row(model, using)
-        row = _made_up_key(model, using) if own is None else own.pk
+        row = (row_to_try(model, using) if own is None else own).pk
         trying = _Trying(model, field, connection, catalog)
         tried = tuple(tuple(trying.transition(row, old, new) for new in states) for old in states)
         taken = _taken(model, field, states, using)
@@ -215,17 +214,6 @@ def _states(model: Model, field: AnyField, machines: _Machines, using: str) -> l
 
 def _converted(field: AnyField, values: Iterable[State]) -> list[State]:
     return [value if value is None else field.to_python(value) for value in values]
-
-
-def _made_up_key(model: Model, using: str) -> object:
-    try:
-        return make_row(model, using).pk
-    except (DatabaseFailure, ValueError, TypeError) as error:
-        reason = str(error.__cause__ or error).strip().partition("\n")[0]
-        raise CellError(
-            f"{model._meta.object_name} has no rows, and none could be made up to try transitions on ({reason}): "
-            f"create one first."
-        ) from None
 
 
 @dataclass(frozen=True)

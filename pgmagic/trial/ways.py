@@ -90,8 +90,24 @@ class Ways:
         )
         yield self._sql("MERGE", "UPDATE", self._merge(compose("UPDATE SET ", self._assignments())), takes)
         yield Way("COPY", "UPDATE", takes, None, "COPY only inserts rows")
+
+        def replace() -> None:
+            copy = compose(
+                "CREATE TEMPORARY TABLE pgmagic_replaced ON COMMIT DROP AS SELECT ", self._columns(), " FROM ",
+                self._table(), " WHERE ", self._where(),
+            )  # fmt: skip
+            self._execute(copy)
+            self._execute(self._delete())
+            self._execute(compose("UPDATE pg_temp.pgmagic_replaced SET ", self._assignments()))
+            self._execute(
+                compose(
+                    "INSERT INTO ", self._table(), " (", self._columns(), ") OVERRIDING SYSTEM VALUE SELECT ",
+                    self._columns(), " FROM pg_temp.pgmagic_replaced",
+                )
+            )  # fmt: skip
+
         yield Way(
-            "DELETE, and INSERT again", "UPDATE", "the DELETE and INSERT privileges", self._replace,
+            "DELETE, and INSERT again", "UPDATE", "the DELETE and INSERT privileges", replace,
             "DELETE and INSERT do not fire what fires on UPDATE",
         )  # fmt: skip
 
@@ -271,22 +287,6 @@ class Ways:
 
     def _execute(self, statement: Fragment) -> None:
         execute(self.connection, render(statement))
-
-    def _replace(self) -> None:
-        """Delete the row, and insert a changed copy of it."""
-        copy = compose(
-            "CREATE TEMPORARY TABLE pgmagic_replaced ON COMMIT DROP AS SELECT ", self._columns(), " FROM ",
-            self._table(), " WHERE ", self._where(),
-        )  # fmt: skip
-        self._execute(copy)
-        self._execute(self._delete())
-        self._execute(compose("UPDATE pg_temp.pgmagic_replaced SET ", self._assignments()))
-        self._execute(
-            compose(
-                "INSERT INTO ", self._table(), " (", self._columns(), ") OVERRIDING SYSTEM VALUE SELECT ",
-                self._columns(), " FROM pg_temp.pgmagic_replaced",
-            )
-        )  # fmt: skip
 
     # The ORM.
 
