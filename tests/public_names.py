@@ -28,7 +28,7 @@ PLACES: dict[str, tuple[ModuleType, list[str]]] = {
     "pghistory.models": (history_models, ["Context", "Event", "Events", "MiddlewareEvents"]),
 }
 
-_ENDS = ("frame", "frames", "reading", "as_of", "timeline", "verify", "undo_plan")
+_ENDS = ("frame", "frames", "reading", "as_of", "timeline", "verify", "undo_plan", "exercise")
 for found in pkgutil.walk_packages(pgmagic.__path__, "pgmagic."):
     if found.name.rpartition(".")[2].endswith(_ENDS):
         importlib.import_module(found.name)

@@ -244,14 +244,8 @@ def test_roles_are_those_of_columns_in_the_contract(expected):
 )
 def test_row_has_a_value_for_every_column(row, kind):
     """As a field, or as a property of what the row is made of."""
-<<<<<<< HEAD
     names = {field.name for field in fields(row)} | set(dir(row))
     assert [name for name in [*kind.columns_contract, "lines"] if name not in names] == []
-=======
-    known = {field.name for field in fields(row)} | {*dir(row)}
-    values = [name for name in [*kind.columns_contract, "lines"] if name in known]
-    assert values == [*kind.columns_contract, "lines"]
->>>>>>> h-db
 
 
 def test_values_arrive_in_their_columns():
