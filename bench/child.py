@@ -64,9 +64,7 @@ def case(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def configure(*apps: str, **settings: Any) -> None:
     """Configure Django for this side's database; `apps` are named as upstream names them."""
-    configure_apps(
-        *(app if SIDE == "upstream" else f"pgmagic.{app}" for app in apps if SIDE != "plain"), **settings
-    )
+    configure_apps(*(app if SIDE == "upstream" else f"pgmagic.{app}" for app in apps if SIDE != "plain"), **settings)
 
 
 def configure_apps(*apps: str, **settings: Any) -> None:

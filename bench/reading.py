@@ -162,9 +162,7 @@ def questions(author: Any, post: Any, events: int) -> dict[str, Callable[[int], 
     start: Any = parse_datetime("2020-01-01T00:00Z")
     return {
         "tracks(obj), with diffs": lambda turn: list(Events.objects.tracks(other(turn))),
-        "tracks(obj).order_by('pgh_id')": lambda turn: list(
-            Events.objects.tracks(other(turn)).order_by("pgh_id")
-        ),
+        "tracks(obj).order_by('pgh_id')": lambda turn: list(Events.objects.tracks(other(turn)).order_by("pgh_id")),
         "tracks(100 objects), with diffs": lambda turn: list(
             Events.objects.tracks([other(turn * 100 + n) for n in range(100)])
         ),
@@ -178,9 +176,7 @@ def questions(author: Any, post: Any, events: int) -> dict[str, Callable[[int], 
         "filter(pgh_created_at__gte=the last hour)": lambda turn: list(
             Events.objects.filter(pgh_created_at__gte=start + timedelta(seconds=events - 3600))[:50]
         ),
-        "filter(pgh_context_id=...)": lambda turn: list(
-            Events.objects.filter(pgh_context_id=uuid.UUID(int=turn))
-        ),
+        "filter(pgh_context_id=...)": lambda turn: list(Events.objects.filter(pgh_context_id=uuid.UUID(int=turn))),
         "MiddlewareEvents.filter(user=...)": lambda turn: list(MiddlewareEvents.objects.filter(user=turn)),
         "pgmagic.history(obj)": lambda turn: pgmagic.history(other(turn)),
         "pgmagic.diff(obj)": lambda turn: pgmagic.diff(other(turn)),

@@ -122,9 +122,7 @@ class Arena:
         self.parameters = self._stack.enter_context(running_server(self.url))
         with psycopg.connect(**self.parameters) as connection:
             print(f"Postgres {connection.info.parameter_status('server_version')}, {os.cpu_count()} cores")
-            print(
-                "seconds of the first, of the second, and the ratio of the second to the first\n", flush=True
-            )
+            print("seconds of the first, of the second, and the ratio of the second to the first\n", flush=True)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -143,9 +141,7 @@ class Arena:
             **variables,
             "BENCH_SIDE": name,
             "BENCH_DATABASE": json.dumps(database),
-            "PYTHONPATH": os.pathsep.join(
-                [str(HERE)] if is_other else [str(checkout / "bench"), str(checkout)]
-            ),
+            "PYTHONPATH": os.pathsep.join([str(HERE)] if is_other else [str(checkout / "bench"), str(checkout)]),
         }
         process = subprocess.Popen(
             [str(python), str((HERE if is_other else checkout / "bench") / self.script)],

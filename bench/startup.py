@@ -42,9 +42,7 @@ def measure(home: str) -> dict[str, float]:
     """Return the seconds that one new kernel takes to load and to connect."""
     environment = {**os.environ, "PGMAGIC_HOME": home}
     environment.pop("PGMAGIC_DATABASE_URL", None)
-    done = subprocess.run(
-        [sys.executable, "-c", _CHILD], env=environment, check=True, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", _CHILD], env=environment, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -14,9 +14,7 @@ def install(arena: Arena, pairs: int) -> None:
     """Compare the installation of 200 triggers, where none is and where all are."""
     ours, upstream = arena.side("ours"), arena.side("upstream")
     few = max(5, pairs // 3)
-    arena.compare(
-        "install 200 triggers, upstream to ours (>= 4)", ours("install"), upstream("install"), pairs=few
-    )
+    arena.compare("install 200 triggers, upstream to ours (>= 4)", ours("install"), upstream("install"), pairs=few)
     arena.compare(
         "install them again, upstream to ours (>= 10)",
         ours("install_again"),
@@ -30,9 +28,7 @@ def ignore(arena: Arena, pairs: int) -> None:
     for name, target in (("ours", " (<= 1.05)"), ("upstream", "")):
         side = arena.side(name)
         bare, ignoring = side("singles", ignoring=False), side("singles", ignoring=True)
-        arena.compare(
-            f"2,000 updates, ignore to bare, {name}{target}", bare, ignoring, again=ignoring, pairs=pairs
-        )
+        arena.compare(f"2,000 updates, ignore to bare, {name}{target}", bare, ignoring, again=ignoring, pairs=pairs)
 
 
 def update(arena: Arena, pairs: int) -> None:

@@ -40,15 +40,11 @@ def main() -> None:
             former = arena.side("ours", arguments.checkout.resolve())
             present, again = arena.side("ours"), arena.side("ours")
             for title, case in cases.items():
-                arena.compare(
-                    title, former(**case), present(**case), again=again(**case), pairs=arguments.pairs
-                )
+                arena.compare(title, former(**case), present(**case), again=again(**case), pairs=arguments.pairs)
             cell = {"case": "cell"}
             if script == "triggers_side.py":
                 former, present = arena.side("notebook", arguments.checkout.resolve()), arena.side("notebook")
-                arena.compare(
-                    "unchanged cell of 10 models", former(**cell), present(**cell), pairs=arguments.pairs
-                )
+                arena.compare("unchanged cell of 10 models", former(**cell), present(**cell), pairs=arguments.pairs)
 
 
 if __name__ == "__main__":

@@ -66,9 +66,7 @@ class History:
         """Create the tables and triggers of models, and the functions that the triggers share."""
         # A table between two models is made with the model that declares the relation.
         tables = [
-            found
-            for found in declared
-            if found._meta.managed and not (found._meta.proxy or found._meta.auto_created)
+            found for found in declared if found._meta.managed and not (found._meta.proxy or found._meta.auto_created)
         ]
         statements: list[str] = []
         if not self.has_context:
@@ -81,9 +79,7 @@ class History:
         if routines:
             statements += [routine.create for routine in compile_routines(events, Target(self.schema))]
         statements += [
-            trigger.compile(owner).install_sql
-            for owner, trigger in registry.registered()
-            if owner in declared
+            trigger.compile(owner).install_sql for owner, trigger in registry.registered() if owner in declared
         ]
         self.run(*statements)
 

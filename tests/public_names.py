@@ -47,11 +47,7 @@ RETURNED: dict[str, type] = {
 
 def public_names() -> dict[str, object]:
     """Return every public name with its value."""
-    return {
-        f"{place}.{name}": getattr(module, name)
-        for place, (module, names) in PLACES.items()
-        for name in names
-    }
+    return {f"{place}.{name}": getattr(module, name) for place, (module, names) in PLACES.items() for name in names}
 
 
 def public_callables() -> dict[str, object]:

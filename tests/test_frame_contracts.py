@@ -77,9 +77,7 @@ FRAMES = {
     "trace, empty": (trace_frame([]), TraceFrame),
     "trace, full": (trace_frame([FULL_TRACE]), TraceFrame),
     "trace, all missing": (
-        trace_frame(
-            [TraceRow(step=None, seq=1, depth=1, table="t", trigger="a", fires="BEFORE INSERT · ROW")]
-        ),
+        trace_frame([TraceRow(step=None, seq=1, depth=1, table="t", trigger="a", fires="BEFORE INSERT · ROW")]),
         TraceFrame,
     ),
     "triggers, empty": (TriggerFrame.from_rows([]), TriggerFrame),
@@ -114,9 +112,7 @@ FRAMES = {
     ),
     "what if, empty": (whatif_frame([]), WhatIfFrame),
     "what if, full": (
-        whatif_frame(
-            [WhatIfRow(step=1, statement="s", table="t", row=1, field="verdict", as_is="a", what_if="b")]
-        ),
+        whatif_frame([WhatIfRow(step=1, statement="s", table="t", row=1, field="verdict", as_is="a", what_if="b")]),
         WhatIfFrame,
     ),
     "what if, all missing": (whatif_frame([WhatIfRow(step=None)]), WhatIfFrame),
@@ -149,12 +145,10 @@ CONTRACTS = {
     "DifferenceFrame": "trigger string, kind string, line Int64, live string, declared string",
     "ExerciseFrame": "case string, expected string, got string, result string, reason string",
     "HistoryFrame": (
-        "pgh_id Int64, pgh_created_at UTC, pgh_label string, pgh_obj_id Int64, pgh_context_id object, "
-        "context object"
+        "pgh_id Int64, pgh_created_at UTC, pgh_label string, pgh_obj_id Int64, pgh_context_id object, context object"
     ),
     "InstallationFrame": (
-        "object string, kind string, action string, status string, fires string, condition string, "
-        "elapsed_ms float64"
+        "object string, kind string, action string, status string, fires string, condition string, elapsed_ms float64"
     ),
     "OutcomeFrame": (
         "step Int64, statement string, verdict string, rows Int64, table string, trigger string, "
@@ -168,8 +162,7 @@ CONTRACTS = {
     ),
     "TransitionFrame": "",
     "TriggerFrame": (
-        "table string, name string, fires string, condition string, state string, enabled boolean, "
-        "drift string"
+        "table string, name string, fires string, condition string, state string, enabled boolean, drift string"
     ),
     "UndoFrame": "model string, object string, action string, changes object, status string, conflict string",
     "VerificationFrame": "pgh_obj_id object, pgh_id Int64, pgh_label string, pgh_created_at UTC, problem string",
@@ -177,8 +170,7 @@ CONTRACTS = {
         "step Int64, statement string, table string, row object, field string, as_is object, what_if object"
     ),
     "WideDiffFrame": (
-        "pgh_id Int64, pgh_created_at UTC, pgh_obj_id Int64, pgh_label string, pgh_diff object, "
-        "context object"
+        "pgh_id Int64, pgh_created_at UTC, pgh_obj_id Int64, pgh_label string, pgh_diff object, context object"
     ),
 }
 

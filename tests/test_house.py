@@ -57,9 +57,7 @@ def complexity(function: Function) -> int:
     """Cyclomatic complexity as radon counts it: a branch, a loop, an operator of `and` and `or`, a comprehension."""
     found = 1
     for node in ast.walk(function):
-        if isinstance(
-            node, ast.If | ast.IfExp | ast.For | ast.AsyncFor | ast.While | ast.ExceptHandler | ast.Assert
-        ):
+        if isinstance(node, ast.If | ast.IfExp | ast.For | ast.AsyncFor | ast.While | ast.ExceptHandler | ast.Assert):
             found += 1
         elif isinstance(node, ast.BoolOp):
             found += len(node.values) - 1
@@ -115,9 +113,7 @@ def test_few_private_functions_are_called_once():
     once = [
         f"{path.relative_to(PACKAGE)}:{function.lineno} {function.name}"
         for path, function in listed
-        if function.name.startswith("_")
-        and not function.name.startswith("__")
-        and named[path, function.name] == 1
+        if function.name.startswith("_") and not function.name.startswith("__") and named[path, function.name] == 1
     ]
     assert len(once) <= 0.15 * len(listed), f"{len(once)} of {len(listed)}:\n" + "\n".join(once)
 

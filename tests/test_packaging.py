@@ -143,9 +143,7 @@ def test_compose_starts_jupyterlab_when_the_database_answers():
 
 
 def test_image_has_what_the_package_is_built_from_and_an_ordinary_user():
-    lines = (
-        (ROOT / COMPOSE["services"]["lab"]["build"]["dockerfile"]).read_text(encoding="utf-8").splitlines()
-    )
+    lines = (ROOT / COMPOSE["services"]["lab"]["build"]["dockerfile"]).read_text(encoding="utf-8").splitlines()
     sent = (ROOT / "docker" / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     for line in lines:
         if line.startswith("COPY "):

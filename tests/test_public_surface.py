@@ -67,9 +67,7 @@ def signature(call: object) -> str:
             text += f" = {default(parameter.default)}"
         parts.append(text)
     returned = found.return_annotation
-    arrow = (
-        "" if returned is inspect.Signature.empty or inspect.isclass(call) else f" -> {annotation(returned)}"
-    )
+    arrow = "" if returned is inspect.Signature.empty or inspect.isclass(call) else f" -> {annotation(returned)}"
     return f"({', '.join(parts)}){arrow}"
 
 

@@ -181,9 +181,7 @@ def test_modules_have_no_circle():
             if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
                 node.body = []
         found = {item.name for item in imports(tree, path)}
-        edges[name] = {item if item in modules else item.rpartition(".")[0] for item in found} & set(
-            modules
-        ) - {name}
+        edges[name] = {item if item in modules else item.rpartition(".")[0] for item in found} & set(modules) - {name}
     # The package's own lazy imports, which lead into the rooms, are for those who stand outside.
     edges["pgmagic"] = set()
     try:

@@ -66,9 +66,7 @@ async def execute(path: Path, timeout: int, advance: Callable[[int, int], None])
     return Execution(path, total, time.perf_counter() - started, notebook, failure)
 
 
-async def _execute_cells(
-    notebook: Any, path: Path, timeout: int, advance: Callable[[int], None]
-) -> Failure | None:
+async def _execute_cells(notebook: Any, path: Path, timeout: int, advance: Callable[[int], None]) -> Failure | None:
     """Execute the cells in order; return the failure that ended the execution, or None."""
     client = NotebookClient(
         notebook,
@@ -82,9 +80,7 @@ async def _execute_cells(
         async with _kernel(client, {**os.environ, NOTEBOOK_VARIABLE: str(path)}):
             for number, cell in enumerate(notebook.cells, 1):
                 advance(number - 1)
-                await client.async_execute_cell(
-                    cell, number - 1, execution_count=client.code_cells_executed + 1
-                )
+                await client.async_execute_cell(cell, number - 1, execution_count=client.code_cells_executed + 1)
             advance(number)
     except CellExecutionError as error:
         return Failure(_text_of(cell, error), number, _source(cell))

@@ -18,9 +18,7 @@ class _ThisPythonOnly(KernelSpecManager):
     """Finds the same kernel under every name: the interpreter that runs pgmagic."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        return KernelSpec(
-            argv=make_ipkernel_cmd(), display_name="Python 3", language="python", name=kernel_name
-        )
+        return KernelSpec(argv=make_ipkernel_cmd(), display_name="Python 3", language="python", name=kernel_name)
 
 
 class ThisPythonKernelManager(AsyncKernelManager):

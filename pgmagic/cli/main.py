@@ -65,10 +65,7 @@ def parser() -> argparse.ArgumentParser:
         "notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="default: every notebook in notebooks/"
     )
     run.add_argument(
-        "--html",
-        type=Path,
-        metavar="DIR",
-        help="write an HTML copy of each, with its outputs, to this folder",
+        "--html", type=Path, metavar="DIR", help="write an HTML copy of each, with its outputs, to this folder"
     )
     run.add_argument(
         "--timeout",

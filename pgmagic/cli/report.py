@@ -14,9 +14,7 @@ def show_execution(console: Console, execution: Execution) -> None:
     """Print one line for a notebook and, if it failed, the failing cell with its error."""
     name, failure = execution.path.name, execution.failure
     if failure is None:
-        line = Text.assemble(
-            ("passed", "green"), f"  {name}  ({execution.cells} cells, {execution.elapsed_s:.1f} s)"
-        )
+        line = Text.assemble(("passed", "green"), f"  {name}  ({execution.cells} cells, {execution.elapsed_s:.1f} s)")
         console.print(line, soft_wrap=True)
         return
     where = f", cell {failure.cell} of {execution.cells}" if failure.cell else ""

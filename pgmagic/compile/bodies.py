@@ -12,14 +12,7 @@ from django.core.exceptions import ValidationError
 
 from pgmagic.compile import state_machines
 from pgmagic.compile.offline import offline_connection
-from pgmagic.compile.predicate import (
-    check_readable,
-    column_of,
-    condition_sql,
-    expression_sql,
-    named_rows,
-    reason,
-)
+from pgmagic.compile.predicate import check_readable, column_of, condition_sql, expression_sql, named_rows, reason
 from pgmagic.compile.rejecting import Rejection, primary_key, reject_row, reject_touched_rows
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, quoted, verbatim
 from pgmagic.compile.transition_tables import missing_row, touched_condition, touched_rows
@@ -40,9 +33,7 @@ def body(trigger: Trigger, model: Model, schema: str | None) -> Fragment:
 
 @body.register
 def _(trigger: Protect, model: Model, schema: str | None) -> Fragment:
-    return _protection(
-        trigger, Rejection(trigger, model, _cannot(trigger, model), table_fields(model)), schema
-    )
+    return _protection(trigger, Rejection(trigger, model, _cannot(trigger, model), table_fields(model)), schema)
 
 
 @body.register
@@ -113,8 +104,7 @@ def _(trigger: UpdateSearchVector, model: Model, schema: str | None) -> Fragment
             f"{type(vector).__name__}."
         )
     documents = [
-        compose(column_of("NEW", concrete_field(model, name)), "::text")
-        for name in trigger.document_fields or ()
+        compose(column_of("NEW", concrete_field(model, name)), "::text") for name in trigger.document_fields or ()
     ]
     return compose(
         column_of("NEW", vector), " := to_tsvector(", literal(trigger.config_name), "::regconfig, concat_ws(' ', ",
@@ -136,9 +126,7 @@ def _(trigger: SoftDelete, model: Model, schema: str | None) -> Fragment:
             f'The SoftDelete "{trigger.name}" would set {name} to NULL: give the field null=True, or value= something '
             f"else."
         )
-    keys = [
-        compose("target.", identifier(key.column), " = ", column_of("OLD", key)) for key in primary_key(model)
-    ]
+    keys = [compose("target.", identifier(key.column), " = ", column_of("OLD", key)) for key in primary_key(model)]
     return compose(
         "UPDATE ", identifier(schema, model._meta.db_table), " AS target SET ", identifier(field.column), " = ",
         field_value(trigger.value, field), " WHERE ", join(" AND ", keys), ";\nRETURN NULL;",

@@ -9,9 +9,7 @@ from pgmagic.compile.sql import Fragment, verbatim
 from pgmagic.declare.event_fields import setting
 
 # Source: https://www.postgresql.org/docs/current/functions-datetime.html#FUNCTIONS-DATETIME-CURRENT
-_BUILT_IN: Final = re.compile(
-    r"(?:pg_catalog\.)?((?:clock|statement|transaction)_timestamp|now)\(\s*\)", re.IGNORECASE
-)
+_BUILT_IN: Final = re.compile(r"(?:pg_catalog\.)?((?:clock|statement|transaction)_timestamp|now)\(\s*\)", re.IGNORECASE)
 
 
 def clock_sql() -> Fragment:

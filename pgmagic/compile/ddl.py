@@ -68,9 +68,7 @@ def comment_on_function(schema: str | None, name: str, comment: str | None) -> s
 def rename_trigger(schema: str | None, table: str, name: str, new: str) -> str:
     """Return the statement that renames a trigger."""
     on = identifier(schema, table)
-    return render(
-        compose("ALTER TRIGGER ", identifier(name), " ON ", on, " RENAME TO ", identifier(new), ";")
-    )
+    return render(compose("ALTER TRIGGER ", identifier(name), " ON ", on, " RENAME TO ", identifier(new), ";"))
 
 
 def rename_function(schema: str | None, name: str, new: str) -> str:

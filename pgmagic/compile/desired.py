@@ -103,12 +103,8 @@ class DesiredTrigger:
     @cached_property
     def marking(self) -> Marking:
         """The mark to leave on its function."""
-        triggers = tuple(
-            MarkedTrigger(part.name, part.declared, self.table, self.schema) for part in self.triggers
-        )
-        return Marking(
-            self.function.name, self.uri, self.function.declared, self.schema, self.with_model, triggers
-        )
+        triggers = tuple(MarkedTrigger(part.name, part.declared, self.table, self.schema) for part in self.triggers)
+        return Marking(self.function.name, self.uri, self.function.declared, self.schema, self.with_model, triggers)
 
     @property
     def install_sql(self) -> str:

@@ -34,10 +34,7 @@ from pgmagic.declare.model_types import Model
 from pgmagic.declare.vocabulary import Operation, Row, Truncate
 from pgmagic.errors import DeclarationError
 
-_TABLES = {
-    "old": compose(identifier(OLD_VALUES), " AS old"),
-    "new": compose(identifier(NEW_VALUES), " AS new"),
-}
+_TABLES = {"old": compose(identifier(OLD_VALUES), " AS old"), "new": compose(identifier(NEW_VALUES), " AS new")}
 # Foreign keys whose actions may update one row several times in a statement. Source: catalog-pg-constraint.html
 _HAS_ACTIONS = compose(
     "EXISTS (SELECT FROM pg_catalog.pg_constraint AS c WHERE c.conrelid", EQUALS, "TG_RELID AND c.contype", EQUALS,
@@ -137,9 +134,7 @@ class _Insert:
             "(SELECT pg_catalog.array_agg(old.", key, ") FROM ", _TABLES["old"], ")\n   ", EQUALS,
             "(SELECT pg_catalog.array_agg(new.", key, ") FROM ", _TABLES["new"], ")",
         )  # fmt: skip
-        pairs = compose(
-            _TABLES["old"], "\n  FULL JOIN ", _TABLES["new"], " ON old.", key, EQUALS, "new.", key
-        )
+        pairs = compose(_TABLES["old"], "\n  FULL JOIN ", _TABLES["new"], " ON old.", key, EQUALS, "new.", key)
         test = compose("\nELSIF ", _HAS_KEY, "\n  AND ", same_keys, " THEN\n")
         return [test, self._select(pairs, where)]
 
@@ -154,11 +149,7 @@ class _Insert:
         return self._select_values(values, source, where, tail)
 
     def _select_values(
-        self,
-        values: Iterable[Fragment],
-        source: Fragment,
-        where: Fragment | None,
-        tail: Fragment | None = None,
+        self, values: Iterable[Fragment], source: Fragment, where: Fragment | None, tail: Fragment | None = None
     ) -> Fragment:
         return compose(
             self.into, "SELECT ", join(", ", values), "\nFROM ", source,

@@ -48,9 +48,7 @@ def event_columns(trigger: EventTrigger, schema: str | None) -> dict[str, Fragme
     """
     event_model = trigger.event_model
     own = own_columns(event_model, schema, literal(trigger.label))
-    mirrored = {
-        event.column: value_in(trigger.row, tracked) for event, tracked in tracked_fields(event_model)
-    }
+    mirrored = {event.column: value_in(trigger.row, tracked) for event, tracked in tracked_fields(event_model)}
     columns: dict[str, Fragment] = {}
     for field in event_model._meta.local_concrete_fields:
         column = str(field.column)

@@ -46,11 +46,7 @@ def function_of(trigger: Trigger, model: Model, target: Target) -> DesiredFuncti
     )  # fmt: skip
     drop = ddl.drop_function(target.schema, trigger.get_pgid(model))
     return DesiredFunction(
-        trigger.get_pgid(model),
-        render(create),
-        drop,
-        text,
-        needs_check=_holds_foreign_sql(trigger, model, body),
+        trigger.get_pgid(model), render(create), drop, text, needs_check=_holds_foreign_sql(trigger, model, body)
     )
 
 

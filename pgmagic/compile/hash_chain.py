@@ -65,9 +65,7 @@ def _take_turn(event_model: EventModel, schema: str | None, keys: Sequence[str])
 
 def covered_fields(event_model: EventModel) -> list[str]:
     """Return the names of the fields that a hash covers, sorted: all except those of the chain itself."""
-    return sorted(
-        field.name for field in event_model._meta.local_concrete_fields if field.name not in CHAIN_FIELDS
-    )
+    return sorted(field.name for field in event_model._meta.local_concrete_fields if field.name not in CHAIN_FIELDS)
 
 
 def content_sql(row: str, columns: Mapping[str, str]) -> Fragment:
@@ -86,9 +84,7 @@ def content_sql(row: str, columns: Mapping[str, str]) -> Fragment:
 
 def hash_sql(previous: Fragment, content: Fragment) -> Fragment:
     """Return the hash of an event, from the hash of the event before it and its content."""
-    return compose(
-        "pg_catalog.sha256(coalesce(", previous, ", '') || pg_catalog.convert_to(", content, ", 'UTF8'))"
-    )
+    return compose("pg_catalog.sha256(coalesce(", previous, ", '') || pg_catalog.convert_to(", content, ", 'UTF8'))")
 
 
 def name_array(names: Iterable[str]) -> Fragment:

@@ -10,14 +10,10 @@ IGNORE_SETTING = "pgmagic.ignore"
 IGNORE_ALL = "*"
 
 # Characters that a name must not have in the setting, or in the line of a body that reads it, and their codes.
-_CODED = {
-    ord(character): f"%{ord(character):02x}" for character in (*map(chr, range(32)), "%", ":", IGNORE_ALL)
-}
+_CODED = {ord(character): f"%{ord(character):02x}" for character in (*map(chr, range(32)), "%", ":", IGNORE_ALL)}
 
 # The line of a body that reads the setting, as a regular expression of Postgres.
-ASKING_LINE = (
-    r"\nIF \(coalesce\(pg_catalog\.current_setting\('pgmagic\.ignore'[^\n]* THEN [^\n]* END IF;(?=\n)"
-)
+ASKING_LINE = r"\nIF \(coalesce\(pg_catalog\.current_setting\('pgmagic\.ignore'[^\n]* THEN [^\n]* END IF;(?=\n)"
 
 
 def coded_name(pgid: str) -> str:

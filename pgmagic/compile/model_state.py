@@ -68,9 +68,7 @@ def dump_state(model: Model) -> str:
     """Return the state of a model as JSON; the same declaration gives the same text."""
     state = ModelState.from_model(model)
     fields = [[name, _dump_field(field)] for name, field in state.fields.items()]
-    options = {
-        name: _dump(value) for name, value in sorted(state.options.items()) if name in _DATABASE_OPTIONS
-    }
+    options = {name: _dump(value) for name, value in sorted(state.options.items()) if name in _DATABASE_OPTIONS}
     bases = [base for base in state.bases if isinstance(base, str)]
     return json.dumps(
         {"app": state.app_label, "name": state.name, "fields": fields, "options": options, "bases": bases}
@@ -95,10 +93,7 @@ def with_renamed_model(text: str, former: str, label: str) -> str:
 
     state = json.loads(text)
     return json.dumps(
-        {
-            **{key: walk(value) for key, value in state.items()},
-            "bases": [renamed(base) for base in state["bases"]],
-        }
+        {**{key: walk(value) for key, value in state.items()}, "bases": [renamed(base) for base in state["bases"]]}
     )
 
 
@@ -137,9 +132,7 @@ def _dump(value: object) -> Json:
         value = value.value
     for name, (kind, _) in _TEXTS.items():
         if type(value) is kind:
-            return {
-                name: value.isoformat() if isinstance(value, datetime.date | datetime.time) else str(value)
-            }
+            return {name: value.isoformat() if isinstance(value, datetime.date | datetime.time) else str(value)}
     match value:
         case None | bool() | int() | float() | str():
             return value

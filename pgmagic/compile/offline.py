@@ -30,9 +30,7 @@ class OfflineConnection(DatabaseWrapper):
     ops_class = OfflineOperations
 
     def __init__(self, server_version: int) -> None:
-        super().__init__(
-            {"NAME": "offline", "TIME_ZONE": None, "OPTIONS": {}, "AUTOCOMMIT": True}, alias="default"
-        )
+        super().__init__({"NAME": "offline", "TIME_ZONE": None, "OPTIONS": {}, "AUTOCOMMIT": True}, alias="default")
         # A cached property that would ask the server.
         self.__dict__["pg_version"] = server_version
 

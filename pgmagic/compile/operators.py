@@ -82,9 +82,7 @@ def _change(condition: Change, model: Model) -> Fragment | None:
         return None
     if not fields:
         return condition_sql(condition, model)
-    comparisons = [
-        _differ(field) if condition.changed else compose("NOT ", _differ(field)) for field in fields
-    ]
+    comparisons = [_differ(field) if condition.changed else compose("NOT ", _differ(field)) for field in fields]
     return compose("(", join(" AND " if condition.connector == "AND" else " OR ", comparisons), ")")
 
 

@@ -53,9 +53,7 @@ def partitioned_table_sql(editor: Any, model: Model) -> tuple[str, list[object]]
         params += more or []
         if getattr(field, "db_constraint", False):
             editor.deferred_sql.append(editor._create_fk_sql(model, field, "_fk_%(to_table)s_%(to_column)s"))
-    constraints = [
-        verbatim(str(constraint.constraint_sql(model, editor))) for constraint in model._meta.constraints
-    ]
+    constraints = [verbatim(str(constraint.constraint_sql(model, editor))) for constraint in model._meta.constraints]
     statement = compose(
         "CREATE TABLE ", identifier(model._meta.db_table), " (",
         join(", ", [*columns, *constraints, compose("PRIMARY KEY ", key_columns(model))]),

@@ -62,9 +62,7 @@ def _raw(sql: str) -> Fragment:
 
 @singledispatch
 def _render(condition: object, model: Model) -> Fragment:
-    raise ConditionError(
-        f"A condition is a Q, a Condition or a change condition, but {condition!r} was given."
-    )
+    raise ConditionError(f"A condition is a Q, a Condition or a change condition, but {condition!r} was given.")
 
 
 @_render.register
@@ -155,10 +153,7 @@ def _check_values(condition: models.Q, model: Model) -> None:
                 f"The condition on {name} of {model._meta.object_name} holds an iterator, which is empty once it was "
                 f"read: give it a list."
             )
-        if any(
-            isinstance(part, models.QuerySet | Query | Subquery | Window | Aggregate)
-            for part in _parts(value)
-        ):
+        if any(isinstance(part, models.QuerySet | Query | Subquery | Window | Aggregate) for part in _parts(value)):
             raise ConditionError(
                 f"The condition on {name} of {model._meta.object_name} reads other rows, but Postgres allows no "
                 f"subquery or aggregate in a trigger's condition: read them in the body, as in IF EXISTS (SELECT …)."

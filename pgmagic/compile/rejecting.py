@@ -45,9 +45,7 @@ def reject_row(rejection: Rejection) -> Fragment:
     return _raise(rejection, detail)
 
 
-def reject_touched_rows(
-    rejection: Rejection, operation: Operation, rows: Fragment, condition: Fragment
-) -> Fragment:
+def reject_touched_rows(rejection: Rejection, operation: Operation, rows: Fragment, condition: Fragment) -> Fragment:
     """Return the block that rejects a statement if it touched a row that fulfils the condition, and shows that row.
 
     rows: the FROM clause, with the rows `old` and `new`. condition: is also true for a row without its pair.
@@ -108,9 +106,7 @@ def _raise_using(options: list[Fragment]) -> Fragment:
     return compose("RAISE EXCEPTION USING\n  ", join(",\n  ", options), ";")
 
 
-def _detail(
-    rejection: Rejection, operation: Fragment, old: Fragment, new: Fragment, changed: Fragment
-) -> Fragment:
+def _detail(rejection: Rejection, operation: Fragment, old: Fragment, new: Fragment, changed: Fragment) -> Fragment:
     """Return JSON as text: the operation, the row's key, and the values before and after, by column name.
 
     An UPDATE shows only the columns that it changes. A DELETE has no values after, an INSERT none before, and a

@@ -42,9 +42,7 @@ class RowQuery(Query):
         # The rows that have been named.
         self.named: set[str] = set()
 
-    def solve_lookup_type(
-        self, lookup: str, summarize: bool = False
-    ) -> tuple[list[str], tuple[str, ...], Any]:
+    def solve_lookup_type(self, lookup: str, summarize: bool = False) -> tuple[list[str], tuple[str, ...], Any]:
         """Return the lookups and the column of a name, in the form that Django's `build_filter` expects."""
         column, rest = self._column(lookup)
         return rest, (), column
@@ -127,8 +125,7 @@ class RowColumns(ColPairs):
     def get_cols(self) -> list[Col]:
         """Return each column."""
         return [
-            RowColumn(self.alias, target, source)
-            for target, source in zip(self.targets, self.sources, strict=True)
+            RowColumn(self.alias, target, source) for target, source in zip(self.targets, self.sources, strict=True)
         ]
 
 

@@ -73,9 +73,7 @@ class Token:
         content = self.text[self.text.index("'") + 1 : -1]
         if self.text.startswith("'"):
             return content.replace("''", "'")
-        return re.sub(
-            r"''|\\(.)", lambda found: _ESCAPES.get(found[1], found[1] or "'"), content, flags=re.DOTALL
-        )
+        return re.sub(r"''|\\(.)", lambda found: _ESCAPES.get(found[1], found[1] or "'"), content, flags=re.DOTALL)
 
 
 def tokens(sql: str) -> Iterator[Token]:

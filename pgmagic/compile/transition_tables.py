@@ -61,12 +61,7 @@ def touched_rows(operation: Operation, model: Model, schema: str | None) -> Frag
     if operation == Truncate:
         return compose(identifier(schema, model._meta.db_table), " AS old, (SELECT) AS new")
     return compose(
-        numbered(OLD_VALUES),
-        " AS old FULL JOIN ",
-        numbered(NEW_VALUES),
-        " AS new USING (",
-        identifier(POSITION),
-        ")",
+        numbered(OLD_VALUES), " AS old FULL JOIN ", numbered(NEW_VALUES), " AS new USING (", identifier(POSITION), ")"
     )
 
 
@@ -114,16 +109,12 @@ class _Rows:
         self.sides = frozenset(sides)
 
     def __str__(self) -> str:
-        needed = self.sides | (
-            named_rows(self.condition, self.model) if self.condition is not None else set()
-        )
+        needed = self.sides | (named_rows(self.condition, self.model) if self.condition is not None else set())
         self._check(needed)
         if self.condition is None:
             return render(_rows(needed))
         # Aliased inside of a scalar subquery: outside, the rows keep the names by which the function knows them.
-        aliases = [
-            compose("(SELECT ", identifier(_TABLES[row]), ".*) AS ", verbatim(row)) for row in sorted(needed)
-        ]
+        aliases = [compose("(SELECT ", identifier(_TABLES[row]), ".*) AS ", verbatim(row)) for row in sorted(needed)]
         check_readable(self.condition, self.model)
         condition = condition_sql(self.condition, self.model)
         where = compose(" WHERE (SELECT ", condition, " FROM ", join(", ", aliases), ")")

@@ -131,9 +131,7 @@ def _pg_trigger(
         name=name,
         fires=f"{part.when} {names} · {part.level}{f' · {trigger.timing}' if trigger.timing else ''}",
         condition=render(condition) if condition is not None else "",
-        create=_create(
-            name, definition, "CREATE CONSTRAINT TRIGGER " if trigger.timing else "CREATE TRIGGER "
-        ),
+        create=_create(name, definition, "CREATE CONSTRAINT TRIGGER " if trigger.timing else "CREATE TRIGGER "),
         # CREATE OR REPLACE, which takes a weaker lock than a drop, knows no constraint triggers.
         replace=f"{drop}\n{_create(name, definition, 'CREATE CONSTRAINT TRIGGER ')}"
         if trigger.timing

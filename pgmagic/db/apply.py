@@ -95,9 +95,7 @@ def plan_and_apply(
     return Applied(outcomes)
 
 
-def try_out(
-    connection: BaseDatabaseWrapper, plan: Callable[[Installed], Plan]
-) -> tuple[Installed, Installed]:
+def try_out(connection: BaseDatabaseWrapper, plan: Callable[[Installed], Plan]) -> tuple[Installed, Installed]:
     """Return the catalog as it is, and as the plan would leave it: the plan is carried out and rolled back.
 
     Until then the transaction holds the locks that the plan takes.
@@ -130,10 +128,7 @@ class _StepError(Exception):
         """Return what became of the steps of the plan."""
         place = next((place for place, step in enumerate(steps) if step is self.step), len(steps))
         done = [Outcome(step, "rolled back" if step.changes else "skipped") for step in steps[:place]]
-        return [
-            *done,
-            *(Outcome(step, "skipped" if step is not self.step else "failed") for step in steps[place:]),
-        ]
+        return [*done, *(Outcome(step, "skipped" if step is not self.step else "failed") for step in steps[place:])]
 
 
 def _lock(connection: BaseDatabaseWrapper) -> str:
@@ -170,9 +165,7 @@ def _execute(connection: BaseDatabaseWrapper, steps: Sequence[Step], execution: 
     return [Outcome(step, "done", elapsed.get(id(step))) for step in steps]
 
 
-def _carry_out(
-    connection: BaseDatabaseWrapper, steps: Sequence[Step], execution: Execution
-) -> Mapping[int, float]:
+def _carry_out(connection: BaseDatabaseWrapper, steps: Sequence[Step], execution: Execution) -> Mapping[int, float]:
     return execution(connection, list(pieces_of(steps)))
 
 
@@ -244,9 +237,7 @@ def _execute_alone(connection: BaseDatabaseWrapper, step: Step, statements: Sequ
         except DatabaseFailure as error:
             if not is_open(connection):
                 raise
-            sentence = (
-                f"Postgres refused to {step.action} the {step.kind} {step.object}: {_primary_message(error)}"
-            )
+            sentence = f"Postgres refused to {step.action} the {step.kind} {step.object}: {_primary_message(error)}"
             raise _StepError(step, InstallationError(sentence)) from error
 
 

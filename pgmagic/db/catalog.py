@@ -30,9 +30,7 @@ STORED_FUNCTION = "md5(concat_ws('|', p.prosrc, p.proconfig::text, p.prosecdef::
 
 # Compiling a query on the catalog to machine code takes fifty times as long as running it; the server may do so if the
 # statistics of the catalog are out of date.
-JIT_OFF: LiteralString = (
-    "set_config('pgmagic.jit', current_setting('jit'), true), set_config('jit', 'off', true)"
-)
+JIT_OFF: LiteralString = "set_config('pgmagic.jit', current_setting('jit'), true), set_config('jit', 'off', true)"
 JIT_AS_BEFORE: LiteralString = "set_config('jit', current_setting('pgmagic.jit'), true)"
 
 
@@ -173,8 +171,7 @@ def _read(connection: BaseDatabaseWrapper, pin_path: LiteralString) -> Installed
             remembered = {name: _Remembered(*rest) for name, *rest in cursor.fetchall()}
     own = getattr(connection, "own_schema", None)
     functions = {
-        row.oid: InstalledFunction(row.schema, row.name, row.comment, row.stored, row.oid)
-        for row in rows["function"]
+        row.oid: InstalledFunction(row.schema, row.name, row.comment, row.stored, row.oid) for row in rows["function"]
     }
     return Installed(
         search_path=path,
@@ -258,9 +255,7 @@ class _Row(NamedTuple):
             bool(found.is_changed),
         )  # fmt: skip
 
-    def as_trigger(
-        self, function: InstalledFunction, marked_by: Sequence[InstalledFunction]
-    ) -> InstalledTrigger:
+    def as_trigger(self, function: InstalledFunction, marked_by: Sequence[InstalledFunction]) -> InstalledTrigger:
         """Return the trigger; marked_by: the functions whose marks name a trigger of its name."""
         fires, definition = describe_kind(self.kind, self.names or []), str(self.definition)
         if self.first:

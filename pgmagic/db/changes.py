@@ -44,9 +44,7 @@ class Change:
         if self.hook is None:
             return []
         hook, usual = self.hook, getattr(Trigger, self.hook)
-        return [
-            (model, trigger) for model, trigger in self.declared if getattr(type(trigger), hook) is not usual
-        ]
+        return [(model, trigger) for model, trigger in self.declared if getattr(type(trigger), hook) is not usual]
 
 
 @dataclass(frozen=True)
@@ -105,8 +103,7 @@ class Restoration(AbstractContextManager[None]):
     def __enter__(self) -> None:
         # The definitions of functions that the change replaced were read before it.
         self._before = [
-            replace(each, installed=with_definitions(connections[each.alias], each.installed))
-            for each in self._before
+            replace(each, installed=with_definitions(connections[each.alias], each.installed)) for each in self._before
         ]
 
     def __exit__(self, *_exception: object) -> None:
@@ -140,9 +137,7 @@ def make(change: Change, database: str | None) -> Restoration:
     return Restoration(_change(change, aliases_of(database), execute_untimed)[0])
 
 
-def _change(
-    change: Change, aliases: Sequence[str], execution: Execution
-) -> tuple[list[_Before], list[Outcome]]:
+def _change(change: Change, aliases: Sequence[str], execution: Execution) -> tuple[list[_Before], list[Outcome]]:
     """Change the triggers that each database may have; return what was there before, and what was done."""
     targets = {alias: target_of(alias) for alias in aliases}
     with models_at_rest():
@@ -220,6 +215,4 @@ def apply_to_each(
 
 def lives_on(alias: str, model: Model) -> bool:
     """Return whether the router lets a database have the table of a model; a proxy has the table of its base."""
-    return not model._meta.swapped and bool(
-        router.allow_migrate_model(alias, model._meta.concrete_model or model)
-    )
+    return not model._meta.swapped and bool(router.allow_migrate_model(alias, model._meta.concrete_model or model))

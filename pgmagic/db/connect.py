@@ -124,9 +124,7 @@ def check_version(connection: BaseDatabaseWrapper) -> None:
     """
     version = driver_connection(connection).info.server_version
     if version < MINIMUM_VERSION:
-        raise DatabaseUnavailableError(
-            f"This server is Postgres {version // 10000}; pgmagic needs 15 or newer."
-        )
+        raise DatabaseUnavailableError(f"This server is Postgres {version // 10000}; pgmagic needs 15 or newer.")
 
 
 def is_alive(connection: BaseDatabaseWrapper) -> bool:

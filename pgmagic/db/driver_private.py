@@ -22,11 +22,7 @@ class ConnectionLock(Protocol):
         """Take the lock."""
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-        /,
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> object:
         """Give the lock back."""
 

@@ -10,14 +10,7 @@ from django.db import connections
 from pgmagic.compile.desired import Desired, DesiredTrigger
 from pgmagic.db.apply import execute_and_time
 from pgmagic.db.catalog import read_catalog
-from pgmagic.db.changes import (
-    Change,
-    Planner,
-    Restoration,
-    aliases_of,
-    apply_to_each,
-    make,
-)
+from pgmagic.db.changes import Change, Planner, Restoration, aliases_of, apply_to_each, make
 from pgmagic.declare import registry
 from pgmagic.declare.conditions import table_fields
 from pgmagic.errors import UnknownTriggerError
@@ -179,9 +172,7 @@ def prune_only(uris: Collection[str], database: str | None) -> list[Outcome]:
         for uri in uris:
             if uri not in prunable:
                 known = ", ".join(sorted(prunable)) or "nothing"
-                raise UnknownTriggerError(
-                    f"There is nothing to prune under {uri!r}; what can be pruned: {known}."
-                )
+                raise UnknownTriggerError(f"There is nothing to prune under {uri!r}; what can be pruned: {known}.")
         return plan_pruning(installed, registered | (prunable - {*uris} if uris else set()))
 
     return apply_to_each(aliases_of(database), lambda _alias: plan, execute_and_time)
@@ -221,8 +212,7 @@ def install_where_possible(database: str) -> None:
         present = [
             trigger
             for trigger in triggers
-            if (table := installed.table(trigger.table, trigger.schema))
-            and columns[trigger.uri] <= {*table.columns}
+            if (table := installed.table(trigger.table, trigger.schema)) and columns[trigger.uri] <= {*table.columns}
         ]
         return plan_installing(present, installed)
 

@@ -18,10 +18,7 @@ class _TriggerErrorWrapper(DatabaseErrorWrapper):
     """Django's wrapper, except that the error of a trigger becomes one of both classes that user code catches."""
 
     def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if isinstance(exc_value, psycopg.errors.RaiseException):
             raise TriggerError(*exc_value.args).with_traceback(traceback) from exc_value

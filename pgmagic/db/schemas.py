@@ -64,8 +64,7 @@ def own_schemas(connection: BaseDatabaseWrapper) -> list[str]:
     """Return the names of the schemas that pgmagic created, in order."""
     with driver_connection(connection).cursor() as cursor:
         cursor.execute(
-            "SELECT nspname FROM pg_namespace WHERE obj_description(oid, 'pg_namespace') = %s ORDER BY nspname",
-            [MARK],
+            "SELECT nspname FROM pg_namespace WHERE obj_description(oid, 'pg_namespace') = %s ORDER BY nspname", [MARK]
         )
         return [name for (name,) in cursor.fetchall()]
 

@@ -79,9 +79,7 @@ class LiveDatabase:
         """Keep one trigger from firing, in every session."""
         return make(Change([(model, trigger)], plan_disabling), database or _DEFAULT)
 
-    def installation_status(
-        self, model: Model, trigger: Trigger, database: str | None
-    ) -> tuple[str, bool | None]:
+    def installation_status(self, model: Model, trigger: Trigger, database: str | None) -> tuple[str, bool | None]:
         """Return INSTALLED, OUTDATED, UNINSTALLED or UNALLOWED, and whether it is enabled (None: not installed)."""
         alias = database or _DEFAULT
         if not lives_on(alias, model):

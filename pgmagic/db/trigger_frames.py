@@ -89,9 +89,7 @@ def sql_of(uri: str) -> SqlText:
 def compare(uris: Sequence[str], database: str | None) -> DifferenceFrame:
     """Return where triggers differ from their declarations."""
     found = inspection.compare(*uris, database=database)
-    return DifferenceFrame.from_rows(
-        found, notes=[] if found else ["Everything is installed as it is declared."]
-    )
+    return DifferenceFrame.from_rows(found, notes=[] if found else ["Everything is installed as it is declared."])
 
 
 def install(uris: Sequence[str], database: str | None) -> InstallationFrame:

@@ -109,9 +109,7 @@ class Q(models.Q, Condition):
         ((NEW."status" IN ('draft') AND OLD."likes" < (NEW."likes")))
     """
 
-    def __init__(
-        self, *args: object, _connector: str | None = None, _negated: bool = False, **kwargs: object
-    ) -> None:
+    def __init__(self, *args: object, _connector: str | None = None, _negated: bool = False, **kwargs: object) -> None:
         models.Q.__init__(
             self,
             *((arg[0], _kept(arg[1])) if isinstance(arg, tuple) and len(arg) == 2 else arg for arg in args),
@@ -172,9 +170,7 @@ def _combine(connector: Connector, *sides: object) -> Condition:
             converted.children = list(side.children)
             operands.append(converted)
         else:
-            raise TypeError(
-                f"A condition combines with Q, Condition and the change conditions, not with {side!r}."
-            )
+            raise TypeError(f"A condition combines with Q, Condition and the change conditions, not with {side!r}.")
     return Combined(connector, *operands)
 
 
@@ -184,9 +180,7 @@ class Change(Condition):
     connector: ClassVar[Connector]
     changed: ClassVar[bool]
 
-    def __init__(
-        self, *fields: str, exclude: list[str] | None = None, exclude_auto: bool | None = None
-    ) -> None:
+    def __init__(self, *fields: str, exclude: list[str] | None = None, exclude_auto: bool | None = None) -> None:
         for names in (fields, exclude or ()):
             if isinstance(names, str) or not all(isinstance(name, str) for name in names):
                 raise DeclarationError(
@@ -210,9 +204,7 @@ class Change(Condition):
             is_auto = getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False)
             if (self.exclude_auto and is_auto) or (field.generated and not named):
                 left_out.add(field)
-        return [
-            field for field in table_fields(model) if field not in left_out and (not named or field in named)
-        ]
+        return [field for field in table_fields(model) if field not in left_out and (not named or field in named)]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.fields))})"

@@ -65,9 +65,7 @@ class Database(Protocol):
     def disable(self, model: Model, trigger: Trigger, database: str | None) -> AbstractContextManager[None]:
         """Disable one trigger."""
 
-    def installation_status(
-        self, model: Model, trigger: Trigger, database: str | None
-    ) -> tuple[str, bool | None]:
+    def installation_status(self, model: Model, trigger: Trigger, database: str | None) -> tuple[str, bool | None]:
         """Return the installation state of one trigger, and whether it is enabled."""
 
     def execute(self, sql: str, database: str | None, fetchall: bool) -> list[tuple[object, ...]] | None:
@@ -88,9 +86,7 @@ class Door(Generic[Service]):
             RuntimeError: if another service is there already.
         """
         if self._service not in (None, service):
-            raise RuntimeError(
-                f"The service of pgmagic.{self._package} is supplied already, and never replaced."
-            )
+            raise RuntimeError(f"The service of pgmagic.{self._package} is supplied already, and never replaced.")
         self._service = service
 
     def __call__(self) -> Service:

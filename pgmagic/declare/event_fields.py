@@ -233,11 +233,7 @@ class ObjForeignKey(ForeignKey):
     built_in = {}
 
     def __init__(
-        self,
-        *,
-        related_name: Name = DEFAULT,
-        related_query_name: Name = DEFAULT,
-        **kwargs: Unpack[ObjOptions],
+        self, *, related_name: Name = DEFAULT, related_query_name: Name = DEFAULT, **kwargs: Unpack[ObjOptions]
     ) -> None:
         super().__init__(related_name=related_name, related_query_name=related_query_name, **kwargs)
 

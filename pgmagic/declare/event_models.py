@@ -239,11 +239,7 @@ def _own_app_label(model: Model, abstract: bool) -> str:
     """
     label = model._meta.app_label
     config = apps.app_configs.get(label)
-    if (
-        config is not None
-        and not abstract
-        and {"site-packages", "dist-packages"} & set(Path(config.path).parts)
-    ):
+    if config is not None and not abstract and {"site-packages", "dist-packages"} & set(Path(config.path).parts):
         raise DeclarationError(
             f'{model._meta.object_name} belongs to the installed package "{config.name}", which cannot be given an '
             f"event model: say in which app of yours its events live, as in track(app_label='my_app')."

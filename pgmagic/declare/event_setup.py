@@ -153,16 +153,10 @@ class ReverseName(models.ForeignObject):  # type: ignore[type-arg]
 
     def __init__(self, to: Model, related_name: str) -> None:
         super().__init__(
-            to,
-            models.DO_NOTHING,
-            from_fields=["pgh_obj"],
-            to_fields=[str(to._meta.pk.name)],
-            related_name=related_name,
+            to, models.DO_NOTHING, from_fields=["pgh_obj"], to_fields=[str(to._meta.pk.name)], related_name=related_name
         )
 
-    def contribute_to_class(
-        self, cls: Model, name: str, private_only: bool = False, **kwargs: object
-    ) -> None:
+    def contribute_to_class(self, cls: Model, name: str, private_only: bool = False, **kwargs: object) -> None:
         """Become a private field, which tables and migrations do not have."""
         super().contribute_to_class(cls, name, private_only=True, **kwargs)
 

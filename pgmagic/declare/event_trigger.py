@@ -44,9 +44,7 @@ class EventTrigger(ReadyMade):
         self.label = label
         self.row = row
         referencing = Referencing(old=OLD_VALUES, new=NEW_VALUES) if level == Statement else None
-        super().__init__(
-            name=name, operation=operation, condition=condition, level=level, referencing=referencing
-        )
+        super().__init__(name=name, operation=operation, condition=condition, level=level, referencing=referencing)
 
     @property
     def records_truncate(self) -> bool:
@@ -70,9 +68,7 @@ class EventTrigger(ReadyMade):
         )
 
 
-def recording_level(
-    wanted: Level | None, operation: Operation, condition: Condition | models.Q | None
-) -> Level:
+def recording_level(wanted: Level | None, operation: Operation, condition: Condition | models.Q | None) -> Level:
     """Return the level at which changes are recorded: for each statement, unless only each row is right.
 
     Postgres has no transition tables for UPDATE OF. A condition in a user's own SQL may need what they do not have: the

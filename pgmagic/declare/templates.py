@@ -50,8 +50,7 @@ class Func:
         if parts and all(name is None or name.partition(".")[0] in kwargs for _, name, _, _ in parts):
             return "".join(text + (_value(name, kwargs) if name else "") for text, name, _, _ in parts)
         return _PLACEHOLDER.sub(
-            lambda match: _value(match[1], kwargs) if match[1].partition(".")[0] in kwargs else match[0],
-            self.func,
+            lambda match: _value(match[1], kwargs) if match[1].partition(".")[0] in kwargs else match[0], self.func
         )
 
 

@@ -141,9 +141,7 @@ class RowEvent(Tracker):
             )
         missing = Insert if self.row == Old else Delete
         if missing in self.operation:
-            raise DeclarationError(
-                f'{self!r}: there is no "{self.row}" row on {str(missing).lower()} events.'
-            )
+            raise DeclarationError(f'{self!r}: there is no "{self.row}" row on {str(missing).lower()} events.')
         check_level(self.level, repr(self))
 
     @property

@@ -151,15 +151,13 @@ class Trigger:
         for attribute, expected in (("level", Row), ("when", After)):
             if getattr(self, attribute) != expected:
                 raise DeclarationError(
-                    f'Deferrable triggers must have "{attribute}" attribute as "{expected!r}" '
-                    f'(trigger "{self.name}").'
+                    f'Deferrable triggers must have "{attribute}" attribute as "{expected!r}" (trigger "{self.name}").'
                 )
 
     def _validate_referencing(self) -> None:
         if self.when != After or self.level != Statement:
             raise DeclarationError(
-                f'"referencing" goes with when=pgtrigger.After and level=pgtrigger.Statement '
-                f'(trigger "{self.name}").'
+                f'"referencing" goes with when=pgtrigger.After and level=pgtrigger.Statement (trigger "{self.name}").'
             )
         for operation in self.operations:
             if isinstance(operation, UpdateOf) or operation == Truncate:

@@ -18,9 +18,7 @@ class _Word:
 
     def __init__(self, name: str) -> None:
         if name not in self.values:
-            raise DeclarationError(
-                f"{type(self).__name__} is one of {', '.join(self.values)}, but {name!r} was given."
-            )
+            raise DeclarationError(f"{type(self).__name__} is one of {', '.join(self.values)}, but {name!r} was given.")
         self.name = name
 
     def __str__(self) -> str:

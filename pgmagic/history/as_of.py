@@ -18,8 +18,7 @@ from pgmagic.history.as_of_sql import states_sql, unknown_sql, without_events_sq
 from pgmagic.history.event_labels import records_every
 from pgmagic.history.events import Column, column_of, decoded, fetch, of_objects
 from pgmagic.history.targets import Target, event_model_of, instant, named, resolve, tracked_model
-from pgmagic.tables.faithful import Kind, faithful, kept, python_values
-from pgmagic.tables.frame import ResultFrame
+from pgmagic.tables.frame import Kind, ResultFrame, faithful, kept, python_values
 
 
 class AsOfFrame(ResultFrame):
@@ -28,7 +27,7 @@ class AsOfFrame(ResultFrame):
     The index is the primary key, with the name of its field; a composite key has a level for each of its fields.
 
     Columns:
-        every other tracked field, by name, with a dtype that loses nothing (`pgmagic.tables.faithful`); a foreign key
+        every other tracked field, by name, with a dtype that loses nothing (`pgmagic.tables.frame`); a foreign key
         is the key that it refers to. Columns of related rows that were asked for: `author__name` and so on; missing
         if there was no related row.
     """
@@ -36,13 +35,7 @@ class AsOfFrame(ResultFrame):
     columns_contract = MappingProxyType({})
 
 
-def as_of(
-    target: Target,
-    when: datetime | date,
-    *,
-    related: Sequence[str] = (),
-    using: str = "default",
-) -> AsOfFrame:
+def as_of(target: Target, when: datetime | date, *, related: Sequence[str] = (), using: str = "default") -> AsOfFrame:
     """Return a tracked model's table, or one object's row, as it stood at an instant, from its events.
 
     An event's time is the start of its transaction. So the table is exact if no transaction was running at this
@@ -78,9 +71,7 @@ def as_of(
     conditions = [] if obj_ids is None else [of_objects(event_model, obj_ids)]
     rows = fetch(states_sql(event_model, moment, [column.sql for column in columns], conditions), using)
     tracked = tracked_model(model)
-    shown = timezone.localtime(moment).isoformat(
-        sep=" ", timespec="auto" if moment.microsecond else "seconds"
-    )
+    shown = timezone.localtime(moment).isoformat(sep=" ", timespec="auto" if moment.microsecond else "seconds")
     frame = as_of_frame(
         decoded(columns, rows),
         {column.name: column.kind for column in columns},
@@ -88,9 +79,7 @@ def as_of(
         caption=f"{named(tracked, obj_ids)} as of {shown}",
     )
     if not records_every(event_model, "UPDATE"):
-        frame.notes.append(
-            "Not every update is recorded: rows are what they were when they were last recorded."
-        )
+        frame.notes.append("Not every update is recorded: rows are what they were when they were last recorded.")
     [(unknown,)] = fetch(unknown_sql(event_model, moment, conditions), using)
     if unknown:
         frame.notes.append(
@@ -138,9 +127,7 @@ def _columns(event_model: EventModel) -> tuple[list[Column], list[str]]:
     pk_fields: list[AnyField] = getattr(options, "pk_fields", None) or [options.pk]
     names = [field.name for field in pk_fields]
     keys = [column_of(field, name) for field, name in zip(fields, names, strict=True)]
-    others = [
-        column_of(field, field.name) for field, _ in tracked_fields(event_model) if field.name not in names
-    ]
+    others = [column_of(field, field.name) for field, _ in tracked_fields(event_model) if field.name not in names]
     return [*keys, *others], names
 
 
@@ -151,22 +138,16 @@ def _with_related(frame: AsOfFrame, model: Model, path: str, when: datetime, usi
     for step in path.split("__"):
         field = next((found for found in source._meta.concrete_fields if found.name == step), None)
         if not isinstance(field, models.ForeignKey) or not isinstance(field.related_model, type):
-            raise HistoryError(
-                f"{source._meta.object_name} has no foreign key {step!r} whose rows could be added."
-            )
+            raise HistoryError(f"{source._meta.object_name} has no foreign key {step!r} whose rows could be added.")
         source, key = field.related_model, str(field.target_field.name)
     if path not in frame.columns:
-        raise HistoryError(
-            f"{path!r} is not among the columns: track it, or name the foreign key before it first."
-        )
+        raise HistoryError(f"{path!r} is not among the columns: track it, or name the foreign key before it first.")
     related = as_of(source, when, using=using)
     by_key = related if list(related.index.names) == [key] else related.reset_index().set_index(key)
     found = by_key.reindex(frame[path])
     # If there is no such row, pandas puts a NaN among Python values.
     columns = {
-        f"{path}__{name}": kept(
-            python_values(found[name].array) if found[name].dtype == object else found[name].array
-        )
+        f"{path}__{name}": kept(python_values(found[name].array) if found[name].dtype == object else found[name].array)
         for name in found.columns
     }
     added = pd.DataFrame(columns).set_axis(frame.index)

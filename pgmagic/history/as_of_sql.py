@@ -17,13 +17,7 @@ from pgmagic.compile.event_values import live_keys, object_fields
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal
 from pgmagic.declare.model_types import EventModel
 from pgmagic.declare.trackers import tracked_fields
-from pgmagic.history.event_labels import (
-    end_labels,
-    labels_apart,
-    new_update_labels,
-    old_update_labels,
-    records_every,
-)
+from pgmagic.history.event_labels import end_labels, labels_apart, new_update_labels, old_update_labels, records_every
 from pgmagic.history.events_sql import is_event_of
 
 
@@ -103,11 +97,7 @@ def without_events_sql(event_model: EventModel) -> Fragment:
 
 
 def _found(
-    event_model: EventModel,
-    when: datetime,
-    conditions: Sequence[Fragment],
-    operator: Fragment,
-    chosen: Fragment,
+    event_model: EventModel, when: datetime, conditions: Sequence[Fragment], operator: Fragment, chosen: Fragment
 ) -> Fragment:
     """Return a subquery of the latest event, or the next event, of each object: its `pgh_id` alone.
 
@@ -143,8 +133,7 @@ def _live_arm(event_model: EventModel) -> Fragment:
     tracked = event_model.pgh_tracked_model
     live = {event.column: source.column for event, source in tracked_fields(event_model)}
     live |= {
-        field.column: column
-        for field, column in zip(object_fields(event_model), live_keys(event_model), strict=True)
+        field.column: column for field, column in zip(object_fields(event_model), live_keys(event_model), strict=True)
     }
     columns = [
         compose("live.", identifier(live[field.column]))

@@ -50,9 +50,7 @@ def backfill(model: Model, *, label: str = BACKFILL_LABEL, using: str | None = N
     tracked = event_model.pgh_tracked_model
     name = tracked._meta.object_name
     if not isinstance(label, str) or not label or "\x00" in label:
-        raise HistoryError(
-            f"The backfill of {name} needs a label, a text that is not empty, but {label!r} was given."
-        )
+        raise HistoryError(f"The backfill of {name} needs a label, a text that is not empty, but {label!r} was given.")
     if label in old_labels(event_model):
         raise HistoryError(
             f'{name} cannot be backfilled under "{label}": these events hold rows as they were before a change, and a '
@@ -72,9 +70,7 @@ def backfill(model: Model, *, label: str = BACKFILL_LABEL, using: str | None = N
         )
         if not is_tracked_by:
             has_label = compose("pgh_label = ", literal(label))
-            _check_none(
-                cursor, compose(identifier(event_model._meta.db_table)), has_label, event_model, label
-            )
+            _check_none(cursor, compose(identifier(event_model._meta.db_table)), has_label, event_model, label)
         cursor.execute(render(baseline_sql(event_model, label, lacking=is_tracked_by)))
         written = int(cursor.rowcount)
         if not written and is_tracked_by:

@@ -58,10 +58,7 @@ def matches_sql(event_model: EventModel, columns: Mapping[str, str], events: Seq
 
 
 def breaks_sql(
-    event_model: EventModel,
-    layouts: Sequence[tuple[Sequence[str], Mapping[str, str] | None]],
-    *,
-    anchored: bool,
+    event_model: EventModel, layouts: Sequence[tuple[Sequence[str], Mapping[str, str] | None]], *, anchored: bool
 ) -> Fragment:
     """Return a query of the first broken link of each object.
 

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pgmagic.history.comparing import COMPARABLE, changes
-from pgmagic.tables.faithful import kept, python_values
-from pgmagic.tables.frame import ResultFrame
+from pgmagic.tables.frame import ResultFrame, kept, python_values
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from pgmagic.history.comparing import Change
     from pgmagic.history.reading import HistoryFrame
-    from pgmagic.tables.faithful import Values
+    from pgmagic.tables.frame import Values
 
     Positions = NDArray[np.intp]
 
@@ -48,9 +47,7 @@ class DiffFrame(ResultFrame):
             "context": "object",
         }
     )
-    columns_roles = MappingProxyType(
-        {"field": "code", "before": "before", "after": "after", "context": "pairs"}
-    )
+    columns_roles = MappingProxyType({"field": "code", "before": "before", "after": "after", "context": "pairs"})
 
 
 class WideDiffFrame(ResultFrame):
@@ -191,10 +188,7 @@ def old_sides(history: HistoryFrame) -> NDArray[np.bool_]:
 
 def _changes(history: HistoryFrame, pairs: _Pairs) -> _Changes:
     following = pairs.events[pairs.compared]
-    parts = [
-        _field_changes(name, history[name], following, pairs.previous, pairs.compared)
-        for name in history.fields
-    ]
+    parts = [_field_changes(name, history[name], following, pairs.previous, pairs.compared) for name in history.fields]
     if not parts:
         nothing = np.empty(0, dtype=object)
         return _Changes(np.empty(0, dtype=np.intp), nothing, nothing, nothing)

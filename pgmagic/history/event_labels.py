@@ -79,9 +79,7 @@ def labels_apart(event_model: EventModel) -> list[str]:
         return []
     apart = labels_by_hand(event_model)
     if records_every(event_model, "UPDATE", New):
-        apart += _labels(
-            tracker for tracker in recorded if tracker.row == Old and kinds_of(tracker) == {"UPDATE"}
-        )
+        apart += _labels(tracker for tracker in recorded if tracker.row == Old and kinds_of(tracker) == {"UPDATE"})
     return apart
 
 
@@ -93,9 +91,7 @@ def end_labels(event_model: EventModel) -> list[str]:
 def old_update_labels(event_model: EventModel) -> list[str]:
     """Return the labels of events with an OLD row after which the object may still exist."""
     others = {*end_labels(event_model), *labels_apart(event_model)}
-    return [
-        label for label, meaning in meanings(event_model).items() if meaning.is_old and label not in others
-    ]
+    return [label for label, meaning in meanings(event_model).items() if meaning.is_old and label not in others]
 
 
 def new_update_labels(event_model: EventModel) -> list[str]:

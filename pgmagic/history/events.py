@@ -31,7 +31,7 @@ from pgmagic.history.targets import instant
 if TYPE_CHECKING:
     from psycopg.rows import TupleRow
 
-    from pgmagic.tables.faithful import Kind
+    from pgmagic.tables.frame import Kind
 
 Side = Literal["OLD", "NEW", "MIXED"]
 """The row that the events of a label hold: as it was before the change, or as it is after. `MIXED` in a frame that was
@@ -181,9 +181,7 @@ def _columns(event_model: EventModel) -> list[Column]:
         Column("pgh_label", "text", compose("event.pgh_label")),
         key_column,
         # As texts: what the events of one context share is made once. Making UUIDs takes longer than all the rest.
-        Column(
-            "pgh_context_id", "uuid", compose(context["pgh_context_id"], "::text"), Once(UUID).__getitem__
-        ),
+        Column("pgh_context_id", "uuid", compose(context["pgh_context_id"], "::text"), Once(UUID).__getitem__),
         Column("context", "json", compose(context["pgh_context"], "::text"), Once(json.loads).__getitem__),
     ]
     taken = {column.name for column in columns}

@@ -74,9 +74,7 @@ class Scope:
     def chosen(self, event_models: Iterable[EventModel]) -> list[EventModel]:
         """Return the event models in the scope."""
         return [
-            event_model
-            for event_model in event_models
-            if self.across is None or event_model._meta.label in self.across
+            event_model for event_model in event_models if self.across is None or event_model._meta.label in self.across
         ]
 
     def only(self, labels: Iterable[str]) -> Scope:
@@ -127,9 +125,7 @@ def _branch(columns: dict[str, Fragment], source: Fragment, conditions: Sequence
     return compose("SELECT ", join(",\n  ", selected), "\n", source, where)
 
 
-def column_of_event(
-    event_models: Iterable[EventModel], column: str, model: Fragment, pgh_id: Fragment
-) -> Fragment:
+def column_of_event(event_models: Iterable[EventModel], column: str, model: Fragment, pgh_id: Fragment) -> Fragment:
     """Return one of `COLUMNS` of the event with a `pgh_id`, of the event model with a label."""
     cases = [
         compose(
@@ -188,10 +184,7 @@ def context_expressions(event_model: EventModel) -> dict[str, Fragment]:
     """Return the SQL of an event's context, `pgh_context`, and its id; NULL if the events store no context."""
     own = _own(event_model)
     if has_shared_context(event_model):
-        return {
-            "pgh_context_id": _column("event", own["pgh_context"]),
-            "pgh_context": compose("context.metadata"),
-        }
+        return {"pgh_context_id": _column("event", own["pgh_context"]), "pgh_context": compose("context.metadata")}
     return {name: _column("event", own[name]) if name in own else compose("NULL") for name in
               ("pgh_context_id", "pgh_context")}  # fmt: skip
 
@@ -245,10 +238,7 @@ def _diff(event_model: EventModel) -> Fragment:
 
 def _data(event_model: EventModel, alias: str) -> Fragment:
     """Return the tracked fields of an event as jsonb; a foreign key has the name of its id, `author_id`."""
-    pairs = [
-        compose(literal(event.attname), ", ", _column(alias, event))
-        for event, _ in tracked_fields(event_model)
-    ]
+    pairs = [compose(literal(event.attname), ", ", _column(alias, event)) for event, _ in tracked_fields(event_model)]
     objects = [
         compose("jsonb_build_object(", join(", ", pairs[start : start + _PAIRS]), ")")
         for start in range(0, len(pairs), _PAIRS)
@@ -289,9 +279,7 @@ def _refers_to(event_model: EventModel, groups: tuple[Rows, ...]) -> Fragment | 
 
 
 def _is_one_of(field: AnyField, values: Iterable[object]) -> Fragment:
-    return compose(
-        _column("event", field), " IN (", join(", ", [_value_of(field, value) for value in values]), ")"
-    )
+    return compose(_column("event", field), " IN (", join(", ", [_value_of(field, value) for value in values]), ")")
 
 
 def _value_of(field: AnyField, value: object) -> Fragment:

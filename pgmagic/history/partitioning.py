@@ -28,11 +28,7 @@ from pgmagic.history.targets import event_models_of, is_event_model
 
 
 def create_partitions(
-    model: Model,
-    *,
-    months: int = MONTHS_AHEAD,
-    since: datetime | date | None = None,
-    using: str | None = None,
+    model: Model, *, months: int = MONTHS_AHEAD, since: datetime | date | None = None, using: str | None = None
 ) -> list[str]:
     """Create the missing partitions of this month and the next months, and return the names of the new tables.
 

@@ -42,28 +42,18 @@ class Retention:
 
     @classmethod
     def of(
-        cls,
-        name: str,
-        older_than: timedelta | datetime | date | None,
-        keep_last: int | None,
-        with_last: bool,
+        cls, name: str, older_than: timedelta | datetime | date | None, keep_last: int | None, with_last: bool
     ) -> Retention:
         """Return what the arguments of `prune_events` mean for a model with a name."""
         if older_than is None and keep_last is None:
             raise HistoryError(
                 f"Which events of {name} are to go? Give older_than=timedelta(days=365), keep_last=10, or both."
             )
-        if keep_last is not None and (
-            isinstance(keep_last, bool) or not isinstance(keep_last, int) or keep_last < 1
-        ):
-            raise HistoryError(
-                f"keep_last= is a number of events from 1 on, but {keep_last!r} was given for {name}."
-            )
+        if keep_last is not None and (isinstance(keep_last, bool) or not isinstance(keep_last, int) or keep_last < 1):
+            raise HistoryError(f"keep_last= is a number of events from 1 on, but {keep_last!r} was given for {name}.")
         if isinstance(older_than, timedelta):
             if older_than < timedelta(0):
-                raise HistoryError(
-                    f"older_than= of {name} is an age, which is not negative: got {older_than}."
-                )
+                raise HistoryError(f"older_than= of {name} is an age, which is not negative: got {older_than}.")
             before: datetime | None = timezone.now() - older_than
         else:
             before = None if older_than is None else instant(older_than)
@@ -190,9 +180,7 @@ def prune_sql(event_model: EventModel, retention: Retention, after: int, size: i
     )  # fmt: skip
     if retention.keep_last and later is not None:
         number = literal(retention.keep_last)
-        conditions.append(
-            compose("(SELECT count(*) FROM (", later, " LIMIT ", number, ") AS later) = ", number)
-        )
+        conditions.append(compose("(SELECT count(*) FROM (", later, " LIMIT ", number, ") AS later) = ", number))
     elif not retention.with_last and later is not None:
         conditions.append(
             compose(

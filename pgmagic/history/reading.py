@@ -13,8 +13,7 @@ from pgmagic.declare.model_types import Model
 from pgmagic.history.diff import DiffFrame, WideDiffFrame, diff_frame, wide_diff_frame
 from pgmagic.history.events import Side, read_events
 from pgmagic.history.targets import Target, event_model_of, named, resolve
-from pgmagic.tables.faithful import Kind, faithful, kept
-from pgmagic.tables.frame import ResultFrame
+from pgmagic.tables.frame import Kind, ResultFrame, faithful, kept
 from pgmagic.tables.progress import Bar
 
 # Filtering by the keys of more objects than these is not worth it.
@@ -44,7 +43,7 @@ class HistoryFrame(ResultFrame):
             events do not record it, a tuple for a composite key.
         pgh_context_id (object): a `uuid.UUID`, or None outside any context.
         context (object): a dict, or None.
-        then every tracked field by name, with a dtype that loses nothing (`pgmagic.tables.faithful`); a field with the
+        then every tracked field by name, with a dtype that loses nothing (`pgmagic.tables.frame`); a field with the
             name of one of these columns is followed by `_`.
 
     `.pgh.diff()` returns the changes between the events of the frame.
@@ -284,9 +283,7 @@ def history_frame(
     """
     fields = [name for name in columns if name not in EVENT_KINDS]
     if unknown := [name for name in fields if name not in kinds]:
-        raise ValueError(
-            f"A history frame needs the kind of every tracked field; {', '.join(unknown)} has none."
-        )
+        raise ValueError(f"A history frame needs the kind of every tracked field; {', '.join(unknown)} has none.")
     length = len(next(iter(columns.values()), ()))
     arrays = {
         name: kept(faithful(columns.get(name, [None] * length), kinds.get(name) or EVENT_KINDS[name]))

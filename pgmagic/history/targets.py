@@ -27,13 +27,9 @@ def resolve(target: Target) -> tuple[Model, list[object] | None]:
     if isinstance(target, type) and issubclass(target, models.Model):
         return target, None
     if not isinstance(target, str):
-        raise HistoryError(
-            f"History is read for a model, an object or a model's name, but {target!r} was given."
-        )
+        raise HistoryError(f"History is read for a model, an object or a model's name, but {target!r} was given.")
     found = [
-        model
-        for model in apps.get_models()
-        if target.lower() in (model._meta.label_lower, str(model._meta.model_name))
+        model for model in apps.get_models() if target.lower() in (model._meta.label_lower, str(model._meta.model_name))
     ]
     if len(found) == 1:
         return found[0], None
@@ -80,9 +76,7 @@ def event_models_of(model: Model) -> dict[str, EventModel]:
     found: dict[str, EventModel] = getattr(model, "pgh_event_models", {})
     if not found:
         name = getattr(getattr(model, "_meta", None), "object_name", repr(model))
-        raise HistoryError(
-            f"{name} is not tracked, so it has no events: put @pghistory.track() above its class."
-        )
+        raise HistoryError(f"{name} is not tracked, so it has no events: put @pghistory.track() above its class.")
     return found
 
 

@@ -14,8 +14,7 @@ from pgmagic.history.diff import differing, old_sides, ranks
 from pgmagic.history.event_labels import end_labels, labels_apart, old_update_labels, records_every
 from pgmagic.history.reading import read_history
 from pgmagic.history.targets import Target, event_model_of, instant, named, resolve, tracked_model
-from pgmagic.tables.faithful import kept
-from pgmagic.tables.frame import ResultFrame
+from pgmagic.tables.frame import ResultFrame, kept
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pgmagic.history.reading import HistoryFrame
-    from pgmagic.tables.faithful import Values
+    from pgmagic.tables.frame import Values
 
     Positions = NDArray[np.intp]
     Flags = NDArray[np.bool_]
@@ -46,11 +45,7 @@ class TimelineFrame(ResultFrame):
     """
 
     columns_contract = MappingProxyType(
-        {
-            "pgh_obj_id": "Int64",
-            "valid_from": "datetime64[us, UTC]",
-            "valid_to": "datetime64[us, UTC]",
-        }
+        {"pgh_obj_id": "Int64", "valid_from": "datetime64[us, UTC]", "valid_to": "datetime64[us, UTC]"}
     )
 
     @property
@@ -157,11 +152,7 @@ def timeline(
 
 
 def timeline_frame(
-    history: HistoryFrame,
-    *,
-    ends: Collection[str] = (),
-    apart: Collection[str] = (),
-    updates_are_new: bool = True,
+    history: HistoryFrame, *, ends: Collection[str] = (), apart: Collection[str] = (), updates_are_new: bool = True
 ) -> TimelineFrame:
     """Return the intervals in which the states of a history were valid.
 

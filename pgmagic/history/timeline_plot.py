@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.patches import Rectangle
 
-from pgmagic.tables.faithful import is_missing
+from pgmagic.tables.frame import is_missing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,9 +33,7 @@ _LETTER_INCHES = 0.075
 _LONGEST = 40
 
 
-def bars_of(
-    timeline: TimelineFrame, field: str | None, lane: str | None, limit: int
-) -> tuple[pd.DataFrame, str]:
+def bars_of(timeline: TimelineFrame, field: str | None, lane: str | None, limit: int) -> tuple[pd.DataFrame, str]:
     """Return the bars to draw (lane, value, from, to), and the title; see `TimelineFrame.plot`."""
     if field is not None or timeline["pgh_obj_id"].nunique() > 1:
         return _bars_of_objects(timeline, field, lane, limit)
@@ -120,15 +118,7 @@ def draw(bars: pd.DataFrame, title: str, until: pd.Timestamp, ax: Axes | None) -
     for bar in bars.to_dict("records"):
         begins, ends = _number(bar["from"], start), _number(bar["to"], end)
         place, value = positions[bar["lane"]], bar["value"]
-        ax.barh(
-            place,
-            ends - begins,
-            left=begins,
-            height=_BAR,
-            color=colours[value],
-            edgecolor="white",
-            linewidth=0.8,
-        )
+        ax.barh(place, ends - begins, left=begins, height=_BAR, color=colours[value], edgecolor="white", linewidth=0.8)
         if len(value) * letter < ends - begins:
             ax.text(begins + letter / 2, place, value, va="center", fontsize=8, color="#222222", clip_on=True)
             direct += 1
@@ -153,11 +143,7 @@ def draw(bars: pd.DataFrame, title: str, until: pd.Timestamp, ax: Axes | None) -
 
 def _bounds(bars: pd.DataFrame, until: pd.Timestamp) -> tuple[float, float]:
     known = pd.concat([bars["from"], bars["to"]]).dropna()
-    start = (
-        float(mdates.date2num(known.min().to_pydatetime()))
-        if len(known)
-        else float(mdates.date2num(until)) - 1
-    )
+    start = float(mdates.date2num(known.min().to_pydatetime())) if len(known) else float(mdates.date2num(until)) - 1
     end = max(
         float(mdates.date2num(until.to_pydatetime())) if bars["to"].isna().any() else start,
         float(mdates.date2num(known.max().to_pydatetime())) if len(known) else start,

@@ -135,17 +135,14 @@ def verify_chain(event_model: EventModel, using: str) -> Verified:
         )
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
         settings = [
-            compose("set_config(", literal(name), ", ", literal(value), ", true)")
-            for name, value in PINNED.items()
+            compose("set_config(", literal(name), ", ", literal(value), ", true)") for name, value in PINNED.items()
         ]
         _fetch(cursor, compose("SELECT ", join(", ", settings)))
         layouts = [
             (names, _columns_now(cursor, event_model, names, events))
             for names, events in _fetch(cursor, layouts_sql(event_model))
         ]
-        [(is_anchored,)] = _fetch(
-            cursor, compose("SELECT to_regclass(", literal(ANCHOR_TABLE), ") IS NOT NULL")
-        )
+        [(is_anchored,)] = _fetch(cursor, compose("SELECT to_regclass(", literal(ANCHOR_TABLE), ") IS NOT NULL"))
         rows = _fetch(cursor, breaks_sql(event_model, layouts, anchored=is_anchored))
         table: models.QuerySet[models.Model] = models.QuerySet(event_model, using=using)
         events, unsealed = table.count(), table.filter(**{f"{HASH}__isnull": True}).count()
@@ -153,10 +150,7 @@ def verify_chain(event_model: EventModel, using: str) -> Verified:
         transaction.set_rollback(True, using=using)
     now = {field.column: field.name for field in event_model._meta.local_concrete_fields}
     renamed = {
-        name: now[column]
-        for _, columns in layouts
-        for name, column in (columns or {}).items()
-        if now[column] != name
+        name: now[column] for _, columns in layouts for name, column in (columns or {}).items() if now[column] != name
     }
     breaks = []
     for *key, pgh_id, label, created_at, problem in rows:

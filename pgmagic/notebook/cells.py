@@ -78,16 +78,12 @@ def execute_each(
     Returns:
         The names of the tasks that they left pending, which were cancelled after the last step.
     """
-    codes = [
-        _compiled(shell, ast.Module(body=[statement], type_ignores=[]), filename) for statement in statements
-    ]
+    codes = [_compiled(shell, ast.Module(body=[statement], type_ignores=[]), filename) for statement in statements]
     return _execute(codes, shell.user_ns, step)
 
 
 def _execute(
-    codes: Sequence[CodeType],
-    namespace: dict[str, object],
-    step: Callable[[], AbstractContextManager[object]],
+    codes: Sequence[CodeType], namespace: dict[str, object], step: Callable[[], AbstractContextManager[object]]
 ) -> list[str]:
     if any(map(_awaits, codes)):
         return run_to_end(_run_awaiting(codes, namespace, step))
@@ -101,9 +97,7 @@ def _awaits(code: CodeType) -> bool:
 
 
 def _run(
-    codes: Sequence[CodeType],
-    namespace: dict[str, object],
-    step: Callable[[], AbstractContextManager[object]],
+    codes: Sequence[CodeType], namespace: dict[str, object], step: Callable[[], AbstractContextManager[object]]
 ) -> None:
     for code in codes:
         with step():
@@ -111,9 +105,7 @@ def _run(
 
 
 async def _run_awaiting(
-    codes: Sequence[CodeType],
-    namespace: dict[str, object],
-    step: Callable[[], AbstractContextManager[object]],
+    codes: Sequence[CodeType], namespace: dict[str, object], step: Callable[[], AbstractContextManager[object]]
 ) -> None:
     for code in codes:
         with step():
@@ -132,9 +124,7 @@ def pending_note(tasks: Sequence[str]) -> list[str]:
         return []
     were = "1 task was" if len(tasks) == 1 else f"{len(tasks):,} tasks were"
     names = ", ".join(sorted(set(tasks)))
-    return [
-        f"{were} still pending at the end of the cell, and cancelled: {names}. `await` tasks that are to finish."
-    ]
+    return [f"{were} still pending at the end of the cell, and cancelled: {names}. `await` tasks that are to finish."]
 
 
 @contextmanager

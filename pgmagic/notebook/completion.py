@@ -11,12 +11,7 @@ from collections.abc import Callable
 
 from django.apps import apps
 from django.db import connections
-from IPython.core.completer import (
-    CompletionContext,
-    SimpleCompletion,
-    SimpleMatcherResult,
-    context_matcher,
-)
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 from IPython.core.interactiveshell import InteractiveShell
 
 from pgmagic.declare import registry
@@ -106,18 +101,14 @@ def _tracked(namespace: Namespace) -> list[str]:
     """Return the names of models that are tracked, and of the user's objects of them."""
     tracked = {model.pgh_tracked_model for model in apps.get_models() if hasattr(model, "pgh_tracked_model")}
     names = {model._meta.object_name for model in tracked}
-    objects = {
-        name for name, value in namespace.items() if not name.startswith("_") and type(value) in tracked
-    }
+    objects = {name for name, value in namespace.items() if not name.startswith("_") and type(value) in tracked}
     return sorted(names | objects)
 
 
 def _renamable(_namespace: Namespace) -> list[str]:
     """Return MODEL= and MODEL.FIELD= of the models that cells declared."""
     found = [model for label in cell_labels() for model in apps.get_app_config(label).get_models()]
-    fields = [
-        f"{model._meta.object_name}.{field.name}=" for model in found for field in model._meta.local_fields
-    ]
+    fields = [f"{model._meta.object_name}.{field.name}=" for model in found for field in model._meta.local_fields]
     return sorted([*(f"{model._meta.object_name}=" for model in found), *fields])
 
 

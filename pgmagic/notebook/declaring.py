@@ -51,10 +51,7 @@ def install_cell(shell: InteractiveShell, source: str, app_label: str, wishes: W
     names are as before.
     """
     try:
-        with (
-            Shield() as shield,
-            _declared(shell, source, app_label, wishes, shield) as (declaration, desired),
-        ):
+        with Shield() as shield, _declared(shell, source, app_label, wishes, shield) as (declaration, desired):
             planner = plan_with_evolutions(connection, desired, wishes)
             applied = plan_and_apply(connection, planner, before_commit=shield.begin)
             frame = InstallationFrame.from_rows(applied.outcomes)

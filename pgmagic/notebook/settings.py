@@ -15,12 +15,12 @@ class PgMagic(Configurable):
     A configuration file of IPython's may set them for every kernel: `c.PgMagic.max_rows = 50`.
     """
 
-    app_label = Unicode(
-        "notebook", help="The app label of the models in a %%pgtrigger cell without --app."
-    ).tag(config=True)
-    max_rows = Integer(
-        LIMIT, min=0, help="How many rows of a table are shown; the total is always shown."
-    ).tag(config=True)
+    app_label = Unicode("notebook", help="The app label of the models in a %%pgtrigger cell without --app.").tag(
+        config=True
+    )
+    max_rows = Integer(LIMIT, min=0, help="How many rows of a table are shown; the total is always shown.").tag(
+        config=True
+    )
 
 
 def add_settings(shell: InteractiveShell) -> PgMagic:

@@ -64,9 +64,7 @@ def compare_cell(
         UnknownTriggerError: if nothing is registered under a URI.
     """
     if not ignored and not variables:
-        raise CellError(
-            "Say what is to be different: --ignore URI, or --with NAME of a variable that holds a trigger."
-        )
+        raise CellError("Say what is to be different: --ignore URI, or --with NAME of a variable that holds a trigger.")
     registry.registered(*ignored)
     exchanges = [_exchange(shell, variable) for variable in variables]
     steps = _steps(shell, source)
@@ -102,9 +100,7 @@ def _exchange(shell: InteractiveShell, variable: str) -> Exchange:
     uri, _, name = variable.rpartition("=")
     trigger = shell.user_ns.get(name)
     if not isinstance(trigger, Trigger):
-        raise CellError(
-            f"--with takes the name of a variable that holds a trigger, but {name} holds {trigger!r}."
-        )
+        raise CellError(f"--with takes the name of a variable that holds a trigger, but {name} holds {trigger!r}.")
     return exchange_by(trigger, name, uri or None)
 
 
@@ -112,9 +108,7 @@ def _exchange(shell: InteractiveShell, variable: str) -> Exchange:
 def _namespace_restored(shell: InteractiveShell) -> Iterator[None]:
     """Give names and model objects of the notebook back what they held before the block."""
     names = dict(shell.user_ns)
-    objects = [
-        (value, {**vars(value), "_state": copy(value._state)}) for value in _model_objects(names.values())
-    ]
+    objects = [(value, {**vars(value), "_state": copy(value._state)}) for value in _model_objects(names.values())]
     try:
         yield
     finally:

@@ -179,15 +179,11 @@ class EventsQuerySet(models.QuerySet["Events"]):
 
     def update(self, **kwargs: object) -> NoReturn:
         """Raise HistoryError: these are rows of many tables."""
-        raise HistoryError(
-            "Events are only read: change the rows of one event model, as in PostEvent.objects."
-        )
+        raise HistoryError("Events are only read: change the rows of one event model, as in PostEvent.objects.")
 
     def delete(self) -> NoReturn:
         """Raise HistoryError: these are rows of many tables."""
-        raise HistoryError(
-            "Events are only read: delete the rows of one event model, as in PostEvent.objects."
-        )
+        raise HistoryError("Events are only read: delete the rows of one event model, as in PostEvent.objects.")
 
     def _scoped(self, scope: Scope) -> EventsQuerySet:
         narrowed: EventsQuerySet = self._chain()  # type: ignore[attr-defined]

@@ -83,9 +83,7 @@ def _streamed_in_context(response: HttpResponseBase) -> HttpResponseBase:
         content = response.streaming_content
         opened = copy_context()
         response.streaming_content = (
-            _run_async_steps(content, opened)
-            if isinstance(content, AsyncIterable)
-            else _run_steps(content, opened)
+            _run_async_steps(content, opened) if isinstance(content, AsyncIterable) else _run_steps(content, opened)
         )
     return response
 

@@ -171,11 +171,7 @@ class Events(models.Model):
         from_queryset: models.QuerySet[Self] | None = None,
     ) -> None:
         """Read the event again, or its deferred fields."""
-        events = (
-            from_queryset
-            if from_queryset is not None
-            else cast("models.QuerySet[Self]", type(self).objects.all())
-        )
+        events = from_queryset if from_queryset is not None else cast("models.QuerySet[Self]", type(self).objects.all())
         super().refresh_from_db(using=using, fields=fields, from_queryset=events)
 
 
@@ -196,8 +192,7 @@ class MiddlewareEvents(Events):
     """
 
     user = ProxyField(
-        "pgh_context__user",
-        models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.DO_NOTHING, null=True),
+        "pgh_context__user", models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.DO_NOTHING, null=True)
     )
     url = ProxyField("pgh_context__url", models.TextField(null=True))
 

@@ -4,14 +4,7 @@ The names, signatures and semantics are those of django-pgtrigger 4.17; the impl
 """
 
 from pgmagic import __version__
-from pgmagic.db.installation import (
-    disable,
-    enable,
-    install,
-    prunable,
-    prune,
-    uninstall,
-)
+from pgmagic.db.installation import disable, enable, install, prunable, prune, uninstall
 from pgmagic.db.prepare import prepare_every_connection
 from pgmagic.db.runtime.constraints import constraints
 from pgmagic.db.runtime.ignore import ignore, is_ignored

@@ -31,8 +31,7 @@ class PgTriggerConfig(AppConfig):
         super().__init__(app_name, app_module)
         # Before the project's models are imported. A notebook has names of its own, as long as pgmagic is loaded.
         if not (
-            getattr(settings, "PGMAGIC_NOTEBOOK", False)
-            or {"pgtrigger", "pghistory"} & {*settings.INSTALLED_APPS}
+            getattr(settings, "PGMAGIC_NOTEBOOK", False) or {"pgtrigger", "pghistory"} & {*settings.INSTALLED_APPS}
         ):
             add_aliases()
 

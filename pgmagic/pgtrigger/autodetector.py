@@ -98,9 +98,7 @@ class MigrationAutodetectorMixin:
                 if not isinstance(operation, ops.CreateModel):
                     continue
                 for base in operation.bases or ():
-                    base_app, _, name = (
-                        base.lower().rpartition(".") if isinstance(base, str) else ("", "", "")
-                    )
+                    base_app, _, name = base.lower().rpartition(".") if isinstance(base, str) else ("", "", "")
                     if base_app == app_label and (base_app, name) not in self.to_state.models:
                         place = find_place(self.to_state, base_app, name)
                         vars(operation)["_auto_deps"].append(
@@ -118,9 +116,7 @@ class MigrationAutodetectorMixin:
         for (place, name), kept in reversed(self._before.items()):
             if (place, name) not in self._after or (place.key in moved and (place, name) in changed):
                 # Before what changes the table, also where another app's migrations hold the trigger.
-                app_label = (
-                    place.app_label if place.app_label in self.generated_operations else kept.app_label
-                )
+                app_label = place.app_label if place.app_label in self.generated_operations else kept.app_label
                 operation = RemoveTrigger(_model_name(place, app_label), name)
                 self.add_operation(app_label, operation, self._dependencies(app_label, place), beginning=True)
 

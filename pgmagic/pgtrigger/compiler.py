@@ -146,9 +146,7 @@ class Trigger:
 
     def __init__(self, *, name: str, sql: TriggerSql | UpsertTriggerSql) -> None:
         if not isinstance(sql, TriggerSql | UpsertTriggerSql):
-            raise DeclarationError(
-                f'The trigger "{name}" needs a TriggerSql as its sql, but {sql!r} was given.'
-            )
+            raise DeclarationError(f'The trigger "{name}" needs a TriggerSql as its sql, but {sql!r} was given.')
         self.name = name
         self.sql = sql
 

@@ -5,12 +5,7 @@ The names are those of django-pgtrigger's `pgtrigger.migrations`; migration file
 
 from pgmagic.db.evolution.schema_editor import DatabaseSchemaEditorMixin
 from pgmagic.pgtrigger.autodetector import MigrationAutodetectorMixin
-from pgmagic.pgtrigger.operations import (
-    AddTrigger,
-    AlterPartitioning,
-    RemoveTrigger,
-    TriggerOperationMixin,
-)
+from pgmagic.pgtrigger.operations import AddTrigger, AlterPartitioning, RemoveTrigger, TriggerOperationMixin
 
 __all__ = [
     "AddTrigger",

@@ -133,10 +133,10 @@ class AddTrigger(TriggerOperationMixin, IndexOperation):
 
     def reduce(self, operation: Operation, app_label: str) -> bool | list[Operation]:
         """Drop this operation where a later one changes or removes the trigger, or deletes its model."""
-        if isinstance(operation, AddTrigger | RemoveTrigger) and (
-            operation.model_name,
-            operation.trigger_name,
-        ) == (self.model_name, self.trigger_name):
+        if isinstance(operation, AddTrigger | RemoveTrigger) and (operation.model_name, operation.trigger_name) == (
+            self.model_name,
+            self.trigger_name,
+        ):
             return [operation] if isinstance(operation, AddTrigger) else []
         if isinstance(operation, DeleteModel) and operation.name_lower == self.model_name.lower():
             return [operation]

@@ -83,9 +83,7 @@ def find_place(state: ProjectState, app_label: str, model_name: str) -> Place:
 
 def triggers_at(state: ProjectState, place: Place) -> dict[str, Kept]:
     """Return the triggers of a place by their names."""
-    return {
-        kept.trigger.name: kept for kept in _kept(state, place) if kept.many_to_many == place.many_to_many
-    }
+    return {kept.trigger.name: kept for kept in _kept(state, place) if kept.many_to_many == place.many_to_many}
 
 
 def every_trigger(state: ProjectState) -> Iterator[tuple[Place, Kept]]:
@@ -112,9 +110,7 @@ def _kept(state: ProjectState, place: Place) -> tuple[Kept, ...]:
 
 def _others(state: ProjectState, place: Place, name: str) -> list[Kept]:
     return [
-        kept
-        for kept in _kept(state, place)
-        if (kept.trigger.name, kept.many_to_many) != (name, place.many_to_many)
+        kept for kept in _kept(state, place) if (kept.trigger.name, kept.many_to_many) != (name, place.many_to_many)
     ]
 
 

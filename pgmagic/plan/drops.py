@@ -13,9 +13,7 @@ from pgmagic.plan.steps import Plan, Step
 def parts_of(desired: DesiredTrigger, installed: Installed) -> list[InstalledTrigger]:
     """Return what is installed of a declared trigger, also what a former declaration of it needed."""
     names = {part.name for part in desired.triggers}
-    declared = [
-        found for found in installed.triggers_on(desired.table, desired.schema) if found.name in names
-    ]
+    declared = [found for found in installed.triggers_on(desired.table, desired.schema) if found.name in names]
     marked = [found for found in installed.own_triggers if found.mark and found.mark.uri == desired.uri]
     return [*declared, *(found for found in marked if found not in declared)]
 
@@ -35,20 +33,13 @@ def prunable_uris(installed: Installed, registered: Collection[str]) -> set[str]
 def plan_uninstalling(desired: Sequence[DesiredTrigger], installed: Installed) -> Plan:
     """Return the steps that drop declared triggers and their functions; none for what is not installed."""
     found = [part for trigger in desired for part in parts_of(trigger, installed)]
-    return Plan(
-        [*drop_steps(found, installed), *_drop_left_behind(installed, {trigger.uri for trigger in desired})]
-    )
+    return Plan([*drop_steps(found, installed), *_drop_left_behind(installed, {trigger.uri for trigger in desired})])
 
 
 def plan_pruning(installed: Installed, registered: Collection[str]) -> Plan:
     """Return the steps that drop pgmagic's triggers that are not registered, and functions without a trigger."""
     uris = prunable_uris(installed, registered)
-    return Plan(
-        [
-            *drop_steps(prunable_triggers(installed, registered), installed),
-            *_drop_left_behind(installed, uris),
-        ]
-    )
+    return Plan([*drop_steps(prunable_triggers(installed, registered), installed), *_drop_left_behind(installed, uris)])
 
 
 def drop_steps(
@@ -80,9 +71,7 @@ def _left_behind(installed: Installed) -> list[InstalledFunction]:
     """Return pgmagic's functions at home whose triggers somebody dropped by hand."""
     needed = _needed(installed.triggers)
     return [
-        function
-        for function in installed.functions
-        if function.schema in installed.home and function.key not in needed
+        function for function in installed.functions if function.schema in installed.home and function.key not in needed
     ]
 
 

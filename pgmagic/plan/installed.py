@@ -37,12 +37,8 @@ class Mark:
         """Return the mark in a comment, or None if pgmagic did not write the comment."""
         try:
             found = json.loads(comment or "")
-            triggers = tuple(
-                (name, declared, stored) for name, (declared, stored) in found.get("triggers", {}).items()
-            )
-            return Mark(
-                found["pgmagic"], found["declared"], found["stored"], bool(found.get("with_model")), triggers
-            )
+            triggers = tuple((name, declared, stored) for name, (declared, stored) in found.get("triggers", {}).items())
+            return Mark(found["pgmagic"], found["declared"], found["stored"], bool(found.get("with_model")), triggers)
         except (ValueError, TypeError, KeyError, AttributeError):
             return None
 

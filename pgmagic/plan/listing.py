@@ -10,15 +10,7 @@ from typing import Literal
 
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.plan.drops import parts_of, prunable_triggers
-from pgmagic.plan.installation_state import (
-    FOREIGN,
-    OUTDATED,
-    PRUNE,
-    UNALLOWED,
-    UNINSTALLED,
-    drift,
-    trigger_status,
-)
+from pgmagic.plan.installation_state import FOREIGN, OUTDATED, PRUNE, UNALLOWED, UNINSTALLED, drift, trigger_status
 from pgmagic.plan.installed import FunctionKey, Installed, InstalledFunction, InstalledTrigger
 
 
@@ -40,9 +32,7 @@ class Listed:
     lines: Sequence[str] = ()
 
 
-def list_triggers(
-    desired: Sequence[DesiredTrigger], unallowed: Collection[str], installed: Installed
-) -> list[Listed]:
+def list_triggers(desired: Sequence[DesiredTrigger], unallowed: Collection[str], installed: Installed) -> list[Listed]:
     """Return what is declared and what is installed, by table and name; unallowed: URIs that a router forbids here."""
     found: list[Listed] = []
     listed: set[int] = set()
@@ -84,12 +74,7 @@ def _list_declared(
 
 
 def _listed_part(
-    part: InstalledTrigger,
-    name: str,
-    condition: str | None,
-    state: str,
-    drift: str | None,
-    installed: Installed,
+    part: InstalledTrigger, name: str, condition: str | None, state: str, drift: str | None, installed: Installed
 ) -> Listed:
     visible = installed.table(part.table)
     is_visible = visible is not None and visible.schema == part.schema
@@ -99,9 +84,7 @@ def _listed_part(
 
 def _drift_text(part: InstalledTrigger, words: Sequence[str]) -> str | None:
     """Return what a trigger differs in, also between the partitions of its table."""
-    apart = (
-        [f"{'disabled' if part.is_enabled else 'enabled'} on {', '.join(part.apart)}"] if part.apart else []
-    )
+    apart = [f"{'disabled' if part.is_enabled else 'enabled'} on {', '.join(part.apart)}"] if part.apart else []
     return "; ".join([*words, *apart]) or None
 
 
@@ -121,10 +104,7 @@ class Difference:
 
 
 def differences(
-    desired: Sequence[DesiredTrigger],
-    live: Installed,
-    declared: Installed,
-    prunable: Sequence[InstalledTrigger],
+    desired: Sequence[DesiredTrigger], live: Installed, declared: Installed, prunable: Sequence[InstalledTrigger]
 ) -> list[Difference]:
     """Return where triggers differ from what the catalog would hold if all were installed as declared.
 
@@ -135,23 +115,17 @@ def differences(
         before, after = parts_of(trigger, live), parts_of(trigger, declared)
         if not after:
             # The table does not exist.
-            found += [
-                Difference(trigger.uri, "trigger", None, None, part.create) for part in trigger.triggers
-            ]
+            found += [Difference(trigger.uri, "trigger", None, None, part.create) for part in trigger.triggers]
         functions, new_functions = _functions(before), _functions(after)
         of_texts: list[Difference] = []
         for key in dict.fromkeys([*functions, *new_functions]):
-            texts = [
-                part.definition if part else None for part in (functions.get(key), new_functions.get(key))
-            ]
+            texts = [part.definition if part else None for part in (functions.get(key), new_functions.get(key))]
             of_texts += _stretches(trigger.uri, "function", *texts)
         of_texts += _of_triggers(trigger.uri, before, after)
         if not of_texts:
             # The comments always differ if a definition differs.
             comments = [(part.comment, new_functions[key].comment) for key, part in functions.items()]
-            found += [
-                Difference(trigger.uri, "comment", None, *pair) for pair in comments if pair[0] != pair[1]
-            ]
+            found += [Difference(trigger.uri, "comment", None, *pair) for pair in comments if pair[0] != pair[1]]
         found += of_texts
     for part in prunable:
         found += _of_triggers(part.uri, [part], [])

@@ -7,14 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from pgmagic.compile import ddl
-from pgmagic.compile.desired import (
-    Desired,
-    DesiredPgTrigger,
-    DesiredRoutine,
-    DesiredTable,
-    DesiredTrigger,
-    Marking,
-)
+from pgmagic.compile.desired import Desired, DesiredPgTrigger, DesiredRoutine, DesiredTable, DesiredTrigger, Marking
 from pgmagic.errors import InstallationError
 from pgmagic.plan.drops import drop_steps
 from pgmagic.plan.installed import Installed, InstalledFunction, InstalledTrigger, Mark
@@ -67,10 +60,7 @@ def _stale_triggers(desired: Desired, installed: Installed) -> list[InstalledTri
 
 
 def _moved_triggers(
-    desired: Desired,
-    installed: Installed,
-    evolutions: Mapping[str, Evolution],
-    stale: Sequence[InstalledTrigger],
+    desired: Desired, installed: Installed, evolutions: Mapping[str, Evolution], stale: Sequence[InstalledTrigger]
 ) -> list[InstalledTrigger]:
     """Return the triggers of pgmagic's that are in the way of columns that are altered."""
     labels = {label for label, evolution in evolutions.items() if evolution.moves_columns}
@@ -151,9 +141,7 @@ def _routine_step(routine: DesiredRoutine, installed: Installed) -> Step:
     return Step(routine.name, "function", action, (routine.create,), marking=marking)
 
 
-def _trigger_steps(
-    trigger: DesiredTrigger, installed: Installed, moved: Sequence[InstalledTrigger]
-) -> list[Step]:
+def _trigger_steps(trigger: DesiredTrigger, installed: Installed, moved: Sequence[InstalledTrigger]) -> list[Step]:
     function = trigger.function
     called = _called_function(trigger, installed)
     if called is not None and _is_current(called.mark, function.declared, called.stored, trigger.with_model):
@@ -199,15 +187,9 @@ def _pg_trigger_step(
         action, sql = "replace", (part.replace, *ddl.keep_enabled(*existing.place, existing.enabled))
     # The mark is left on the function if any step changes something.
     marking = trigger.marking
-    return Step(
-        trigger.uri, "trigger", action, sql, fires=part.fires, condition=part.condition, marking=marking
-    )
+    return Step(trigger.uri, "trigger", action, sql, fires=part.fires, condition=part.condition, marking=marking)
 
 
 def _is_current(mark: Mark | None, declared: str, stored: str, with_model: bool) -> bool:
     """Return whether an object is as it is declared now, and as pgmagic left it in the database."""
-    return mark is not None and (mark.declared, mark.stored, mark.with_model) == (
-        declared,
-        stored,
-        with_model,
-    )
+    return mark is not None and (mark.declared, mark.stored, mark.with_model) == (declared, stored, with_model)

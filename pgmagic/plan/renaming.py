@@ -98,9 +98,7 @@ def _renamed_functions(
         comment = function.comment
         if name != function.name:
             mark = json.loads(str(comment))
-            triggers = {
-                _name(uri, trigger, renaming): digests for trigger, digests in mark["triggers"].items()
-            }
+            triggers = {_name(uri, trigger, renaming): digests for trigger, digests in mark["triggers"].items()}
             comment = json.dumps({**mark, "pgmagic": _new_uri(uri, renaming), "triggers": triggers})
         renamed[function] = replace(function, name=name, comment=comment)
     return renamed

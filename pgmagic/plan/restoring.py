@@ -22,9 +22,7 @@ def plan_restoring(desired: Sequence[DesiredTrigger], before: Installed, now: In
     steps += _function_steps(functions, now)
     for place, part in was.items():
         if sql := tuple(_restoring_sql(part, present.get(place))):
-            steps.append(
-                Step(part.uri, "trigger", "replace", sql, fires=part.fires, condition=part.condition)
-            )
+            steps.append(Step(part.uri, "trigger", "replace", sql, fires=part.fires, condition=part.condition))
     return Plan(steps)
 
 
@@ -38,9 +36,7 @@ def _function_steps(functions: Sequence[InstalledFunction], now: Installed) -> I
             yield Step(uri, "function", "replace", (f"{function.definition};", comment))
 
 
-def _parts_by_place(
-    desired: Sequence[DesiredTrigger], installed: Installed
-) -> dict[TriggerPlace, InstalledTrigger]:
+def _parts_by_place(desired: Sequence[DesiredTrigger], installed: Installed) -> dict[TriggerPlace, InstalledTrigger]:
     return {part.place: part for trigger in desired for part in parts_of(trigger, installed)}
 
 

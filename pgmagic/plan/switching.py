@@ -32,9 +32,7 @@ def plan_disabling(desired: Sequence[DesiredTrigger], installed: Installed) -> P
     return _plan_switching(desired, installed, "D")
 
 
-def _plan_switching(
-    desired: Sequence[DesiredTrigger], installed: Installed, state: Literal["O", "D"]
-) -> Plan:
+def _plan_switching(desired: Sequence[DesiredTrigger], installed: Installed, state: Literal["O", "D"]) -> Plan:
     found = [(trigger, parts_of(trigger, installed)) for trigger in desired]
     missing = [trigger.uri for trigger, parts in found if not parts]
     if missing:

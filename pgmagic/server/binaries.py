@@ -105,9 +105,7 @@ def _described(folder: Path, package: Path | None) -> Binaries:
 def _reported_version(program: Path) -> str:
     """Return the version that `program --version` prints, such as 18.6."""
     try:
-        answer = subprocess.run(
-            [program, "--version"], capture_output=True, text=True, timeout=30, check=False
-        )
+        answer = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EmbeddedServerError(
             f"{program} does not run on this machine ({error}):"
@@ -154,10 +152,7 @@ def _unreachable_part(account: Account, binaries: Binaries) -> Path | None:
     """Return the first folder or program that `account` cannot use, or None."""
     parts = [binaries.folder / "initdb", binaries.folder / "postgres"]
     if binaries.package is not None:
-        parts += [
-            binaries.folder.parent / "lib" / "plpgsql.so",
-            binaries.folder.parent / "share" / "postgres.bki",
-        ]
+        parts += [binaries.folder.parent / "lib" / "plpgsql.so", binaries.folder.parent / "share" / "postgres.bki"]
         parts = [part for part in parts if part.exists()]
     for part in parts:
         blocked = first_unreachable(part.resolve(), account)
@@ -179,9 +174,7 @@ def _copy(package: Path, target: Path) -> None:
     for name in ("postgres", "initdb"):
         shutil.copy2(package / "pginstall" / "bin" / name, programs / name)
     for name in ("lib", "share"):
-        shutil.copytree(
-            package / "pginstall" / name, copied / "pginstall" / name, symlinks=True, ignore=NOT_COPIED
-        )
+        shutil.copytree(package / "pginstall" / name, copied / "pginstall" / name, symlinks=True, ignore=NOT_COPIED)
     for source, destination in (
         (package.with_name(WHEEL_PACKAGE + ".libs"), copied.with_name(WHEEL_PACKAGE + ".libs")),
         (package / ".dylibs", copied / ".dylibs"),

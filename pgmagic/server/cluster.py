@@ -102,12 +102,7 @@ def initialise(layout: Layout, binaries: Binaries, account: Account, mutex: File
         hand_over(workspace, account, account.private_mode)
         data.mkdir()
         hand_over(data, lender, 0o700)
-        words = [
-            binaries.program("initdb"),
-            "--pgdata",
-            str(data),
-            *parameters.initdb_options(binaries.major),
-        ]
+        words = [binaries.program("initdb"), "--pgdata", str(data), *parameters.initdb_options(binaries.major)]
         processes.run_to_end(words, lender, variables, data, inherited=mutex)
         # In Postgres's single-user mode, so that the database exists before anybody can connect.
         words = [binaries.program("postgres"), "--single", "-D", str(data), "template1"]
@@ -226,8 +221,7 @@ def _await_ready(layout: Layout, position: int) -> None:
                 file.seek(position)
                 complaint = processes.last_complaint(file.read().decode(errors="replace"))
             raise EmbeddedServerError(
-                f"The embedded Postgres server did not start: {complaint.rstrip('.')};"
-                f" its log is {layout.log}."
+                f"The embedded Postgres server did not start: {complaint.rstrip('.')}; its log is {layout.log}."
             )
         time.sleep(POLL_SECONDS)
 

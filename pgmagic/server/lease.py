@@ -20,14 +20,7 @@ from pgmagic.server import cluster, parameters
 from pgmagic.server.account import server_account
 from pgmagic.server.binaries import find_binaries
 from pgmagic.server.layout import Layout, default_home, prepare
-from pgmagic.server.locks import (
-    close_lock_file,
-    forget_after_fork,
-    is_held,
-    lock_exclusively,
-    mutex,
-    open_lock_file,
-)
+from pgmagic.server.locks import close_lock_file, forget_after_fork, is_held, lock_exclusively, mutex, open_lock_file
 from pgmagic.server.sockets import PORT, socket_folder
 
 if TYPE_CHECKING:
@@ -103,10 +96,7 @@ class Lease:
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.release()
 

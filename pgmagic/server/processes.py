@@ -85,12 +85,7 @@ def run_to_end(
 
 
 def start_detached(
-    words: Sequence[str],
-    account: Account,
-    variables: dict[str, str],
-    folder: Path,
-    log: FileIO,
-    inherited: FileIO,
+    words: Sequence[str], account: Account, variables: dict[str, str], folder: Path, log: FileIO, inherited: FileIO
 ) -> None:
     """Start a program as `account`, so that it is not a child of this process.
 

@@ -14,8 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from pgmagic.tables.faithful import is_missing
-from pgmagic.tables.frame import LINE, ResultFrame, Role
+from pgmagic.tables.frame import LINE, ResultFrame, Role, is_missing
 from pgmagic.tables.words import Tone, sign_and_tone
 
 LIMIT = 60
@@ -119,10 +118,7 @@ def describe(frame: pd.DataFrame, limit: int = LIMIT) -> Table:
     columns = _columns(part, with_index=not _only_counts(frame))
     result = frame if isinstance(frame, ResultFrame) else ResultFrame()
     rows = tuple(
-        Row(
-            tuple(shown[position] for _, shown in columns),
-            tuple(map(visible, result.lines_of(label))),
-        )
+        Row(tuple(shown[position] for _, shown in columns), tuple(map(visible, result.lines_of(label))))
         for position, label in enumerate(part.index)
     )
     return Table(
@@ -158,9 +154,7 @@ def _columns(part: pd.DataFrame, *, with_index: bool) -> list[tuple[Column, list
 
 
 def _column(name: Hashable, values: pd.Series[Any], role: Role) -> tuple[Column, list[Cell]]:
-    heading = (
-        " · ".join(plain(part) for part in name if part != "") if isinstance(name, tuple) else plain(name)
-    )
+    heading = " · ".join(plain(part) for part in name if part != "") if isinstance(name, tuple) else plain(name)
     shown = cells(values, role)
     looks = {cell.look for cell in shown} - {"missing", "null"}
     numeric = looks == {"number"} or (not looks and pd.api.types.is_numeric_dtype(values.dtype))

@@ -60,9 +60,7 @@ def sql_text(sql: str) -> str:
         else:
             # Line by line, because pagers forget a colour at the end of a line.
             lines = written.split("\n")
-            found.append(
-                "\n".join(f"\x1b[{_COLOURS[part]}m{line}\x1b[0m" if line else line for line in lines)
-            )
+            found.append("\n".join(f"\x1b[{_COLOURS[part]}m{line}\x1b[0m" if line else line for line in lines))
     return "".join(found)
 
 

@@ -74,12 +74,7 @@ def html(frame: pd.DataFrame, limit: int = LIMIT) -> str:
         parts.append(element("div", element("b", escaped(table.caption)), class_="pgm-caption"))
     parts.append(
         element(
-            "div",
-            _table(table),
-            class_="pgm-scroll",
-            role="region",
-            tabindex="0",
-            aria_label=table.caption or "Table",
+            "div", _table(table), class_="pgm-scroll", role="region", tabindex="0", aria_label=table.caption or "Table"
         )
     )
     foot = [escaped(sentence) for sentence in (table.size, *table.notes) if sentence is not None]
@@ -91,9 +86,7 @@ def html(frame: pd.DataFrame, limit: int = LIMIT) -> str:
 
 def _table(table: Table) -> Markup:
     headings = [
-        element(
-            "th", escaped(column.name), scope="col", class_="pgm-right" if column.align == "right" else None
-        )
+        element("th", escaped(column.name), scope="col", class_="pgm-right" if column.align == "right" else None)
         for column in table.columns
     ]
     rows = [part for row in table.head for part in _row(row, table.columns)]

@@ -27,9 +27,7 @@ def text(frame: pd.DataFrame, limit: int = LIMIT, width: int | None = None) -> s
     widths = _widths(table.columns, [*table.head, *table.tail], width)
     lines = [
         *([table.caption] if table.caption else []),
-        _BETWEEN.join(
-            _aligned(column.name, column, w) for column, w in zip(table.columns, widths, strict=True)
-        ),
+        _BETWEEN.join(_aligned(column.name, column, w) for column, w in zip(table.columns, widths, strict=True)),
         _BETWEEN.join("─" * w for w in widths),
     ]
     for row in table.head:
@@ -53,9 +51,7 @@ def _row(row: Row, columns: Sequence[Column], widths: Sequence[int]) -> Iterator
     ]
     blanks = [" " * w for w in widths]
     for parts in zip_longest(*wrapped):
-        yield _BETWEEN.join(
-            blank if part is None else part for part, blank in zip(parts, blanks, strict=True)
-        )
+        yield _BETWEEN.join(blank if part is None else part for part, blank in zip(parts, blanks, strict=True))
     for line in row.lines:
         yield from _attached(line)
 
@@ -74,12 +70,7 @@ def _content(cell: Cell) -> str:
 def _widths(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -> list[int]:
     """Return how many cells of the terminal each column gets."""
     natural = [
-        max(
-            map(
-                cell_len,
-                [column.name, *(line for row in rows for line in _content(row.cells[i]).split("\n"))],
-            )
-        )
+        max(map(cell_len, [column.name, *(line for row in rows for line in _content(row.cells[i]).split("\n"))]))
         for i, column in enumerate(columns)
     ]
     if width is None:
@@ -87,9 +78,7 @@ def _widths(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -
     least = []
     for i, (column, wide) in enumerate(zip(columns, natural, strict=True)):
         # Numbers and verdicts are not wrapped, and no heading is broken.
-        whole = column.align == "right" or all(
-            row.cells[i].look in ("word", "time", "missing") for row in rows
-        )
+        whole = column.align == "right" or all(row.cells[i].look in ("word", "time", "missing") for row in rows)
         least.append(wide if whole else min(wide, max(_NARROWEST, cell_len(column.name))))
 
     def bounded(bound: int) -> list[int]:

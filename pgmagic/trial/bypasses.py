@@ -85,9 +85,7 @@ class _Installed:
             raise CellError(f"{uri} is not installed here: run %pgtrigger install first.")
         per_row = next((definition for *_, definition in rows if " FOR EACH ROW " in definition), "")
         only_rejects = isinstance(trigger, Protect | FSM)
-        return cls(
-            uri, only_rejects, rows[0][1], tuple(name for name, *_ in rows), trigger_condition_in(per_row)
-        )
+        return cls(uri, only_rejects, rows[0][1], tuple(name for name, *_ in rows), trigger_condition_in(per_row))
 
 
 def try_bypasses(uri: str, using: str = "default") -> BypassFrame:
@@ -111,9 +109,7 @@ def try_bypasses(uri: str, using: str = "default") -> BypassFrame:
     with watched(CellTracer, connection, keep=False) as cell:
         for operation, what in _search(cell, search):
             if what is None:
-                nowhere = Bypass(
-                    way="every way", operation=operation, result="not applicable", reason=search.needs()
-                )
+                nowhere = Bypass(way="every way", operation=operation, result="not applicable", reason=search.needs())
                 found.append(nowhere)
                 continue
             notes += [said for said in what.about(operation, model) if said not in notes]
@@ -200,12 +196,7 @@ def _got_through(way: Way, entries: Sequence[TraceRow], unseen: str | None, *, o
     if unseen and only_rejects:
         return "got through", "it did not refuse"
     if unseen:
-        return (
-            "unknown",
-            f"the change was made, but whether the trigger fired could not be observed: {unseen}",
-        )
-    clauses = [
-        clause for entry in entries for clause, truth in (entry.condition or {}).items() if truth is not True
-    ]
+        return ("unknown", f"the change was made, but whether the trigger fired could not be observed: {unseen}")
+    clauses = [clause for entry in entries for clause, truth in (entry.condition or {}).items() if truth is not True]
     reasons = [_SKIPPED.get(clause, f"false: {clause}") for clause in dict.fromkeys(clauses)]
     return "got through", "; ".join(reasons) or way.reason or "it did not fire"

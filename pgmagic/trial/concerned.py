@@ -203,9 +203,7 @@ class Search:
 
     # The choice of a candidate, whose row is then changed so that the rule concerns it.
 
-    def _best(
-        self, candidates: Iterator[Concerned], change: Callable[[Concerned], object]
-    ) -> Concerned | None:
+    def _best(self, candidates: Iterator[Concerned], change: Callable[[Concerned], object]) -> Concerned | None:
         """Return the first candidate that only pgmagic's triggers can prevent, or else the first with a row."""
         first: Concerned | None = None
         for found in islice(candidates, _MOST_CANDIDATES):

@@ -61,9 +61,7 @@ class ExerciseFrame(ResultFrame):
         return bool((self["result"] == "right").all())
 
 
-def check(
-    *, rejects: Cases | None = None, applies: Cases | None = None, holds: Cases | None = None
-) -> ExerciseFrame:
+def check(*, rejects: Cases | None = None, applies: Cases | None = None, holds: Cases | None = None) -> ExerciseFrame:
     """Return which cases of an exercise work as they should with the triggers that are installed.
 
     Each case is tried in a savepoint, and what it defers until COMMIT is fired. Nothing is kept; inside a transaction,
@@ -86,18 +84,12 @@ def check(
         >>> check(applies={"a draft is deleted": lambda: Post.objects.filter(status="draft").delete()}).is_solved
         True
     """
-    parts: tuple[tuple[Expected, Cases | None], ...] = (
-        ("rejected", rejects),
-        ("applied", applies),
-        ("true", holds),
-    )
+    parts: tuple[tuple[Expected, Cases | None], ...] = (("rejected", rejects), ("applied", applies), ("true", holds))
     connection.ensure_connection()
     with nothing_kept(connection):
         catalog = read_trigger_catalog(driver_connection(connection))
         judged = [
-            _judged(case, expected, run, catalog)
-            for expected, cases in parts
-            for case, run in (cases or {}).items()
+            _judged(case, expected, run, catalog) for expected, cases in parts for case, run in (cases or {}).items()
         ]
     right = sum(each.is_right for each in judged)
     if right == len(judged):

@@ -113,6 +113,5 @@ def _escaped(name: str) -> str:
     """Return a name as Mermaid shows it, whatever is in it."""
     plain = " ".join(name.split()) or " "
     return "".join(
-        character if character.isalnum() or character in " _-.'" else f"#{ord(character)};"
-        for character in plain
+        character if character.isalnum() or character in " _-.'" else f"#{ord(character)};" for character in plain
     )

@@ -40,9 +40,7 @@ def column_values(model: Model, name: str, using: str, most: int) -> list[object
     return list(rows.values_list(name, flat=True).distinct()[:most])
 
 
-def values_of(
-    field: AnyField, model: Model, trigger: Trigger, condition: str, using: str
-) -> Iterator[object]:
+def values_of(field: AnyField, model: Model, trigger: Trigger, condition: str, using: str) -> Iterator[object]:
     """Yield values for a field: its choices and states, those that a condition names, and those of other rows."""
     states: list[object] = []
     if isinstance(trigger, FSM) and trigger.field in (field.name, field.attname):

@@ -94,11 +94,7 @@ class Transitions:
 
     def notes(self) -> Iterator[str]:
         """Yield the sentences that hold for all pairs."""
-        on = (
-            "a row that was made up for it"
-            if self.row is None
-            else f"row {self.row}, or on a row in the state"
-        )
+        on = "a row that was made up for it" if self.row is None else f"row {self.row}, or on a row in the state"
         yield f"Tried on {on}; nothing was kept."
         if self.conditions:
             yield (
@@ -202,13 +198,9 @@ def _states(model: Model, field: AnyField, machines: _Machines, using: str) -> l
     states = distinct(_converted(field, [*named, *([None] if field.null else [])]))
     label = f"{model._meta.object_name}.{field.name}"
     if len(states) > MOST_STATES:
-        raise CellError(
-            f"{label} has more than {MOST_STATES} different values: it is not a field with states."
-        )
+        raise CellError(f"{label} has more than {MOST_STATES} different values: it is not a field with states.")
     if not any(state is not None for state in states):
-        raise CellError(
-            f"{label} has no states: give it choices, an FSM, or rows, so that there is something to try."
-        )
+        raise CellError(f"{label} has no states: give it choices, an FSM, or rows, so that there is something to try.")
     return states
 
 
@@ -229,9 +221,7 @@ class _Trying:
         """Bring a row to one state, then to another, and roll back both."""
         with taken_back(self.connection):
             every: models.QuerySet[models.Model] = models.QuerySet(self.model, using=self.connection.alias)
-            there = every.filter(
-                **{f"{self.field.name}__isnull": True} if old is None else {self.field.name: old}
-            )
+            there = every.filter(**{f"{self.field.name}__isnull": True} if old is None else {self.field.name: old})
             own = there.order_by("pk").values_list("pk", flat=True).first()
             obstacle = None if own is not None else self.bring(key, old)
             found = obstacle or self.try_update(key if own is None else own, new)
@@ -275,15 +265,11 @@ class _Trying:
         return self._rows(key).update(**{self.field.name: state})
 
     def _stored(self, key: object) -> State:
-        [stored] = _converted(self.field, self._rows(key).values_list(self.field.attname, flat=True)) or [
-            None
-        ]
+        [stored] = _converted(self.field, self._rows(key).values_list(self.field.attname, flat=True)) or [None]
         return stored
 
 
-def _taken(
-    model: Model, field: AnyField, states: Sequence[State], using: str
-) -> tuple[tuple[int, ...], ...] | None:
+def _taken(model: Model, field: AnyField, states: Sequence[State], using: str) -> tuple[tuple[int, ...], ...] | None:
     """Return how often each transition is found in the events of the first tracker with the field and its object."""
     event_models: dict[str, EventModel] = getattr(model, "pgh_event_models", {})
     for event_model in event_models.values():

@@ -64,12 +64,7 @@ class Ways:
         values = self.concerned.values
         yield Way("save()", "UPDATE", takes, lambda: self._changed().save(using=self.connection.alias))
         yield Way("QuerySet.update()", "UPDATE", takes, lambda: self._rows().update(**values))
-        yield Way(
-            "bulk_update()",
-            "UPDATE",
-            takes,
-            lambda: self._all().bulk_update([self._changed()], self._names()),
-        )
+        yield Way("bulk_update()", "UPDATE", takes, lambda: self._all().bulk_update([self._changed()], self._names()))
         yield Way(
             "bulk_create(update_conflicts=True)", "UPDATE", "the INSERT and UPDATE privileges",
             lambda: self._all().bulk_create(
@@ -85,9 +80,7 @@ class Ways:
             join(", ", [identifier(str(each.column)) for each in key_fields(self.model)]), ") DO UPDATE SET ",
             self._assignments(),
         )  # fmt: skip
-        yield self._sql(
-            "INSERT … ON CONFLICT DO UPDATE", "UPDATE", upsert, "the INSERT and UPDATE privileges"
-        )
+        yield self._sql("INSERT … ON CONFLICT DO UPDATE", "UPDATE", upsert, "the INSERT and UPDATE privileges")
         yield self._sql("MERGE", "UPDATE", self._merge(compose("UPDATE SET ", self._assignments())), takes)
         yield Way("COPY", "UPDATE", takes, None, "COPY only inserts rows")
 
@@ -114,12 +107,7 @@ class Ways:
     def inserts(self) -> Iterator[Way]:
         """Yield the ways of application code to insert the row."""
         takes = "the INSERT privilege"
-        yield Way(
-            "save()",
-            "INSERT",
-            takes,
-            lambda: self._new().save(force_insert=True, using=self.connection.alias),
-        )
+        yield Way("save()", "INSERT", takes, lambda: self._new().save(force_insert=True, using=self.connection.alias))
         yield Way("bulk_create()", "INSERT", takes, lambda: self._all().bulk_create([self._new()]))
         yield Way(
             "bulk_create(ignore_conflicts=True)", "INSERT", takes,
@@ -127,9 +115,7 @@ class Ways:
         )  # fmt: skip
         yield self._sql("raw SQL", "INSERT", self._insert(), takes)
         yield self._sql("a CTE", "INSERT", self._in_cte(self._insert()), takes)
-        yield self._sql(
-            "INSERT … ON CONFLICT", "INSERT", compose(self._insert(), " ON CONFLICT DO NOTHING"), takes
-        )
+        yield self._sql("INSERT … ON CONFLICT", "INSERT", compose(self._insert(), " ON CONFLICT DO NOTHING"), takes)
         values = self._values()
 
         def copy() -> None:
@@ -137,8 +123,7 @@ class Ways:
             statement = compose("COPY ", self._table(), " (", names, ") FROM STDIN")
             fields = {field.attname: field for field in table_fields(self.model)}
             row = [
-                fields[name].get_db_prep_save(value, self.connection)
-                for name, value in self.concerned.values.items()
+                fields[name].get_db_prep_save(value, self.connection) for name, value in self.concerned.values.items()
             ]
             with self.connection.cursor() as cursor, cursor.copy(render(statement)) as lines:
                 lines.write_row(row)
@@ -155,9 +140,7 @@ class Ways:
         takes = "the DELETE privilege"
         yield Way("delete()", "DELETE", takes, lambda: self._rows().get().delete(using=self.connection.alias))
         yield Way("QuerySet.delete()", "DELETE", takes, lambda: self._rows().delete())
-        yield Way(
-            "QuerySet._raw_delete()", "DELETE", takes, lambda: self._rows()._raw_delete(self.connection.alias)
-        )
+        yield Way("QuerySet._raw_delete()", "DELETE", takes, lambda: self._rows()._raw_delete(self.connection.alias))
         yield self._sql("raw SQL", "DELETE", self._delete(), takes)
         yield self._sql("a CTE", "DELETE", self._in_cte(self._delete()), takes)
         yield self._sql("MERGE", "DELETE", self._merge(verbatim("DELETE")), takes)
@@ -186,9 +169,7 @@ class Ways:
                 self._execute(compose("ALTER TABLE ", self._table(), " DISABLE TRIGGER ", identifier(name)))
             self._execute(plain)
 
-        yield Way(
-            "pgtrigger.ignore()", operation, "nothing more: any session may set pgmagic.ignore", ignored
-        )
+        yield Way("pgtrigger.ignore()", operation, "nothing more: any session may set pgmagic.ignore", ignored)
         yield Way(
             "session_replication_role = replica",
             operation,
@@ -248,9 +229,7 @@ class Ways:
         }
 
     def _assignments(self) -> Fragment:
-        return join(
-            ", ", [compose(identifier(column), " = ", value) for column, value in self._values().items()]
-        )
+        return join(", ", [compose(identifier(column), " = ", value) for column, value in self._values().items()])
 
     def _update(self) -> Fragment:
         return compose("UPDATE ", self._table(), " SET ", self._assignments(), " WHERE ", self._where())
@@ -272,9 +251,7 @@ class Ways:
         return compose("WITH written AS (", statement, " RETURNING 1) SELECT count(*) FROM written")
 
     def _columns(self) -> Fragment:
-        return join(
-            ", ", [identifier(str(field.column)) for field in table_fields(self.model) if not field.generated]
-        )
+        return join(", ", [identifier(str(field.column)) for field in table_fields(self.model) if not field.generated])
 
     def _merge(self, action: Fragment) -> Fragment:
         return compose(

@@ -26,8 +26,7 @@ def limit_lock_waits(raw: DriverConnection) -> None:
     """Limit the time for which the transaction waits for a lock, unless the user has."""
     with unwatched(raw) as cursor:
         cursor.execute(
-            "SELECT set_config('lock_timeout', %s, true) WHERE current_setting('lock_timeout') = '0'",
-            [LOCK_TIMEOUT],
+            "SELECT set_config('lock_timeout', %s, true) WHERE current_setting('lock_timeout') = '0'", [LOCK_TIMEOUT]
         )
 
 
@@ -67,9 +66,7 @@ class SearchPath:
 
     def __init__(self, raw: DriverConnection) -> None:
         self.raw = raw
-        self.before = (
-            self._execute("SELECT current_setting('search_path')") if backend.choice.schema else None
-        )
+        self.before = self._execute("SELECT current_setting('search_path')") if backend.choice.schema else None
 
     def restore(self) -> list[str]:
         """Set it back for the cells that follow; return a sentence if the cell had changed it."""

@@ -57,9 +57,7 @@ class Capturing(Instruments[CapturedTable]):
         with self._quietly(), unwatched(self.raw) as cursor:
             cursor.execute(READ_CAPTURED, prepare=False)
             return [
-                Change(
-                    step, table, tuple(json.loads(key)), json.loads(old or "null"), json.loads(new or "null")
-                )
+                Change(step, table, tuple(json.loads(key)), json.loads(old or "null"), json.loads(new or "null"))
                 for step, table, old, new, key in cursor.fetchall()
             ]
 

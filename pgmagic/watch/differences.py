@@ -138,20 +138,14 @@ class _Compared:
         left = one.last if one else written.first
         right = other.last if other else written.first
         difference = WhatIfRow(
-            step=max(row.step for row in (one, other) if row),
-            table=str(identity[0]),
-            row=_shown_key(identity, written),
+            step=max(row.step for row in (one, other) if row), table=str(identity[0]), row=_shown_key(identity, written)
         )
         if left is not None and right is not None:
             for column in dict.fromkeys([*left, *right]):
                 if not self._same(left.get(column), right.get(column)):
                     yield replace(difference, field=column, as_is=left.get(column), what_if=right.get(column))
         elif left is not right:
-            yield replace(
-                difference,
-                as_is=pd.NA if left is None else left,
-                what_if=pd.NA if right is None else right,
-            )
+            yield replace(difference, as_is=pd.NA if left is None else left, what_if=pd.NA if right is None else right)
 
     def _same(self, left: object, right: object) -> bool:
         if left == right and type(left) is type(right):

@@ -84,9 +84,7 @@ def is_copied_in(cursor: DriverCursor) -> bool:
 
 def _watched_transaction(transaction: Transactions, guard: Guard) -> Transactions:
     @contextmanager
-    def watched(
-        savepoint_name: str | None = None, force_rollback: bool = False
-    ) -> Iterator[psycopg.Transaction]:
+    def watched(savepoint_name: str | None = None, force_rollback: bool = False) -> Iterator[psycopg.Transaction]:
         block = transaction(savepoint_name, force_rollback)
         try:
             with guard.block_past_django():
@@ -139,9 +137,7 @@ def _watched(base: type[Any], guard: Guard) -> type[DriverCursor]:
                     finish(self, False)
 
         @contextmanager
-        def copy(
-            self, statement: Query, params: Params | None = None, **options: object
-        ) -> Iterator[psycopg.Copy]:
+        def copy(self, statement: Query, params: Params | None = None, **options: object) -> Iterator[psycopg.Copy]:
             with guard.guarded_past_django(statement) as finish:
                 with super().copy(statement, params, **options) as copy:
                     writes = is_copied_in(self)

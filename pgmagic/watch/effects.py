@@ -65,9 +65,7 @@ class Effects:
         return found
 
 
-def effects_of(
-    counted: Iterable[Executed], observed: Iterable[Observed], written: Sequence[Written]
-) -> Effects:
+def effects_of(counted: Iterable[Executed], observed: Iterable[Observed], written: Sequence[Written]) -> Effects:
     """Return what a step wrote. counted: its statements that were not undone; observed: of its own rows."""
     tagged: dict[str, Counts] = {}
     converted = 0

@@ -104,9 +104,7 @@ class OtherDatabases:
         self.watched[alias] = watched
 
     @contextmanager
-    def _transaction(
-        self, alias: str, transaction: AbstractContextManager[psycopg.Transaction]
-    ) -> Iterator[None]:
+    def _transaction(self, alias: str, transaction: AbstractContextManager[psycopg.Transaction]) -> Iterator[None]:
         """Let the block be a transaction, and note that it was committed.
 
         Raises:

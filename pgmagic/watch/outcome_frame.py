@@ -49,17 +49,13 @@ class OutcomeRow:
         """Return the outcome of a step whose rows a later step has rolled back."""
         if self.verdict not in ("applied", "rewritten"):
             return self
-        return replace(
-            self, verdict="rolled back", rows=0, trigger=None, reason=ROLLED_BACK_BY_CELL, effects=()
-        )
+        return replace(self, verdict="rolled back", rows=0, trigger=None, reason=ROLLED_BACK_BY_CELL, effects=())
 
     def rolled_back(self, refusal: Rejection) -> OutcomeRow:
         """Return the outcome of a step whose rows a rejected COMMIT has taken back."""
         if self.verdict not in ("applied", "rewritten"):
             return replace(self, effects=())
-        return replace(
-            self, verdict="rolled back", trigger=refusal.trigger, reason=refusal.reason, effects=()
-        )
+        return replace(self, verdict="rolled back", trigger=refusal.trigger, reason=refusal.reason, effects=())
 
 
 class OutcomeFrame(ResultFrame):

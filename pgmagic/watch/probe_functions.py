@@ -29,8 +29,7 @@ def create_functions() -> str:
     The functions and the table are the session's own, in `pg_temp`; nobody else sees them.
     """
     statements = [
-        compose(verbatim(head), " LANGUAGE plpgsql AS ", DollarQuoted(body), ";")
-        for head, body in _FUNCTIONS.items()
+        compose(verbatim(head), " LANGUAGE plpgsql AS ", DollarQuoted(body), ";") for head, body in _FUNCTIONS.items()
     ]
     # Rows written under the rights of another role, by a SECURITY DEFINER function, are observed, too.
     table = verbatim(

@@ -169,18 +169,14 @@ def create_probes(table: ProbedTable, *, many_rows: bool) -> str:
             counter = table.counter(event, 0)
             arguments = [counter, "staged" if len(table.slots) > 1 else "", how]
             when = _asked_condition(counter) if many_rows else None
-            statements.append(
-                _create(f"{ASKED_NAME}_{event[0].lower()}", event, on, when, "pgmagic_asked", arguments)
-            )
+            statements.append(_create(f"{ASKED_NAME}_{event[0].lower()}", event, on, when, "pgmagic_asked", arguments))
     for number, slot in enumerate(table.slots, 1):
         last = "last" if slot is table.slots[-1] else ""
         for event, name in slot.names:
             counter = table.counter(event, number)
             counted = compose(_NESTED_ROW, " OR ", _counted(counter), " < 0 OR ", _ROW_UNDER_WAY)
             when = counted if many_rows else None
-            statements.append(
-                _create(name, event, on, when, "pgmagic_seen", [str(number), last, counter, how])
-            )
+            statements.append(_create(name, event, on, when, "pgmagic_seen", [str(number), last, counter, how]))
     if "DELETE" in table.events:
         statements.append(
             compose(
@@ -216,16 +212,12 @@ _ROW_UNDER_WAY = "pg_catalog.current_setting('pgmagic.probe_1', true) <> ''"
 
 def _count(counter: str) -> Fragment:
     """Return an expression: the counter, as it is."""
-    return compose(
-        "coalesce(nullif(pg_catalog.current_setting(", literal(counter), ", true), ''), '0')::int8"
-    )
+    return compose("coalesce(nullif(pg_catalog.current_setting(", literal(counter), ", true), ''), '0')::int8")
 
 
 def _counted(counter: str) -> Fragment:
     """Return an expression: the counter, one higher from now on."""
-    return compose(
-        "pg_catalog.set_config(", literal(counter), ", (", _count(counter), " + 1)::text, true)::int8"
-    )
+    return compose("pg_catalog.set_config(", literal(counter), ", (", _count(counter), " + 1)::text, true)::int8")
 
 
 def _asked_condition(counter: str) -> Fragment:

@@ -19,15 +19,7 @@ from pgmagic.errors import CellError, DatabaseUnavailableError, PgMagicError
 from pgmagic.watch.autocommit import LOST, RENEWAL, EmulatedAutocommit
 from pgmagic.watch.driver_cursors import Finish, watched_cursors
 from pgmagic.watch.instruments import AnyInstruments, Observed
-from pgmagic.watch.statements import (
-    LONGEST_REMEMBERED,
-    Executed,
-    Facts,
-    answers,
-    facts_of,
-    is_ddl,
-    text_of,
-)
+from pgmagic.watch.statements import LONGEST_REMEMBERED, Executed, Facts, answers, facts_of, is_ddl, text_of
 from pgmagic.watch.written import Written, WrittenRows
 
 if TYPE_CHECKING:
@@ -152,9 +144,7 @@ class Recorder:
         if self.failure is not None:
             raise self.failure
         if self.autocommit.raw.closed:
-            raise self.fail(
-                DatabaseUnavailableError(LOST) if self.autocommit.raw.broken else CellError(_CLOSED)
-            )
+            raise self.fail(DatabaseUnavailableError(LOST) if self.autocommit.raw.broken else CellError(_CLOSED))
         if self.autocommit.status == TransactionStatus.IDLE:
             raise self.fail(
                 CellError(
@@ -198,9 +188,7 @@ class Recorder:
             self._renew()
             if is_sound:
                 self._written.before(
-                    self._clock,
-                    empties=facts.empties or self.probing.functions_may_empty,
-                    catches=facts.catches,
+                    self._clock, empties=facts.empties or self.probing.functions_may_empty, catches=facts.catches
                 )
         except BaseException:
             self.is_guarding = False

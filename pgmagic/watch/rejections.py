@@ -64,9 +64,7 @@ def _row_in(detail: str) -> str | None:
         return None
     named = ", ".join(f"{name} {value_in_line(value)}" for name, value in key.items() if value is not None)
     changes = ", ".join(
-        f"{name}: {value_in_line(value)} → {value_in_line(new[name])}"
-        for name, value in old.items()
-        if name in new
+        f"{name}: {value_in_line(value)} → {value_in_line(new[name])}" for name, value in old.items() if name in new
     )
     if changes:
         return f"row {named}: {changes}" if named else f"row: {changes}"

@@ -22,17 +22,10 @@ from psycopg.pq import ConnStatus, ExecStatus, Format, TransactionStatus
 from pgmagic.db.driver import DriverConnection, driver_connection
 from pgmagic.db.runtime.session_settings import ServerSession
 from pgmagic.errors import CellError, DatabaseUnavailableError, PgMagicError
-from pgmagic.tables.faithful import Kind
+from pgmagic.tables.frame import Kind
 from pgmagic.watch.autocommit import LOST, forget_settings
 from pgmagic.watch.messages import Messages
-from pgmagic.watch.sql_frames import (
-    CommandFrame,
-    CommandRow,
-    ResultColumn,
-    SqlFrame,
-    command_frame,
-    sql_frame,
-)
+from pgmagic.watch.sql_frames import CommandFrame, CommandRow, ResultColumn, SqlFrame, command_frame, sql_frame
 
 if TYPE_CHECKING:
     from psycopg.abc import Transformer
@@ -67,9 +60,7 @@ def run_script(connection: BaseDatabaseWrapper, text: str) -> SqlFrame | Command
         DatabaseUnavailableError: if the connection is lost.
     """
     commands, messages = _execute_script(connection, text)
-    last = max(
-        (number for number, command in enumerate(commands) if command.columns is not None), default=None
-    )
+    last = max((number for number, command in enumerate(commands) if command.columns is not None), default=None)
     if last is None:
         return command_frame(commands, notes=messages)
     shown = commands[last]
@@ -149,9 +140,7 @@ def _leave_copy(raw: DriverConnection, status: ExecStatus) -> None:
         pass
 
 
-def _refusal(
-    raw: DriverConnection, results: Sequence[PGresult], text: str, *, inside: bool
-) -> PgMagicError | None:
+def _refusal(raw: DriverConnection, results: Sequence[PGresult], text: str, *, inside: bool) -> PgMagicError | None:
     """Return why the cell failed, None if it did not."""
     if raw.pgconn.status != ConnStatus.OK:
         return DatabaseUnavailableError(LOST)
@@ -204,11 +193,7 @@ def _explained(raw: DriverConnection, result: PGresult, text: str, number: int) 
     elif diag.context:
         place = f"{diag.context.splitlines()[0]}; "
     sentence = f"Postgres says: {diag.message_primary} ({place}SQLSTATE {diag.sqlstate})"
-    more = [
-        f"{word}: {said}"
-        for word, said in (("Detail", diag.message_detail), ("Hint", diag.message_hint))
-        if said
-    ]
+    more = [f"{word}: {said}" for word, said in (("Detail", diag.message_detail), ("Hint", diag.message_hint)) if said]
     if diag.sqlstate == _ACTIVE_TRANSACTION:
         more.append("Hint: A cell of several statements is one transaction; give this one a cell of its own.")
     return "\n".join([sentence + excerpt, *more])
@@ -257,6 +242,4 @@ def _python_values(
         values = [None if text is None else load(text) for text in texts]
     except (psycopg.DataError, NotImplementedError):
         return None
-    return [
-        value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value for value in values
-    ]
+    return [value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value for value in values]

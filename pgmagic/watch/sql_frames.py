@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from pgmagic.tables.faithful import Kind, faithful, kept
-from pgmagic.tables.frame import LINE, ResultFrame, Role
+from pgmagic.tables.frame import LINE, Kind, ResultFrame, Role, faithful, kept
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
@@ -71,19 +70,12 @@ class CommandFrame(ResultFrame):
 
 
 def sql_frame(
-    columns: Sequence[ResultColumn],
-    length: int,
-    *,
-    caption: str | None = None,
-    notes: Iterable[str] = (),
+    columns: Sequence[ResultColumn], length: int, *, caption: str | None = None, notes: Iterable[str] = ()
 ) -> SqlFrame:
     """Return the columns of a result set of so many rows as a `SqlFrame`."""
     index = pd.RangeIndex(length, name=LINE)
     # By position, since two columns of a result set may have one name.
-    arrays = {
-        place: kept(faithful(column.values, column.kind)).set_axis(index)
-        for place, column in enumerate(columns)
-    }
+    arrays = {place: kept(faithful(column.values, column.kind)).set_axis(index) for place, column in enumerate(columns)}
     frame = SqlFrame(arrays, index=index, caption=caption, notes=notes)
     frame.columns = pd.Index([column.name for column in columns], dtype=object)
     return frame

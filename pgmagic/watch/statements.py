@@ -36,12 +36,9 @@ _SAVEPOINT = re.compile(
     r"\s*(savepoint|release(?:\s+savepoint)?|rollback\s+(?:(?:work|transaction)\s+)?to(?:\s+savepoint)?)\s+(.+?)\s*;?\s*$",
     re.IGNORECASE,
 )
-_READING = re.compile(
-    r"\s*(?:select|show|values|table|explain|fetch|declare|close|set|reset|with)\b", re.IGNORECASE
-)
+_READING = re.compile(r"\s*(?:select|show|values|table|explain|fetch|declare|close|set|reset|with)\b", re.IGNORECASE)
 _WRITING = re.compile(
-    r"\b(?:insert|delete|merge|(?<!no\skey\s)(?<!for\s)update)\b|\bexplain\b.*\banalyze\b",
-    re.IGNORECASE | re.DOTALL,
+    r"\b(?:insert|delete|merge|(?<!no\skey\s)(?<!for\s)update)\b|\bexplain\b.*\banalyze\b", re.IGNORECASE | re.DOTALL
 )
 _TARGET = re.compile(
     r"""\s*(?:insert\s+into|update(?:\s+only)?|delete\s+from(?:\s+only)?|merge\s+into(?:\s+only)?

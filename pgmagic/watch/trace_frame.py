@@ -81,13 +81,7 @@ class TraceFrame(ResultFrame):
         }
     )
     columns_roles = MappingProxyType(
-        {
-            "fired": "verdict",
-            "condition": "clauses",
-            "before": "pairs",
-            "after": "pairs",
-            "elapsed_ms": "duration",
-        }
+        {"fired": "verdict", "condition": "clauses", "before": "pairs", "after": "pairs", "elapsed_ms": "duration"}
     )
 
 

@@ -185,9 +185,7 @@ def _before_body(table: TracedTable, trigger: TracedTrigger, number: int) -> Fra
         ]  # fmt: skip
         facts.append(compose("'key', pg_catalog.jsonb_build_object(", join(", ", keys), ")"))
     if trigger.changes_row:
-        facts.append(
-            compose("'row', CASE WHEN fired THEN pg_temp.pgmagic_image(pg_catalog.to_jsonb(NEW)) END")
-        )
+        facts.append(compose("'row', CASE WHEN fired THEN pg_temp.pgmagic_image(pg_catalog.to_jsonb(NEW)) END"))
     evaluation = _evaluation(trigger) if trigger.condition is not None else compose("")
     return compose(
         "\nDECLARE\n  depth int := pg_catalog.pg_trigger_depth();\n  fired boolean := ", fires,
@@ -270,8 +268,7 @@ def begin_step() -> str:
 def end_step() -> str:
     """Return the query for how many triggers were considered, and for the role that decides which of them fire."""
     return (
-        "SELECT nullif(current_setting('pgmagic.traced', true), '')::int, "
-        "current_setting('session_replication_role')"
+        "SELECT nullif(current_setting('pgmagic.traced', true), '')::int, current_setting('session_replication_role')"
     )
 
 

@@ -132,13 +132,9 @@ class Tracing(Instruments[TracedTable]):
             cursor.execute(f"{end_step()}; {begin_step()}", prepare=False)
             [(considered, role)] = cursor.fetchall()
         if (considered or 0) > MOST_TRACED and former is not None:
-            self.notes[
-                f"Step {former}: only the first {MOST_TRACED:,} triggers that it considered are listed."
-            ] = None
+            self.notes[f"Step {former}: only the first {MOST_TRACED:,} triggers that it considered are listed."] = None
         if role == "replica":
-            self.notes[
-                "session_replication_role is replica: ordinary triggers do not fire, and are not listed."
-            ] = None
+            self.notes["session_replication_role is replica: ordinary triggers do not fire, and are not listed."] = None
 
     def note_written(self, tables: Set[str]) -> None:
         """Note which triggers were not traced because nothing announced that their table would be written to."""
@@ -184,10 +180,7 @@ class Tracing(Instruments[TracedTable]):
 
     def create_sql(self, oid: int, table: TracedTable) -> str:
         """Return the statements that put traces around the triggers of a table."""
-        numbers = [
-            self.timeline.add(table.name, self._live[oid, trigger.name], trigger)
-            for trigger in table.triggers
-        ]
+        numbers = [self.timeline.add(table.name, self._live[oid, trigger.name], trigger) for trigger in table.triggers]
         self._numbers += numbers
         self._traced.add(table.name)
         for trigger in table.triggers:
@@ -219,9 +212,7 @@ class Tracing(Instruments[TracedTable]):
     def _read_tables(self, catalog: TriggerCatalog) -> dict[int, TracedTable]:
         with self._quietly(), unwatched(self.raw) as cursor:
             oids = ",".join({str(live.relation) for live in catalog.triggers})
-            tables = compose(
-                "SELECT set_config('pgmagic.traced_tables', ", literal(f"{{{oids}}}"), ", true);"
-            )
+            tables = compose("SELECT set_config('pgmagic.traced_tables', ", literal(f"{{{oids}}}"), ", true);")
             cursor.execute(f"{render(tables)} {_DETAILS}", prepare=False)
             cursor.nextset()
             cursor.nextset()
@@ -232,9 +223,7 @@ class Tracing(Instruments[TracedTable]):
         triggers: dict[int, list[TracedTrigger]] = {}
         for live in catalog.triggers:
             traced = _traced(
-                self.target,
-                live,
-                *details.get((live.relation, live.name), ("", False, False, False, [], "", None)),
+                self.target, live, *details.get((live.relation, live.name), ("", False, False, False, [], "", None))
             )
             # A partitioned table or a view stores no rows: the triggers of its partitions, or INSTEAD OF, see them.
             if catalog.relations[live.relation].rows or not traced.per_row or traced.when == "INSTEAD OF":

@@ -153,9 +153,7 @@ class TriggerCatalog:
     @cached_property
     def shows_queries(self) -> bool:
         """Whether a function that may write looks at the text of the statement under way."""
-        return any(
-            "current_query" in source or "pg_stat_activity" in source for _, source in self.functions.values()
-        )
+        return any("current_query" in source or "pg_stat_activity" in source for _, source in self.functions.values())
 
     @cached_property
     def has_truncating_functions(self) -> bool:
@@ -196,9 +194,7 @@ class TriggerCatalog:
         the name with its parentheses. None if no trigger function is named, or it is not clear which trigger it was.
         """
         for line in (context or "").splitlines():
-            found = [
-                trigger for trigger in self.triggers if any(f" {name}()" in line for name in trigger.function)
-            ]
+            found = [trigger for trigger in self.triggers if any(f" {name}()" in line for name in trigger.function)]
             here = [trigger for trigger in found if self.relations[trigger.relation].name == table]
             if found:
                 candidates = {trigger.uri: trigger for trigger in here or found}
@@ -218,9 +214,7 @@ class TriggerCatalog:
 
     def uri_of(self, relation: int, name: str) -> str:
         """Return the URI of a table's trigger by its name in Postgres."""
-        found = (
-            trigger.uri for trigger in self.triggers if (trigger.relation, trigger.name) == (relation, name)
-        )
+        found = (trigger.uri for trigger in self.triggers if (trigger.relation, trigger.name) == (relation, name))
         return next(found, name)
 
     def _mentioned(self, text: str, *, relations: bool) -> Iterable[int]:
@@ -258,8 +252,7 @@ def read_trigger_catalog(raw: DriverConnection) -> TriggerCatalog:
         relations={oid: Relation(oid, *rest) for oid, *rest in found["relations"] or ()},
         triggers=tuple(
             LiveTrigger(relation, name, kind, enabled, function_oid, (plain, qualified), *rest)
-            for relation, name, kind, enabled, function_oid, plain, qualified, *rest in found["triggers"]
-            or ()
+            for relation, name, kind, enabled, function_oid, plain, qualified, *rest in found["triggers"] or ()
         ),
         functions={oid: (name, source) for oid, _, name, source in found["functions"] or ()},
         links=links,

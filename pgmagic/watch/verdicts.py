@@ -83,8 +83,7 @@ def _reasons(findings: Sequence[_Finding]) -> Iterable[str]:
 def needs_catalog(executed: Iterable[Executed], error: BaseException | None) -> bool:
     """Return whether the triggers have to be known for the outcome of a step."""
     return error is not None or any(
-        statement.kind == "rejected" or (statement.kind == "write" and statement.rows == 0)
-        for statement in executed
+        statement.kind == "rejected" or (statement.kind == "write" and statement.rows == 0) for statement in executed
     )
 
 
@@ -92,9 +91,7 @@ def _rejections(
     executed: Sequence[Executed], error: BaseException | None, catalog: TriggerCatalog | None
 ) -> Iterator[_Finding]:
     refused = [
-        rejection(statement.error, catalog, statement.table)
-        for statement in executed
-        if statement.error is not None
+        rejection(statement.error, catalog, statement.table) for statement in executed if statement.error is not None
     ]
     if refused:
         total = sum(statement.kind != "read" for statement in executed)
@@ -137,8 +134,7 @@ def _of_probes(observed: Sequence[Observed], counted: Sequence[Executed]) -> Ite
 def _rewriting(observation: Observed) -> str:
     changes = observation.pairs[0] if observation.pairs else {}
     shown = ", ".join(
-        f"{name}: {value_in_line(asked)} → {value_in_line(stored)}"
-        for name, (asked, stored) in changes.items()
+        f"{name}: {value_in_line(asked)} → {value_in_line(stored)}" for name, (asked, stored) in changes.items()
     )
     if observation.kind == "converted":
         shown = f"delete → update of {shown or 'nothing'}"

@@ -39,10 +39,7 @@ class CellObserver(WatchedConnection):
     @property
     def outcomes(self) -> list[OutcomeRow]:
         """What each step that ended did, in all databases together."""
-        return [
-            combined([self.others.of_alias(alias, part) for alias, part in parts.items()])
-            for parts in self._parts
-        ]
+        return [combined([self.others.of_alias(alias, part) for alias, part in parts.items()]) for parts in self._parts]
 
     @property
     def notes_of_trial(self) -> list[str]:

@@ -62,9 +62,7 @@ class WatchedConnection:
         """
         idle = self.raw.info.transaction_status == TransactionStatus.IDLE
         if self.connection.in_atomic_block or not self.connection.get_autocommit() or not idle:
-            raise CellError(
-                "A transaction is already open on this connection: end it before a cell is watched."
-            )
+            raise CellError("A transaction is already open on this connection: end it before a cell is watched.")
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -116,17 +114,13 @@ class WatchedConnection:
         oids = list(dict.fromkeys(statement.relation for statement in executed if statement.relation))
         if missing := [oid for oid in oids if oid not in self._names]:
             with self.messages.quietly(), unwatched(self.raw) as cursor:
-                cursor.execute(
-                    "SELECT oid::bigint, relname FROM pg_class WHERE oid = ANY (%s::oid[])", [missing]
-                )
+                cursor.execute("SELECT oid::bigint, relname FROM pg_class WHERE oid = ANY (%s::oid[])", [missing])
                 self._names.update(dict(cursor.fetchall()))
         return ", ".join(self._names[oid] for oid in oids if oid in self._names) or None
 
     def is_taken_back(self, start: int, end: int) -> bool:
         """Return whether all that the statements of a step wrote was rolled back; start, end: places in the log."""
-        wrote = [
-            statement for statement in self.recorder.log[start:end] if statement.kind in ("write", "command")
-        ]
+        wrote = [statement for statement in self.recorder.log[start:end] if statement.kind in ("write", "command")]
         return bool(wrote) and all(statement.undone for statement in wrote)
 
     @property

@@ -50,9 +50,7 @@ def what_if(
             raise
     rows = compare_runs(as_is, otherwise, steps.sources)
     said = [_TWICE, *_notes_of_both(notes, other_notes)]
-    return whatif_frame(
-        rows, caption=f"What if {changed}", notes=said if rows else ["Nothing differs.", *said]
-    )
+    return whatif_frame(rows, caption=f"What if {changed}", notes=said if rows else ["Nothing differs.", *said])
 
 
 def _notes_of_both(notes: Sequence[str], other_notes: Sequence[str]) -> list[str]:

@@ -51,9 +51,7 @@ class _Part:
     is_sql: bool = False
 
 
-def clauses_in_words(
-    live: LiveTrigger, definition: str, condition: str, target: Target
-) -> tuple[Clause, ...]:
+def clauses_in_words(live: LiveTrigger, definition: str, condition: str, target: Target) -> tuple[Clause, ...]:
     """Return the clauses of a live trigger's condition: their SQL as Postgres prints it, and how they read.
 
     definition: as Postgres prints it under an empty `search_path`. target: for which the declaration is compiled. If
@@ -107,9 +105,7 @@ def _words_for_listed_steps(node: Node, trigger: Trigger) -> str | None:
     return f"the transition of {trigger.field} is not listed{unmet}"
 
 
-def _agree(
-    live: LiveTrigger, mark: Mark, definition: str, model: Model, trigger: Trigger, target: Target
-) -> bool:
+def _agree(live: LiveTrigger, mark: Mark, definition: str, model: Model, trigger: Trigger, target: Target) -> bool:
     """Return whether a live trigger is as it was installed, and as its declaration compiles now."""
     if mark.stored != md5(definition.encode(), usedforsecurity=False).hexdigest():
         return False

@@ -51,12 +51,9 @@ SELECT next, coalesce(found, false), found AND (%(catches)s OR EXISTS (
 FROM snapshot, aborted
 """
 _NOT_COUNTED = (
-    "track_counts is off in this session: rows written by cascades, triggers, rules and functions are not "
-    "counted."
+    "track_counts is off in this session: rows written by cascades, triggers, rules and functions are not counted."
 )
-_REPLICA = (
-    "session_replication_role is replica: ordinary triggers do not fire, so rewritten rows are not reported."
-)
+_REPLICA = "session_replication_role is replica: ordinary triggers do not fire, so rewritten rows are not reported."
 _NAMES = """
 SELECT c.oid::bigint, top.oid::bigint, ARRAY[c.relname, top.relname]::text[],
        CASE WHEN pg_table_is_visible(top.oid) THEN top.relname ELSE n.nspname || '.' || top.relname END

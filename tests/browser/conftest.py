@@ -120,17 +120,13 @@ def _write_readme_notebook(path: Path) -> None:
 
 def _write_notebook(path: Path, sources: list[str]) -> None:
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-    nbformat.write(
-        new_notebook(cells=list(map(new_code_cell, sources)), metadata={"kernelspec": kernel}), path
-    )
+    nbformat.write(new_notebook(cells=list(map(new_code_cell, sources)), metadata={"kernelspec": kernel}), path)
 
 
 def _environment(base: Path, database_url: str | None) -> dict[str, str]:
     """The environment of `pgmagic lab`: nothing of this machine's own Jupyter, and the database under test."""
     inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not re.match("PGMAGIC_|DJANGO_|JPY_|JUPYTER_|PG", name)
+        name: value for name, value in os.environ.items() if not re.match("PGMAGIC_|DJANGO_|JPY_|JUPYTER_|PG", name)
     }
     database = {"PGMAGIC_DATABASE_URL": database_url} if database_url else {}
     return {

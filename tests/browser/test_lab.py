@@ -87,9 +87,7 @@ def _photograph_themes(page: Any, outcome: Any, folder: Path, name: str) -> None
 
 def _command(page: Any, name: str, **arguments: str) -> None:
     """Execute a command of JupyterLab, as its menus do, and wait for its end."""
-    page.evaluate(
-        "([name, arguments]) => window.jupyterapp.commands.execute(name, arguments)", [name, arguments]
-    )
+    page.evaluate("([name, arguments]) => window.jupyterapp.commands.execute(name, arguments)", [name, arguments])
 
 
 def _wait_until_finished(page: Any) -> None:

@@ -58,9 +58,7 @@ def test_lab_keeps_the_server_running(number, environment, make_notebook, tmp_pa
 
 
 def test_lab_without_a_database_does_not_start(pgmagic):
-    done = pgmagic(
-        "lab", "--", "--no-browser", PGMAGIC_DATABASE_URL="postgresql://me:s3cret@127.0.0.1:1/nothing"
-    )
+    done = pgmagic("lab", "--", "--no-browser", PGMAGIC_DATABASE_URL="postgresql://me:s3cret@127.0.0.1:1/nothing")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "s3cret" not in done.stdout + done.stderr

@@ -61,9 +61,7 @@ def test_lab_passes_arguments_on_to_jupyter(monkeypatch, tmp_path):
     from pgmagic.cli import lab
 
     seen = {}
-    monkeypatch.setattr(
-        lab, "_run_jupyterlab", lambda arguments: seen.update(arguments=arguments, cwd=Path.cwd())
-    )
+    monkeypatch.setattr(lab, "_run_jupyterlab", lambda arguments: seen.update(arguments=arguments, cwd=Path.cwd()))
     monkeypatch.setattr("pgmagic.cli.database.held", _NothingHeld)
     monkeypatch.setattr(lab, "prepare_environment", lambda: None)
     (tmp_path / "notebooks").mkdir()

@@ -26,9 +26,7 @@ class Post(models.Model):
 
 
 def test_passing_notebook_is_executed_and_not_changed(pgmagic, make_notebook, home):
-    path = make_notebook(
-        "good.ipynb", "%load_ext pgmagic", PROTECTED, "Post.objects.create(title='x')", "1 / 1"
-    )
+    path = make_notebook("good.ipynb", "%load_ext pgmagic", PROTECTED, "Post.objects.create(title='x')", "1 / 1")
     before, changed = path.read_bytes(), path.stat().st_mtime_ns
     done = pgmagic("run", path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -59,9 +57,7 @@ def test_failing_cell_is_shown_and_the_others_are_executed(pgmagic, make_noteboo
 
 
 def test_rejected_statement_fails_the_notebook(pgmagic, make_notebook):
-    path = make_notebook(
-        "reject.ipynb", "%load_ext pgmagic", PROTECTED, "Post.objects.create(title='x').delete()"
-    )
+    path = make_notebook("reject.ipynb", "%load_ext pgmagic", PROTECTED, "Post.objects.create(title='x').delete()")
     done = pgmagic("run", path)
     assert done.returncode == 1
     assert "FAILED  reject.ipynb, cell 3 of 3" in done.stdout
@@ -101,9 +97,7 @@ def test_kernel_runs_this_python_in_the_folder_of_the_notebook(pgmagic, make_not
     # A registered kernel of the name that the notebook asks for, as `ipykernel install --user` leaves behind.
     spec = tmp_path / "jupyter" / "kernels" / "python3"
     spec.mkdir(parents=True)
-    (spec / "kernel.json").write_text(
-        json.dumps({"argv": ["/bin/false"], "display_name": "x", "language": "python"})
-    )
+    (spec / "kernel.json").write_text(json.dumps({"argv": ["/bin/false"], "display_name": "x", "language": "python"}))
     path = make_notebook(
         "deep/where.ipynb",
         "import os, sys\nprint(sys.executable, os.getcwd(), os.environ['PGMAGIC_NOTEBOOK'], sep='|')",
@@ -165,9 +159,7 @@ def start_long_run(environment, make_notebook, tmp_path):
     """A function that starts `pgmagic run` on an endless notebook, and returns the process and its kernel's number."""
 
     def start():
-        path = make_notebook(
-            "long.ipynb", "import os\nopen('kernel', 'w').write(str(os.getpid()))", "while True: pass"
-        )
+        path = make_notebook("long.ipynb", "import os\nopen('kernel', 'w').write(str(os.getpid()))", "while True: pass")
         process = subprocess.Popen(
             [sys.executable, "-m", "pgmagic.cli", "run", str(path)],
             env=environment,

@@ -20,13 +20,9 @@ FSM = {"name": "t", "field": "title", "transitions": [("draft", "o'k"), ("draft"
 GOLDEN = {
     "protect": pgtrigger.Protect(name="t", operation=pgtrigger.Update | pgtrigger.Delete),
     "protect_truncate": pgtrigger.Protect(name="t", operation=pgtrigger.Truncate),
-    "protect_condition": pgtrigger.Protect(
-        name="t", operation=pgtrigger.Delete, condition=pgtrigger.Q(old__good=True)
-    ),
+    "protect_condition": pgtrigger.Protect(name="t", operation=pgtrigger.Delete, condition=pgtrigger.Q(old__good=True)),
     "read_only": pgtrigger.ReadOnly(name="t", fields=["isbn"]),
-    "read_only_several": pgtrigger.ReadOnly(
-        name="t", fields=["title", "data"], condition=pgtrigger.Q(old__good=True)
-    ),
+    "read_only_several": pgtrigger.ReadOnly(name="t", fields=["title", "data"], condition=pgtrigger.Q(old__good=True)),
     "soft_delete": pgtrigger.SoftDelete(name="t", field="isbn", value="o'k"),
     "soft_delete_expression": pgtrigger.SoftDelete(name="t", field="printed", value=Now()),
     "fsm": pgtrigger.FSM(**FSM),

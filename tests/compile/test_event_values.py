@@ -162,9 +162,7 @@ def test_routine_is_compiled_only_for_events_with_shared_contexts() -> None:
     assert compile_routines([], Target()) == compile_routines([own], Target()) == ()
     [routine] = compile_routines([own, shared, shared], Target("it's"))
     assert routine.name == "pgmagic_attach_context"
-    assert routine.create.startswith(
-        'CREATE OR REPLACE FUNCTION "it\'s"."pgmagic_attach_context"() RETURNS uuid'
-    )
+    assert routine.create.startswith('CREATE OR REPLACE FUNCTION "it\'s"."pgmagic_attach_context"() RETURNS uuid')
     assert 'INSERT INTO "it\'s"."pghistory_context"' in routine.create
     assert routine.drop == 'DROP FUNCTION "it\'s"."pgmagic_attach_context"();'
     [without] = compile_routines([shared], Target())

@@ -30,9 +30,7 @@ FIELDS = {
     "generated": lambda: models.GeneratedField(
         expression=Lower("text"), output_field=models.TextField(), db_persist=True
     ),
-    "decimal": lambda: models.DecimalField(
-        max_digits=4, decimal_places=2, db_default=decimal.Decimal("1.50")
-    ),
+    "decimal": lambda: models.DecimalField(max_digits=4, decimal_places=2, db_default=decimal.Decimal("1.50")),
     "date": lambda: models.DateField(db_default=datetime.date(2020, 2, 29)),
     "uuid": lambda: models.UUIDField(db_default=uuid.UUID(int=7)),
     "colour": lambda: models.CharField(max_length=9, db_default=Colour.RED),
@@ -58,9 +56,7 @@ def test_field_survives(name):
 
 def test_options_survive():
     class Meta:
-        constraints = [
-            models.CheckConstraint(condition=models.Q(n__gt=1) | ~models.Q(n=models.F("n")), name="c")
-        ]
+        constraints = [models.CheckConstraint(condition=models.Q(n__gt=1) | ~models.Q(n=models.F("n")), name="c")]
         indexes = [models.Index(fields=["-n"], name="i", condition=models.Q(n__in=[1, 2]))]
         unique_together = [("n", "id")]
         db_table = "a_b"
@@ -69,9 +65,7 @@ def test_options_survive():
     loaded = load_state(dump_state(model)).options
     declared = ModelState.from_model(model).options
     assert set(loaded) == {"constraints", "indexes", "unique_together", "db_table"}
-    assert [c.deconstruct() for c in loaded["constraints"]] == [
-        c.deconstruct() for c in declared["constraints"]
-    ]
+    assert [c.deconstruct() for c in loaded["constraints"]] == [c.deconstruct() for c in declared["constraints"]]
     assert [i.deconstruct() for i in loaded["indexes"]] == [i.deconstruct() for i in declared["indexes"]]
     assert {tuple(pair) for pair in loaded["unique_together"]} == {("n", "id")}
 

@@ -180,13 +180,9 @@ def test_unusable_condition_is_refused(condition, sentence):
     assert isinstance(raised.value, FieldError)
 
 
-@pytest.mark.parametrize(
-    "condition", [Q(old__nope=1), Q(new__title=F("old__nope")), pgtrigger.AnyChange("nope")]
-)
+@pytest.mark.parametrize("condition", [Q(old__nope=1), Q(new__title=F("old__nope")), pgtrigger.AnyChange("nope")])
 def test_unknown_field_is_refused_with_the_known_ones(condition):
-    with pytest.raises(
-        UnknownFieldError, match="Book has no field named 'nope'; its fields are id, title"
-    ) as raised:
+    with pytest.raises(UnknownFieldError, match="Book has no field named 'nope'; its fields are id, title") as raised:
         condition_sql(condition & Condition("a"), Book)
     assert isinstance(raised.value, FieldDoesNotExist)
 
@@ -302,8 +298,7 @@ def leaves(draw):
     names = ["exact", "in", "isnull", "df", "ndf"]
     lookup = draw(
         st.sampled_from(
-            names
-            + (["gt", "gte", "lt", "lte", "range"] if number else ["contains", "startswith", "endswith"])
+            names + (["gt", "gte", "lt", "lte", "range"] if number else ["contains", "startswith", "endswith"])
         )
     )
     of_kind = "abn" if number else "st"
@@ -316,11 +311,7 @@ def leaves(draw):
     elif draw(st.booleans()):
         right = F(f"{draw(st.sampled_from(['old', 'new']))}__{draw(st.sampled_from(of_kind))}")
     else:
-        value = (
-            VALUES[field]
-            if lookup in ("df", "ndf")
-            else (st.integers(0, 3) if number else st.sampled_from(TEXTS))
-        )
+        value = VALUES[field] if lookup in ("df", "ndf") else (st.integers(0, 3) if number else st.sampled_from(TEXTS))
         right = draw(value)
     return ("leaf", row, field, lookup, right)
 
@@ -339,9 +330,7 @@ CHANGE = st.one_of(
 RAW = st.tuples(st.just("raw"), st.sampled_from(["old", "new"]), st.sampled_from("ab"), st.integers(0, 3))
 TREE = st.recursive(
     st.one_of(leaves(), leaves(), CHANGE, RAW),
-    lambda parts: st.one_of(
-        st.tuples(st.just("not"), parts), st.tuples(st.sampled_from(["and", "or"]), parts, parts)
-    ),
+    lambda parts: st.one_of(st.tuples(st.just("not"), parts), st.tuples(st.sampled_from(["and", "or"]), parts, parts)),
     max_leaves=8,
 )
 
@@ -360,9 +349,7 @@ def declared(tree):
         case ("not", part):
             return ~declared(part)
         case (connector, left, right):
-            return (
-                declared(left) & declared(right) if connector == "and" else declared(left) | declared(right)
-            )
+            return declared(left) & declared(right) if connector == "and" else declared(left) | declared(right)
 
 
 def value_of_leaf(left, lookup, right, negated):
@@ -413,8 +400,7 @@ def test_compiled_conditions_agree_with_postgres(connection, trees, pairs):
     rows = "(SELECT place, row.* FROM jsonb_array_elements(%s::jsonb) WITH ORDINALITY AS e(data, place), " \
         'jsonb_to_record(data) AS row(a int, "b B" int, n int, s text, t text)) AS'  # fmt: skip
     arguments = [
-        json.dumps([{COLUMNS[name]: value for name, value in pair[side].items()} for pair in pairs])
-        for side in (0, 1)
+        json.dumps([{COLUMNS[name]: value for name, value in pair[side].items()} for pair in pairs]) for side in (0, 1)
     ]
     with connection.cursor() as cursor:
         raw = cursor.connection.cursor()

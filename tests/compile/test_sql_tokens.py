@@ -45,9 +45,7 @@ def kinds(sql: str) -> list[tuple[str, str]]:
 def test_joined_tokens_are_the_text(sql):
     found = list(tokens(sql))
     assert "".join(token.text for token in found) == sql
-    assert [token.start for token in found] == [
-        sum(len(t.text) for t in found[:n]) for n in range(len(found))
-    ]
+    assert [token.start for token in found] == [sum(len(t.text) for t in found[:n]) for n in range(len(found))]
     assert all(token.text and token.end == token.start + len(token.text) for token in found)
 
 
@@ -117,8 +115,6 @@ def test_identifier_means_the_name_that_postgres_knows():
 
 
 def test_condition_is_read_from_a_definition():
-    definition = (
-        "CREATE TRIGGER t BEFORE UPDATE ON a FOR EACH ROW WHEN ((old.a IS NULL)) EXECUTE FUNCTION f()"
-    )
+    definition = "CREATE TRIGGER t BEFORE UPDATE ON a FOR EACH ROW WHEN ((old.a IS NULL)) EXECUTE FUNCTION f()"
     assert trigger_condition_in(definition) == "(old.a IS NULL)"
     assert trigger_condition_in("CREATE TRIGGER t BEFORE UPDATE ON a EXECUTE FUNCTION f()") is None

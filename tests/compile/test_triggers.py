@@ -28,10 +28,7 @@ GOLDEN = {
     "row_condition": trigger(condition=Q(new__title="o'k %s") & pgtrigger.Condition("(a) OR (b)")),
     "row_all_operations": trigger(
         when=pgtrigger.Before,
-        operation=pgtrigger.Insert
-        | pgtrigger.UpdateOf("isbn", "order")
-        | pgtrigger.Delete
-        | pgtrigger.Truncate,
+        operation=pgtrigger.Insert | pgtrigger.UpdateOf("isbn", "order") | pgtrigger.Delete | pgtrigger.Truncate,
         declare=[("n", "int = 3"), ("r", "record")],
     ),
     "truncate": trigger(operation=pgtrigger.Truncate),
@@ -85,24 +82,18 @@ def test_format_sql_may_be_overridden():
         def format_sql(self, sql):
             return sql.upper()
 
-    compiled = Shouting(
-        name="t", when=pgtrigger.After, operation=pgtrigger.Update, func="return null;"
-    ).compile(Book)
+    compiled = Shouting(name="t", when=pgtrigger.After, operation=pgtrigger.Update, func="return null;").compile(Book)
     assert "RETURN NULL;" in compiled.function.body
 
 
 def test_fires_uses_the_words_of_create_trigger():
-    fires = {
-        name: [part.fires for part in declared.compile(Book).triggers] for name, declared in GOLDEN.items()
-    }
+    fires = {name: [part.fires for part in declared.compile(Book).triggers] for name, declared in GOLDEN.items()}
     assert fires["row_all_operations"] == [
         'BEFORE INSERT OR UPDATE OF "isbn", "order" OR DELETE · ROW',
         "BEFORE TRUNCATE · STATEMENT",
     ]
     assert fires["deferred"] == ["AFTER UPDATE · ROW · DEFERRED"]
-    assert fires["transition_tables"] == [
-        f"AFTER {name} · STATEMENT" for name in ("INSERT", "UPDATE", "DELETE")
-    ]
+    assert fires["transition_tables"] == [f"AFTER {name} · STATEMENT" for name in ("INSERT", "UPDATE", "DELETE")]
 
 
 def test_order_of_operations_does_not_change_the_declaration():

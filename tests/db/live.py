@@ -54,9 +54,7 @@ class Live:
     def apply(self, *declared: Any) -> Applied:
         """Install models with their triggers, or what changed of them."""
         desired = Desired(
-            tables=[
-                compile_table(model) for model in declared if model._meta.managed and not model._meta.proxy
-            ],
+            tables=[compile_table(model) for model in declared if model._meta.managed and not model._meta.proxy],
             routines=compile_routines(
                 [model for model in declared if hasattr(model, "pgh_tracked_model")], Target(self.schema)
             ),

@@ -25,9 +25,7 @@ READ = (
 @pytest.fixture
 def post(live):
     """A model whose rows may not be deleted."""
-    return live.declare(
-        "Post", [pgtrigger.Protect(name="keep", operation=pgtrigger.Delete)], title=models.TextField()
-    )
+    return live.declare("Post", [pgtrigger.Protect(name="keep", operation=pgtrigger.Delete)], title=models.TextField())
 
 
 @pytest.fixture(params=[True, False], ids=["server_side_binding", "client_side_binding"])

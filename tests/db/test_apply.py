@@ -52,9 +52,7 @@ def actions(applied):
 
 
 def test_unchanged_declaration_issues_no_ddl(live):
-    model = declare(
-        live, keep(), keep("late", operation=pgtrigger.Update | pgtrigger.Truncate), by_hand("hand")
-    )
+    model = declare(live, keep(), keep("late", operation=pgtrigger.Update | pgtrigger.Truncate), by_hand("hand"))
     before = catalog_rows(live)
     assert len(before) > 8
     applied = live.apply(model)
@@ -168,16 +166,11 @@ def test_only_our_triggers_declared_with_the_model_are_dropped(live):
     live.apply(model)
     live.sql("CREATE FUNCTION theirs() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'")
     live.sql("CREATE TRIGGER theirs BEFORE DELETE ON live_post FOR EACH ROW EXECUTE FUNCTION theirs()")
-    live.sql(
-        "CREATE TRIGGER pgtrigger_fake BEFORE DELETE ON live_post FOR EACH ROW EXECUTE FUNCTION theirs()"
-    )
+    live.sql("CREATE TRIGGER pgtrigger_fake BEFORE DELETE ON live_post FOR EACH ROW EXECUTE FUNCTION theirs()")
     _, applied = live.try_declare("Post", [keep("stays")], title=models.TextField())
     dropped = [outcome.step.object for outcome in applied.outcomes if outcome.step.action == "drop"]
     assert dropped == ["live.Post:gone", "live.Post:gone"]
-    found = {
-        trigger.mark.uri if trigger.mark else trigger.name
-        for trigger in read_catalog(live.connection).triggers
-    }
+    found = {trigger.mark.uri if trigger.mark else trigger.name for trigger in read_catalog(live.connection).triggers}
     assert found == {"live.Post:stays", "live.Post:registered", "theirs", "pgtrigger_fake"}
     assert not live.sql(
         "SELECT 1 FROM pg_proc WHERE proname LIKE 'pgtrigger\\_gone%%' "
@@ -276,9 +269,7 @@ def once_waiting(live, work):
 
     def watch():
         for _ in range(500):
-            state = session.execute(
-                "SELECT wait_event_type FROM pg_stat_activity WHERE pid = %s", [pid]
-            ).fetchone()
+            state = session.execute("SELECT wait_event_type FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone()
             if state == ("Lock",):
                 return work(session, pid)
             time.sleep(0.01)
@@ -347,9 +338,7 @@ def _sleeping(desired):
 def test_killed_connection_raises_and_keeps_nothing(live):
     model = live.declare("Post", title=models.TextField())
     other = blocking(live)
-    thread = once_waiting(
-        live, lambda session, pid: session.execute("SELECT pg_terminate_backend(%s)", [pid])
-    )
+    thread = once_waiting(live, lambda session, pid: session.execute("SELECT pg_terminate_backend(%s)", [pid]))
     with pytest.raises(OperationalError, match="terminating connection") as raised:
         keep().install(model)
     thread.join()
@@ -392,9 +381,7 @@ def test_installation_waits_for_another_session_and_names_it(live, monkeypatch):
     model = live.declare("Post", title=models.TextField())
     lock = f"SELECT pg_advisory_xact_lock({apply_module._LOCK_CLASS}, hashtext(current_schema()))"
     other = blocking(live, lock)
-    with pytest.raises(
-        InstallationError, match="Another session has been installing into this schema for more"
-    ):
+    with pytest.raises(InstallationError, match="Another session has been installing into this schema for more"):
         keep().install(model)
     other.rollback()
     keep().install(model)
@@ -447,6 +434,4 @@ def test_bodies_are_checked_as_the_session_has_it(live):
 def test_sql_written_by_the_user_is_checked(live, broken):
     _, applied = live.try_declare("Post", [keep(), broken], title=models.TextField())
     assert "syntax error" in str(applied.error)
-    assert live.sql("SELECT count(*) FROM pg_proc WHERE pronamespace = current_schema()::regnamespace") == [
-        (0,)
-    ]
+    assert live.sql("SELECT count(*) FROM pg_proc WHERE pronamespace = current_schema()::regnamespace") == [(0,)]

@@ -64,8 +64,7 @@ def test_missing_database_is_reported_in_one_line(live, choose):
     choose(f"postgresql://{info['user']}:s3cr3t@/no_such_db?host={info['host']}&port={info['port']}")
     with pytest.raises(DatabaseUnavailableError, match='database "no_such_db" does not exist') as raised:
         default.ensure_connection()
-    assert (
-        "Check that the server runs and the database exists, or choose another database with %pgconnect."
-        in str(raised.value)
+    assert "Check that the server runs and the database exists, or choose another database with %pgconnect." in str(
+        raised.value
     )
     assert SECRET not in str(raised.value)

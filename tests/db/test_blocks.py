@@ -152,9 +152,7 @@ def test_databases_are_checked():
     assert checked_aliases(None) is None
     assert checked_aliases([]) == frozenset()
     assert checked_aliases(("default",)) == {"default"}
-    with pytest.raises(
-        UnknownDatabaseError, match=r"'nope' doesn't exist; DATABASES has: default\."
-    ) as error:
+    with pytest.raises(UnknownDatabaseError, match=r"'nope' doesn't exist; DATABASES has: default\.") as error:
         checked_aliases(["default", "nope"])
     assert isinstance(error.value, ConnectionDoesNotExist)
     with pytest.raises(DeclarationError, match=r'write databases=\["default"\]'):

@@ -45,9 +45,7 @@ def declare(live):
 def functions(live):
     return sorted(
         name.split("_")[0]
-        for (name,) in live.sql(
-            "SELECT proname::text FROM pg_proc WHERE pronamespace = current_schema()::regnamespace"
-        )
+        for (name,) in live.sql("SELECT proname::text FROM pg_proc WHERE pronamespace = current_schema()::regnamespace")
     )
 
 
@@ -96,9 +94,7 @@ def test_changing_the_call(live, declare):
 
 def test_trigger_that_calls_another_function_cannot_be_ignored(live, declare):
     model = declare(OfAnother(**GIVEN))
-    with pytest.raises(
-        DeclarationError, match=r"live.Post:Mark it cannot be ignored: it calls a function that does"
-    ):
+    with pytest.raises(DeclarationError, match=r"live.Post:Mark it cannot be ignored: it calls a function that does"):
         pgtrigger.ignore(URI).__enter__()
     with pgtrigger.ignore():
         assert not pgtrigger.is_ignored(URI)

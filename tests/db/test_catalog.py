@@ -73,9 +73,7 @@ def test_kind_names_the_columns_after_update():
     assert describe_kind(1 | 2 | 4 | 16, ["a"]) == 'BEFORE INSERT OR UPDATE OF "a" · ROW'
 
 
-@pytest.mark.parametrize(
-    "path", ["{schema}, public", "public, {schema}", '"$user", {schema}', "{schema}, pg_catalog"]
-)
+@pytest.mark.parametrize("path", ["{schema}, public", "public, {schema}", '"$user", {schema}', "{schema}, pg_catalog"])
 def test_reading_leaves_the_search_path(live, path):
     live.declare("Post", [pgtrigger.Protect(**KEEP)], title=models.TextField())
     live.sql(f"SET search_path TO {path.format(schema=live.schema)}")

@@ -235,9 +235,7 @@ def test_trigger_fires_for_the_rows_that_the_lookup_finds(live, kind):
         register_lookup(models.CharField, functions.Length, functions.Upper),
         register_lookup(models.TextField, functions.Length, functions.Upper),
     ):
-        lookups = {
-            f"{number}: {lookup}": (lookup, value) for number, (lookup, value) in enumerate(LOOKUPS[kind])
-        }
+        lookups = {f"{number}: {lookup}": (lookup, value) for number, (lookup, value) in enumerate(LOOKUPS[kind])}
         triggers = [
             recorder(name + kept, condition)
             for name, (lookup, value) in lookups.items()

@@ -99,9 +99,7 @@ class Connection:
         return self.usable
 
 
-@pytest.mark.parametrize(
-    ("version", "supported"), [(180006, True), (150000, True), (140012, False), (90624, False)]
-)
+@pytest.mark.parametrize(("version", "supported"), [(180006, True), (150000, True), (140012, False), (90624, False)])
 def test_old_server_is_refused(version, supported):
     if supported:
         check_version(Connection(version))

@@ -175,8 +175,6 @@ def test_missing_trigger_is_named(post, live):
     trigger = refusing("other", pgtrigger.Insert, pgtrigger.Deferred)
     trigger.register(post)
     with transaction.atomic():
-        with pytest.raises(
-            InstallationError, match=r'live\.Post:other is not installed on the database "default"'
-        ):
+        with pytest.raises(InstallationError, match=r'live\.Post:other is not installed on the database "default"'):
             pgtrigger.constraints(pgtrigger.Immediate, "live.Post:other")
         pgtrigger.constraints(pgtrigger.Immediate)

@@ -259,9 +259,7 @@ def test_removed_context_is_written_again(thing: Any) -> None:
 def test_settings_are_sent_on_entering_and_on_leaving(thing: Any) -> None:
     def told() -> Any:
         # psycopg's own cursor, of which Django, and what it would tell before a statement, knows nothing.
-        return connection.connection.execute("SELECT current_setting('pgmagic.context_id', true)").fetchone()[
-            0
-        ]
+        return connection.connection.execute("SELECT current_setting('pgmagic.context_id', true)").fetchone()[0]
 
     with pghistory.context(user=1) as opened:
         assert told() == str(opened.id)
@@ -270,9 +268,7 @@ def test_settings_are_sent_on_entering_and_on_leaving(thing: Any) -> None:
 
 def test_what_a_transaction_has_written_is_forgotten_with_it(thing: Any) -> None:
     def written() -> Any:
-        return connection.connection.execute(
-            "SELECT current_setting('pgmagic.context_written', true)"
-        ).fetchone()[0]
+        return connection.connection.execute("SELECT current_setting('pgmagic.context_written', true)").fetchone()[0]
 
     with pghistory.context(user=1), transaction.atomic():
         thing.objects.create(n=1)

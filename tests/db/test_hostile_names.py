@@ -38,9 +38,7 @@ def quotable(name: str) -> bool:
     return storable(name) and name != "*" and not set('"%$') & set(name) and len(name.encode()) <= 63
 
 
-TEXT = st.one_of(
-    st.sampled_from(DIFFICULT + ONLY_IN_TEXTS), st.text(min_size=1, max_size=70).filter(storable)
-)
+TEXT = st.one_of(st.sampled_from(DIFFICULT + ONLY_IN_TEXTS), st.text(min_size=1, max_size=70).filter(storable))
 NAME = st.one_of(st.sampled_from(DIFFICULT), st.text(min_size=1, max_size=40)).filter(quotable)
 IDENTIFIER = st.one_of(
     st.sampled_from(["Order", "user", "Käse", "select", "ß", "NEW", "ⅷ", "Größe_2", "x" * 40, "ñ" * 12]),
@@ -161,9 +159,7 @@ def test_impossible_names_are_refused_at_declaration(live: Live, meta, fields, s
     with pytest.raises(DeclarationError) as raised:
         live.declare("Post", triggers, meta=meta, text=models.TextField(**fields))
     assert str(raised.value).startswith(sentence)
-    assert live.sql("SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace") == [
-        (0,)
-    ]
+    assert live.sql("SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace") == [(0,)]
 
 
 @pytest.mark.parametrize("name", ["", None, 3, "a\x00", "\udfff"])

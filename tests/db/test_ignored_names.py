@@ -13,9 +13,7 @@ from pgmagic import pgtrigger
 from pgmagic.compile.ignored_names import ignored
 from pgmagic.compile.sql import render
 
-PIECES = st.sampled_from(
-    [*":,'\"%*_\\ .", "ü", "a", "b", "%3a", "%25", "::", "pgtrigger_", "💥", "%s", "\n", "\x01"]
-)
+PIECES = st.sampled_from([*":,'\"%*_\\ .", "ü", "a", "b", "%3a", "%25", "::", "pgtrigger_", "💥", "%s", "\n", "\x01"])
 NAMES = st.lists(PIECES, min_size=1, max_size=8).map("".join)
 
 
@@ -40,9 +38,7 @@ def model(live):
 def test_ignoring_some_never_ignores_another(live, model, names, data, kind):
     triggers = [kind(name=name, operation=pgtrigger.Delete) for name in sorted(names)]
     # Names that have another's name in them, from colon to colon.
-    triggers += [
-        kind(name=f":{trigger.get_pgid(model)}:", operation=pgtrigger.Delete) for trigger in triggers
-    ]
+    triggers += [kind(name=f":{trigger.get_pgid(model)}:", operation=pgtrigger.Delete) for trigger in triggers]
     triggers = list({trigger.get_pgid(model): trigger for trigger in triggers}.values())
     chosen = data.draw(st.sets(st.sampled_from(range(len(triggers)))))
     with ExitStack() as stack:

@@ -74,9 +74,7 @@ def test_each_table_of_a_child_has_triggers_of_its_own(cell):  # noqa: F811
                         operation=pgtrigger.Update,
                         condition=Q(new__beers__lt=pgtrigger.F("old__beers")),
                     ),
-                    pgtrigger.Protect(
-                        name="keep", operation=pgtrigger.Delete, condition=Q(old__place_ptr__gt=0)
-                    ),
+                    pgtrigger.Protect(name="keep", operation=pgtrigger.Delete, condition=Q(old__place_ptr__gt=0)),
                 ]
 
     bar = Bar.objects.create(name="a", beers=3)
@@ -132,9 +130,7 @@ def test_proxy_of_a_proxy_and_two_proxies_of_one_table(cell):  # noqa: F811
         class Draft(Post):
             class Meta:
                 proxy = True
-                triggers = [
-                    pgtrigger.Protect(name="keep", operation=pgtrigger.Insert, condition=Q(new__state="done"))
-                ]
+                triggers = [pgtrigger.Protect(name="keep", operation=pgtrigger.Insert, condition=Q(new__state="done"))]
 
         class Older(Draft):
             class Meta:
@@ -204,9 +200,7 @@ def test_partitioned_table(live: Live):
     raw("UPDATE reading_3 SET value = 0")
     for model, trigger in registry.registered():
         trigger.uninstall(model)
-    assert live.sql("SELECT count(*) FROM pg_proc WHERE pronamespace = current_schema()::regnamespace") == [
-        (0,)
-    ]
+    assert live.sql("SELECT count(*) FROM pg_proc WHERE pronamespace = current_schema()::regnamespace") == [(0,)]
 
 
 def test_composite_key(live: Live):

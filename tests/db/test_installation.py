@@ -44,9 +44,7 @@ def test_trigger_lives_through_its_states(live, model):
         ("UNINSTALLED", None),
         ("UNINSTALLED", None),
     ]
-    assert live.sql("SELECT count(*) FROM pg_proc WHERE pronamespace = current_schema()::regnamespace") == [
-        (0,)
-    ]
+    assert live.sql("SELECT count(*) FROM pg_proc WHERE pronamespace = current_schema()::regnamespace") == [(0,)]
 
 
 def test_disabled_trigger_fires_for_nobody(live, model):
@@ -61,9 +59,7 @@ def test_disabled_trigger_fires_for_nobody(live, model):
 
 @pytest.mark.parametrize("change", ["enable", "disable"])
 def test_missing_triggers_cannot_be_enabled_or_disabled(model, change):
-    with pytest.raises(
-        InstallationError, match=r"live\.Post:keep is not installed, so it cannot be enabled or dis"
-    ):
+    with pytest.raises(InstallationError, match=r"live\.Post:keep is not installed, so it cannot be enabled or dis"):
         getattr(pgtrigger.Protect(**KEEP), change)(model)
 
 
@@ -153,9 +149,7 @@ def only_what_the_test_registers():
 
 
 def names(live):
-    return sorted(
-        found.mark.uri.partition(":")[2] for found in read_catalog(live.connection).triggers if found.mark
-    )
+    return sorted(found.mark.uri.partition(":")[2] for found in read_catalog(live.connection).triggers if found.mark)
 
 
 def functions(live):
@@ -250,9 +244,7 @@ def test_block_leaves_triggers_as_they_were(live, model, five, form, change, sta
 
     def changing():
         return (
-            getattr(pgtrigger, change)(uri(trigger, model))
-            if form == "function"
-            else getattr(trigger, change)(model)
+            getattr(pgtrigger, change)(uri(trigger, model)) if form == "function" else getattr(trigger, change)(model)
         )
 
     def run():
@@ -512,9 +504,7 @@ def test_hooks_of_a_class_are_called(noting):
         assert trigger.get_installation_status(model) == ("INSTALLED", True)
         assert usual.get_installation_status(model) == ("INSTALLED", True)
     assert trigger.get_installation_status(model) == ("UNINSTALLED", None)
-    outcomes = {
-        (outcome.step.object, outcome.step.action) for outcome in changes.carry_out(installing(), "default")
-    }
+    outcomes = {(outcome.step.object, outcome.step.action) for outcome in changes.carry_out(installing(), "default")}
     assert outcomes == {("live.Post:noting", "create"), ("live.Post:usual", "create")}
     pgtrigger.disable()
     assert trigger.get_installation_status(model) == ("INSTALLED", False)

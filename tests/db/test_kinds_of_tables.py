@@ -101,9 +101,7 @@ def test_disabling_a_partitioned_table_reaches_every_partition_also_a_new_one(li
     trigger.install(measure)
     trigger.disable(measure)
     assert trigger.get_installation_status(measure) == DISABLED
-    live.sql(
-        "CREATE TABLE other PARTITION OF measure FOR VALUES FROM (20) TO (30); INSERT INTO other VALUES (3, 21)"
-    )
+    live.sql("CREATE TABLE other PARTITION OF measure FOR VALUES FROM (20) TO (30); INSERT INTO other VALUES (3, 21)")
     for table in ("early", "latest", "other"):
         live.sql(f"DELETE FROM {table}")
     live.sql("INSERT INTO measure VALUES (1, 1), (2, 11), (3, 21)")
@@ -156,9 +154,7 @@ def test_instead_of_trigger_makes_a_view_writable(live):
         name="write", when=pgtrigger.InsteadOf, operation=pgtrigger.Insert | pgtrigger.Update,
         func="INSERT INTO live_post (title) VALUES (upper(NEW.title)); RETURN NEW;",
     )  # fmt: skip
-    view = live.declare(
-        "Title", [trigger], meta={"managed": False, "db_table": "titles"}, title=models.TextField()
-    )
+    view = live.declare("Title", [trigger], meta={"managed": False, "db_table": "titles"}, title=models.TextField())
     assert trigger.get_installation_status(view) == INSTALLED
     view.objects.create(title="a")
     assert list(post.objects.values_list("title", flat=True)) == ["A"]

@@ -59,9 +59,7 @@ def test_levels_agree_on_random_conditions_and_rows(live, trees, pairs):
         for number, tree in enumerate(trees)
         for level in (pgtrigger.Row, pgtrigger.Statement)
     }
-    model = live.declare(
-        "Thing", triggers.values(), **{name: field.clone() for name, field in FIELDS.items()}
-    )
+    model = live.declare("Thing", triggers.values(), **{name: field.clone() for name, field in FIELDS.items()})
     with pgtrigger.ignore():
         model.objects.all().delete()
     model.objects.bulk_create([model(pk=place, **old) for place, (old, _, _) in enumerate(pairs)])

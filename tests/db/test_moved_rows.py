@@ -22,9 +22,7 @@ FIELDS = {
     "note": models.TextField(default=""),
 }
 STATEMENT = {"level": pgtrigger.Statement}
-UNPAIRED = (
-    "pgtrigger: Cannot tell what became of each row of parcel: a BEFORE INSERT trigger kept a row out of "
-)
+UNPAIRED = "pgtrigger: Cannot tell what became of each row of parcel: a BEFORE INSERT trigger kept a row out of "
 
 
 @pytest.fixture

@@ -97,9 +97,7 @@ def test_ready_made_and_hand_written_triggers(live: Live, hostile: str, path: st
     refused(session, f"DELETE FROM {table}", "Cannot delete rows from live_post table")
     refused(session, f"TRUNCATE {table}", "Cannot truncate rows")
     refused(session, f"UPDATE {table} SET body = 'y'", "Cannot update rows")
-    refused(
-        session, f"UPDATE {table} SET title = 'b'", 'Invalid transition of field "title" from "kept" to "b"'
-    )
+    refused(session, f"UPDATE {table} SET title = 'b'", 'Invalid transition of field "title" from "kept" to "b"')
     refused(session, f"INSERT INTO {table} (title) VALUES ('late')", "too late, a")
     session.execute(f"INSERT INTO {table} (title, body, copies) VALUES ('shoes', 'stone', 7)")
     refused(
@@ -107,9 +105,7 @@ def test_ready_made_and_hand_written_triggers(live: Live, hostile: str, path: st
         f"UPDATE {table} SET copies = 8 WHERE body OPERATOR(pg_catalog.=) 'stone'",
         "Cannot update or del",
     )
-    found = (
-        f"SELECT title FROM {table} WHERE vector OPERATOR(pg_catalog.@@) 'shoe & stone'::pg_catalog.tsquery"
-    )
+    found = f"SELECT title FROM {table} WHERE vector OPERATOR(pg_catalog.@@) 'shoe & stone'::pg_catalog.tsquery"
     assert session.execute(found).fetchall() == [("shoes",)]
     session.execute(
         f"ALTER TABLE {table} DISABLE TRIGGER USER; TRUNCATE {table}; ALTER TABLE {table} ENABLE TRIGGER USER"
@@ -245,9 +241,7 @@ def test_many_rows_of_a_table_with_actions(live: Live, hostile: str, path: str) 
 def test_functions_of_events_set_nothing_for_their_call(live: Live, level: Any) -> None:
     tracked_post(live, level=level)
     settings = dict(
-        live.sql(
-            "SELECT proname, proconfig::text FROM pg_proc WHERE pronamespace = current_schema()::regnamespace"
-        )
+        live.sql("SELECT proname, proconfig::text FROM pg_proc WHERE pronamespace = current_schema()::regnamespace")
     )
     found = {name.rsplit("_", 1)[0]: value for name, value in settings.items()}
     # What somebody wrote himself is found along the path of its installation.

@@ -29,9 +29,7 @@ def check_function(live: Live) -> str:
     if not live.sql("SELECT 1 FROM pg_available_extensions WHERE name = 'plpgsql_check'"):
         pytest.skip("this server has no plpgsql_check")
     live.sql("CREATE EXTENSION IF NOT EXISTS plpgsql_check")
-    [[schema]] = live.sql(
-        "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'plpgsql_check'"
-    )
+    [[schema]] = live.sql("SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'plpgsql_check'")
     return f"{schema}.plpgsql_check_function"
 
 

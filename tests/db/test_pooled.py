@@ -48,7 +48,9 @@ def pooler(thing, history):  # noqa: F811
     default.close()
     found = TransactionPooler(**info, options=f"-c search_path={history.schema}")
     former, schema = backend.choice.url, backend.choice.schema
-    backend.choice.url = f"postgresql://{info['user']}@127.0.0.1:{found.port}/{info['dbname']}?sslmode=disable&gssencmode=disable"
+    backend.choice.url = (
+        f"postgresql://{info['user']}@127.0.0.1:{found.port}/{info['dbname']}?sslmode=disable&gssencmode=disable"
+    )
     backend.choice.schema = None
     with override_settings(**{POOLER_SETTING: True}):
         yield found
@@ -63,8 +65,7 @@ def kept(pooler):
     found = []
     for server in pooler.backends:
         found += [
-            server.execute("SELECT coalesce(current_setting(%s, true), '')", [name]).fetchone()[0]
-            for name in SETTINGS
+            server.execute("SELECT coalesce(current_setting(%s, true), '')", [name]).fetchone()[0] for name in SETTINGS
         ]
         own = "SELECT setting <> reset_val FROM pg_settings WHERE name = 'search_path'"
         found += ["path"] if server.execute(own).fetchone()[0] else []

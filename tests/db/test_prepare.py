@@ -54,9 +54,7 @@ def test_other_errors_stay_djangos(live, statement, kind):
 
 
 def test_transaction_goes_on_after_a_savepoint(live):
-    model = live.declare(
-        "Post", [pgtrigger.Protect(name="keep", operation=pgtrigger.Delete)], title=models.TextField()
-    )
+    model = live.declare("Post", [pgtrigger.Protect(name="keep", operation=pgtrigger.Delete)], title=models.TextField())
     with transaction.atomic():
         post = model.objects.create(title="a")
         with pytest.raises(InternalError), transaction.atomic():

@@ -17,9 +17,7 @@ KEEP = "live.Post:keep"
 
 @pytest.fixture
 def post(live):
-    model = live.declare(
-        "Post", [pgtrigger.Protect(name="keep", operation=pgtrigger.Delete)], title=models.TextField()
-    )
+    model = live.declare("Post", [pgtrigger.Protect(name="keep", operation=pgtrigger.Delete)], title=models.TextField())
     model.objects.create(title="a")
     return model
 
@@ -126,9 +124,7 @@ def test_context_of_events_after_a_rollback_of_psycopg(live):
         cursor.execute("BEGIN")
         with pghistory.context(user=1):
             raw().execute("ROLLBACK; BEGIN")
-            told = (
-                psycopg.Cursor(raw()).execute("SELECT current_setting('pgmagic.context_metadata')").fetchone()
-            )
+            told = psycopg.Cursor(raw()).execute("SELECT current_setting('pgmagic.context_metadata')").fetchone()
         cursor.execute("ROLLBACK")
     assert told == ('{"user": 1}',)
 

@@ -77,9 +77,7 @@ def test_protect_rejects_every_way_to_write(live, operation):
         for write in writes:
             if name == operation:
                 error = rejection(write)
-                assert (
-                    error.diag.message_primary == f"pgtrigger: Cannot {operation} rows from live_post table"
-                )
+                assert error.diag.message_primary == f"pgtrigger: Cannot {operation} rows from live_post table"
             elif operation != "insert":
                 with transaction.atomic():
                     write()
@@ -181,9 +179,7 @@ def test_protect_from_truncate_names_no_row(live):
 
 
 def test_conditional_protect_lets_others_pass(live):
-    trigger = pgtrigger.Protect(
-        name="keep", operation=pgtrigger.Delete, condition=pgtrigger.Q(old__title="o'k")
-    )
+    trigger = pgtrigger.Protect(name="keep", operation=pgtrigger.Delete, condition=pgtrigger.Q(old__title="o'k"))
     model = live.declare("Post", [trigger], **fields())
     kept, other = model.objects.create(title="o'k"), model.objects.create(title="OLD.title")
     other.delete()
@@ -192,9 +188,7 @@ def test_conditional_protect_lets_others_pass(live):
 
 
 def test_protect_from_update_of_a_column(live):
-    model = live.declare(
-        "Post", [pgtrigger.Protect(name="keep", operation=pgtrigger.UpdateOf("body"))], **fields()
-    )
+    model = live.declare("Post", [pgtrigger.Protect(name="keep", operation=pgtrigger.UpdateOf("body"))], **fields())
     model.objects.create(title="a")
     model.objects.update(title="b")
     rejection(lambda: model.objects.update(body="c"))
@@ -441,10 +435,7 @@ def test_hostile_tables_and_columns(live):
         state=models.TextField(db_column="It's {x}; --"))  # fmt: skip
     model.objects.create(order=1, state="a")
     error = rejection(lambda: model.objects.all().delete())
-    assert (
-        error.diag.message_primary
-        == "pgtrigger: Cannot delete or truncate rows from My o'k; {table} -- table"
-    )
+    assert error.diag.message_primary == "pgtrigger: Cannot delete or truncate rows from My o'k; {table} -- table"
     assert rejection(lambda: model.objects.update(order=2)).diag.column_name == "select"
     assert rejection(lambda: model.objects.update(state="c")).diag.column_name == "It's {x}; --"
     assert {step.step.action for step in live.apply(model).outcomes} == {"unchanged"}

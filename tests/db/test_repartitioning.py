@@ -100,9 +100,7 @@ def test_table_becomes_partitioned_and_plain_with_all_that_it_has(history: Histo
         assert keys(history) == (key[0], "PRIMARY KEY (pgh_id, pgh_created_at)", "p")
         assert list(thing.pgh_event_model.objects.values()) == events
         # The months have what is theirs; the sequence counts on.
-        [(count,)] = history.run(
-            f"SELECT count(*) FROM {QUOTED} WHERE tableoid::regclass::text LIKE '%default%'"
-        )
+        [(count,)] = history.run(f"SELECT count(*) FROM {QUOTED} WHERE tableoid::regclass::text LIKE '%default%'")
         assert count == 0
         thing.objects.update(n=models.F("n") + 1)
         assert pgmagic.verify(thing).empty
@@ -143,9 +141,7 @@ OBSTACLES = {
 
 
 @pytest.mark.parametrize("what", OBSTACLES)
-def test_object_that_depends_on_the_table_stops_it_and_is_named(
-    history: History, thing: Any, what: str
-) -> None:
+def test_object_that_depends_on_the_table_stops_it_and_is_named(history: History, thing: Any, what: str) -> None:
     make, drop = (statement.format(QUOTED) for statement in OBSTACLES[what])
     history.run(make)
     was = shape(history)

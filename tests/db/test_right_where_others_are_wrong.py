@@ -49,11 +49,7 @@ def test_state_machine_of_a_users_own_field(live):
 
     class LevelField(models.IntegerField):
         def get_prep_value(self, value):
-            return (
-                {"low": 1, "high": 2}[value.name]
-                if isinstance(value, Level)
-                else super().get_prep_value(value)
-            )
+            return {"low": 1, "high": 2}[value.name] if isinstance(value, Level) else super().get_prep_value(value)
 
         def from_db_value(self, value, *_args):
             return Level({1: "low", 2: "high"}.get(value, "?"))
@@ -71,9 +67,7 @@ def test_state_machine_of_a_users_own_field(live):
 
 def test_state_machine_over_an_array_and_a_generated_copy(live):
     array = pytest.importorskip("django.contrib.postgres.fields").ArrayField(models.IntegerField())
-    model = live.declare(
-        "Post", [pgtrigger.FSM(name="life", field="a", transitions=[([1], [1, 2])])], a=array
-    )
+    model = live.declare("Post", [pgtrigger.FSM(name="life", field="a", transitions=[([1], [1, 2])])], a=array)
     model.objects.create(a=[1])
     with rejected(r'from "\{1\}" to "\{2\}"'):
         model.objects.update(a=[2])
@@ -110,12 +104,8 @@ def test_condition_through_a_relation_is_refused_and_nothing_installed(live):
         Q(new__n=F("old__author__n")),
         ~Q(old__author__name__startswith="a") | Q(new__n=1),
     ):
-        with pytest.raises(
-            ConditionError, match=r"A trigger sees only the row itself: 'author__.*' would need a join"
-        ):
-            live.declare(
-                "Post", [protect(condition)], author=models.ForeignKey(author, models.CASCADE), **columns()
-            )
+        with pytest.raises(ConditionError, match=r"A trigger sees only the row itself: 'author__.*' would need a join"):
+            live.declare("Post", [protect(condition)], author=models.ForeignKey(author, models.CASCADE), **columns())
     assert live.sql("SELECT to_regclass('live_post')") == [(None,)]
 
 
@@ -181,9 +171,7 @@ def test_update_of_a_foreign_key_and_of_the_key(live):
 # Line 7
 
 
-@pytest.mark.parametrize(
-    "value", ["o'k", "\\'", "%s 50%", "{x}", '"', "$$", "", "'; DROP TABLE live_post; --"]
-)
+@pytest.mark.parametrize("value", ["o'k", "\\'", "%s 50%", "{x}", '"', "$$", "", "'; DROP TABLE live_post; --"])
 def test_soft_delete_escapes_its_value(live, value):
     model = live.declare(
         "Post",
@@ -216,9 +204,7 @@ def test_row_names_in_literals_and_braces_in_bodies_survive(live):
     model.objects.update(text='OLD."text"')
     model.objects.update(text="")
     model.objects.update(text="")
-    found = [
-        json.loads(text.partition("}{")[0] + "}") for text in record.objects.values_list("text", flat=True)
-    ]
+    found = [json.loads(text.partition("}{")[0] + "}") for text in record.objects.values_list("text", flat=True)]
     assert found == [{"a": {}, "{text}": "{{2}}"}] * 2
     assert record.objects.filter(text__endswith="{OLD.a,NEW.b}textOLD.text").count() == 2
 
@@ -233,9 +219,7 @@ def test_trigger_that_cannot_be_ignored_says_so(live):
     model = live.declare("Post", [Always(name="keep", operation=pgtrigger.Delete)], **columns())
     post = model.objects.create()
     with (
-        pytest.raises(
-            DeclarationError, match=r"live\.Post:keep cannot be ignored: its class has `ignorable = False`"
-        ),
+        pytest.raises(DeclarationError, match=r"live\.Post:keep cannot be ignored: its class has `ignorable = False`"),
         pgtrigger.ignore("live.Post:keep"),
     ):
         pass
@@ -271,9 +255,7 @@ def test_truncate_alone_and_combined_at_any_level(live, operation, level):
             model.objects.update(n=2) if "UPDATE" in str(operation) else model.objects.create(n=1)
     trigger.uninstall(model)
     live.sql("TRUNCATE live_post")
-    assert live.sql("SELECT count(*) FROM pg_proc WHERE pronamespace = current_schema()::regnamespace") == [
-        (0,)
-    ]
+    assert live.sql("SELECT count(*) FROM pg_proc WHERE pronamespace = current_schema()::regnamespace") == [(0,)]
 
 
 def test_names_up_to_postgres_own_limit_stay_apart(live):

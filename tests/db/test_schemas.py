@@ -52,9 +52,7 @@ def name(live):
 
 
 def comment(live, name):
-    return live.sql(
-        "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s", [name]
-    )
+    return live.sql("SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s", [name])
 
 
 def test_entered_schema_is_made_marked_and_first(live, name):

@@ -21,9 +21,7 @@ def declared(live, **changes):
 
 
 def found(model, words, config="english"):
-    return list(
-        model.objects.filter(vector=SearchQuery(words, config=config)).values_list("title", flat=True)
-    )
+    return list(model.objects.filter(vector=SearchQuery(words, config=config)).values_list("title", flat=True))
 
 
 def test_vector_follows_its_fields(live):
@@ -41,9 +39,7 @@ def test_vector_has_the_text_in_the_order_of_the_fields(live):
     """As Postgres's own `tsvector_update_trigger` makes it: positions go on from field to field."""
     model = declared(live)
     model.objects.create(title="a dog of the", body="cat")
-    [(same,)] = live.sql(
-        """SELECT "Vector" = to_tsvector('pg_catalog.english', 'a dog of the cat') FROM live_post"""
-    )
+    [(same,)] = live.sql("""SELECT "Vector" = to_tsvector('pg_catalog.english', 'a dog of the cat') FROM live_post""")
     assert same
 
 

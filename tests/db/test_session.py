@@ -26,9 +26,7 @@ class State:
 def state(connection, monkeypatch):
     """A state that every session carries."""
     found = State()
-    monkeypatch.setattr(
-        session_settings, "_carried", [session_settings.Carried(NAME, lambda _alias: found.value)]
-    )
+    monkeypatch.setattr(session_settings, "_carried", [session_settings.Carried(NAME, lambda _alias: found.value)])
     return found
 
 
@@ -93,9 +91,7 @@ def test_settings_are_sent_again_after_an_interrupt(state, monkeypatch, value, i
 
     def interrupted(found, statement):
         monkeypatch.undo()
-        monkeypatch.setattr(
-            session_settings, "_carried", [session_settings.Carried(NAME, lambda _alias: state.value)]
-        )
+        monkeypatch.setattr(session_settings, "_carried", [session_settings.Carried(NAME, lambda _alias: state.value)])
         execute_at_once(found, statement)
         raise KeyboardInterrupt
 
@@ -170,9 +166,7 @@ def test_value_changed_without_a_statement_is_sent_after_the_transaction(state, 
     assert on_server() == ""
 
 
-@pytest.mark.parametrize(
-    "ending", ["COMMIT", "ROLLBACK", "COMMIT AND CHAIN", "ROLLBACK AND CHAIN", "ABORT", "END"]
-)
+@pytest.mark.parametrize("ending", ["COMMIT", "ROLLBACK", "COMMIT AND CHAIN", "ROLLBACK AND CHAIN", "ABORT", "END"])
 def test_value_is_right_after_a_transaction_that_a_cursor_ends(state, ending):
     state.value = "x"
     with default.cursor() as cursor:

@@ -46,9 +46,7 @@ def test_row_begins_in_an_initial_state(post, state):
 )
 def test_row_does_not_begin_elsewhere(live, post, insert):
     diag = rejection(lambda: insert(live, post)).diag
-    assert diag.message_primary == (
-        'pgtrigger: Invalid initial state "out" of field "state" on table live_post'
-    )
+    assert diag.message_primary == ('pgtrigger: Invalid initial state "out" of field "state" on table live_post')
     assert (diag.column_name, diag.constraint_name) == ("state", "live.Post:flow")
     assert diag.message_hint == 'A row begins as "draft", "NULL".'
 

@@ -47,10 +47,7 @@ def test_conditional_protect_names_the_row(live):
     other.body = "2"
     other.save()
     error = rejection(lambda: model.objects.update(body="3"))
-    assert (
-        error.diag.message_primary
-        == "pgtrigger: Cannot update or delete or truncate rows from live_post table"
-    )
+    assert error.diag.message_primary == "pgtrigger: Cannot update or delete or truncate rows from live_post table"
     assert json.loads(error.diag.message_detail) == {
         "operation": "update", "key": {"id": kept.pk}, "old": {"Body": "1"}, "new": {"Body": "3"},
     }  # fmt: skip
@@ -72,9 +69,7 @@ def test_insert_is_judged_by_the_new_row(live):
     model = live.declare("Post", [trigger], **fields())
     model.objects.create(title="a")
     detail = json.loads(
-        rejection(
-            lambda: model.objects.bulk_create([model(title="a"), model(title="b", body="%")])
-        ).diag.message_detail
+        rejection(lambda: model.objects.bulk_create([model(title="a"), model(title="b", body="%")])).diag.message_detail
     )
     assert (detail["operation"], detail["old"], detail["new"]["Body"]) == ("insert", None, "%")
     rejection(lambda: model.objects.update(title="b"))
@@ -95,9 +90,7 @@ def test_changing_the_key_is_no_way_around(live, level, rekey):
     live.sql(f"UPDATE live_post SET {rekey}, key = key + 1")
     assert sorted(live.sql("SELECT title FROM live_post")) == [("a",), ("b",)]
     detail = json.loads(
-        rejection(
-            lambda: live.sql(f"UPDATE live_post SET {rekey}, title = 'c' WHERE title = 'b'")
-        ).diag.message_detail
+        rejection(lambda: live.sql(f"UPDATE live_post SET {rekey}, title = 'c' WHERE title = 'b'")).diag.message_detail
     )
     assert (detail["old"]["title"], detail["new"]["title"]) == ("b", "c")
     assert model.objects.filter(title="c").count() == 0
@@ -117,9 +110,7 @@ def test_rows_are_paired_whatever_becomes_of_their_keys(paired, keys, titles):
     words = " ".join(f"WHEN {old} THEN '{title}'" for old, title in zip(range(1, 7), titles, strict=True))
     live.sql("DELETE FROM live_seen")
     live.sql(f"UPDATE live_post SET id = CASE id {cases} END, title = CASE id {words} END")
-    expected = [
-        (old, new, old) for old, (new, title) in enumerate(zip(keys, titles, strict=True), 1) if title == "b"
-    ]
+    expected = [(old, new, old) for old, (new, title) in enumerate(zip(keys, titles, strict=True), 1) if title == "b"]
     assert sorted(live.sql("SELECT before, after, was FROM live_seen")) == expected
 
 
@@ -176,9 +167,7 @@ def test_composer_takes_the_body_of_its_level(live):
 
 def test_condition_chooses_the_rows_of_a_template(live):
     live.sql("CREATE TABLE live_seen (title text)")
-    trigger = composer(
-        pgtrigger.Insert | pgtrigger.Update, NOTE, condition=pgtrigger.Q(new__title__startswith="o'")
-    )
+    trigger = composer(pgtrigger.Insert | pgtrigger.Update, NOTE, condition=pgtrigger.Q(new__title__startswith="o'"))
     model = live.declare("Post", [trigger], **fields())
     model.objects.bulk_create([model(title="o'k"), model(title="b")])
     model.objects.filter(title="b").update(title="o'x")
@@ -192,9 +181,7 @@ def test_templates_keep_the_tables_own_columns(live):
         "INSERT INTO live_seen SELECT old_values.*, new_values.* FROM {cond_joined_values}"
         " AND new_values.title <> 'skip'; RETURN NULL;"
     )
-    model = live.declare(
-        "Post", [composer(pgtrigger.Update, func, condition=pgtrigger.AnyChange("title"))], **fields()
-    )
+    model = live.declare("Post", [composer(pgtrigger.Update, func, condition=pgtrigger.AnyChange("title"))], **fields())
     one, two = model.objects.create(title="a"), model.objects.create(title="b")
     model.objects.update(
         title=models.Case(models.When(pk=one.pk, then=models.Value("c")), default=models.Value("skip"))
@@ -227,9 +214,7 @@ def test_condition_in_a_function_does_not_follow_the_writers_path(live):
             'The "{cond_new_values}" of the trigger "see" needs the new row, which DELETE does not have.',
         ),
         (
-            lambda: composer(
-                pgtrigger.Insert | pgtrigger.Update, NOTE, condition=pgtrigger.AnyChange("title")
-            ),
+            lambda: composer(pgtrigger.Insert | pgtrigger.Update, NOTE, condition=pgtrigger.AnyChange("title")),
             'The "{cond_new_values}" of the trigger "see" needs the old row, which INSERT does not have.',
         ),
         (
@@ -281,9 +266,7 @@ def test_truncate_is_judged_by_the_rows_that_it_would_remove(live, level):
 
 def test_row_that_cascades_change_twice_is_two_rows(live):
     """Two keys of a row that a delete sets to NULL: Postgres gives both updates to one statement-level trigger."""
-    live.sql(
-        "CREATE TABLE live_seen (author bigint, editor bigint, author_after bigint, editor_after bigint)"
-    )
+    live.sql("CREATE TABLE live_seen (author bigint, editor bigint, author_after bigint, editor_after bigint)")
     columns = ", ".join(f"{row}.{{columns.{name}}}" for row in ("old_values", "new_values") for name in KEYS)
     func = pgtrigger.Func(f"INSERT INTO live_seen SELECT {columns} FROM {{cond_joined_values}}; RETURN NULL;")
     person = live.declare("Person", name=models.TextField())
@@ -293,9 +276,7 @@ def test_row_that_cascades_change_twice_is_two_rows(live):
         **{key: models.ForeignKey(person, models.DO_NOTHING, null=True, related_name="+") for key in KEYS},
     )
     for key in KEYS:
-        live.sql(
-            f"ALTER TABLE live_post ADD FOREIGN KEY ({key}_id) REFERENCES live_person ON DELETE SET NULL"
-        )
+        live.sql(f"ALTER TABLE live_post ADD FOREIGN KEY ({key}_id) REFERENCES live_person ON DELETE SET NULL")
     one, two = person.objects.create(name="a"), person.objects.create(name="b")
     post.objects.create(author=one, editor=one)
     post.objects.create(author=two, editor=one)

@@ -72,11 +72,7 @@ def test_sql_of_ones_own_names_what_the_row_holds(item, sql):
     """At row level, Postgres looks the expression up; transition tables hold nothing for it."""
     raw = pgtrigger.Q(old__n=7) | ~(pgtrigger.Condition(sql) & pgtrigger.AnyChange("n"))
     with pytest.raises(ConditionError, match="names twice, which Postgres computes when it is read"):
-        item(
-            pgtrigger.Protect(
-                name="keep", operation=pgtrigger.Update, condition=raw, level=pgtrigger.Statement
-            )
-        )
+        item(pgtrigger.Protect(name="keep", operation=pgtrigger.Update, condition=raw, level=pgtrigger.Statement))
     item(
         pgtrigger.Protect(
             name="keep",

@@ -114,9 +114,7 @@ def test_relations_are_mirrored_without_constraint_and_reverse_side() -> None:
 def test_arguments_of_a_kind_of_field_can_be_left_out_by_a_setting(settings_with: Any) -> None:  # noqa: F811
     field = models.CharField(max_length=3, default="x", help_text="h")
     field.set_attributes_from_name("a")
-    with settings_with(
-        PGHISTORY_EXCLUDE_FIELD_KWARGS={"django.db.models.CharField": ["default", "help_text"]}
-    ):
+    with settings_with(PGHISTORY_EXCLUDE_FIELD_KWARGS={"django.db.models.CharField": ["default", "help_text"]}):
         assert mirror(field).deconstruct()[3] == {"max_length": 3}
 
 

@@ -158,9 +158,7 @@ def test_attrs_and_meta_extend_the_model() -> None:
 
 def test_append_only_protects_the_event_table() -> None:
     event = tracked(append_only=True).pgh_event_model
-    names = {
-        trigger.name: str(trigger.operation) for owner, trigger in registry.registered() if owner is event
-    }
+    names = {trigger.name: str(trigger.operation) for owner, trigger in registry.registered() if owner is event}
     assert names == {"append_only": "UPDATE OR DELETE", "append_only_truncate": "TRUNCATE"}
 
 
@@ -202,9 +200,7 @@ def test_many_to_many_fields_are_left_out_unless_named() -> None:
 
 
 def test_fields_that_begin_like_ours_are_kept() -> None:
-    event = tracked(
-        fields_of_model={"pghost": models.TextField(), "pgh_else": models.TextField()}
-    ).pgh_event_model
+    event = tracked(fields_of_model={"pghost": models.TextField(), "pgh_else": models.TextField()}).pgh_event_model
     assert {"pghost", "pgh_else"} <= {field.name for field in event._meta.fields}
 
 
@@ -268,9 +264,7 @@ def test_events_of_an_inherited_model_hold_its_own_table() -> None:
         child = pghistory.track()(model("Child", bases=(parent,), b=models.IntegerField()))
     assert parent.pgh_event_model is not child.pgh_event_model
     assert set(parent.pgh_event_models) == set(child.pgh_event_models) == {"insert", "update"}
-    mirrored = [
-        field.name for field in child.pgh_event_model._meta.local_fields if not field.name.startswith("pgh_")
-    ]
+    mirrored = [field.name for field in child.pgh_event_model._meta.local_fields if not field.name.startswith("pgh_")]
     assert mirrored == ["parent_ptr", "b"]
     assert child.pgh_event_model.can_revert
 

@@ -70,9 +70,7 @@ def test_block_that_raises_leaves_everything(error, inside):
         with declaration.collecting():
             model("Extra", post=models.ForeignKey(former, models.CASCADE))
             model("Post", title=models.TextField(), meta={"app_label": LABEL})
-            model(
-                "Comment", post=models.ForeignKey(f"{LABEL}.Post", models.CASCADE), meta={"app_label": LABEL}
-            )
+            model("Comment", post=models.ForeignKey(f"{LABEL}.Post", models.CASCADE), meta={"app_label": LABEL})
             if inside:
                 raise error
         raise error

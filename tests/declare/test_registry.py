@@ -28,9 +28,7 @@ def test_two_triggers_of_one_name_are_refused():
     trigger = keep()
     registry.add(Book, trigger)
     registry.add(Book, trigger)
-    with pytest.raises(
-        DeclarationError, match='Book has two triggers named "keep": give one of them another name'
-    ):
+    with pytest.raises(DeclarationError, match='Book has two triggers named "keep": give one of them another name'):
         registry.add(Book, keep())
     assert registry.find("rooms.Book:keep") == (Book, trigger)
 

@@ -63,9 +63,7 @@ def test_misspelt_argument_is_answered_with_the_closest(kind):
     misspelt = first[0] + first[2] + first[1] + first[3:]
     with pytest.raises(TypeError) as raised:
         kind(**{misspelt: "a"})
-    assert f'{kind.__name__} has no argument "{misspelt}" (did you mean "{first}"?); its arguments' in str(
-        raised.value
-    )
+    assert f'{kind.__name__} has no argument "{misspelt}" (did you mean "{first}"?); its arguments' in str(raised.value)
 
 
 @pytest.mark.parametrize("kind", [by_name(kind) for kind in ARGUMENTS if issubclass(kind, pgtrigger.Trigger)])
@@ -82,9 +80,7 @@ def test_trigger_takes_no_argument_by_position(kind):
 def test_tracker_takes_its_label_by_position_and_nothing_else():
     assert pghistory.InsertEvent("made").label == "made"
     assert pghistory.ManualEvent("note").label == "note"
-    with pytest.raises(
-        ArgumentError, match="InsertEvent takes only label by position, but 'Old' was given so"
-    ):
+    with pytest.raises(ArgumentError, match="InsertEvent takes only label by position, but 'Old' was given so"):
         pghistory.InsertEvent("made", "Old")
     with pytest.raises(ArgumentError, match="ManualEvent takes only label by position, but 2 was given so"):
         pghistory.ManualEvent("note", 2)

@@ -53,9 +53,7 @@ def test_func_fills_in_names_and_leaves_braces(text, rendered):
 
 @pytest.mark.parametrize("text", ["{columns.tite}", "{columns.tite} '{}'", "{meta.a.b}", "{extra.x}"])
 def test_func_names_what_is_missing(text):
-    with pytest.raises(
-        DeclarationError, match=r'The function\'s text asks for "\{.*\}", but \w+ has no "\w+"\.'
-    ):
+    with pytest.raises(DeclarationError, match=r'The function\'s text asks for "\{.*\}", but \w+ has no "\w+"\.'):
         Func(text).render(**NAMES)
 
 

@@ -107,9 +107,7 @@ def test_empty_body_is_refused(func):
 
 
 def test_column_under_two_names_is_named_once():
-    trigger = pgtrigger.Trigger(
-        **{**GIVEN, "operation": pgtrigger.UpdateOf("shelf", "title", "shelf_id", "title")}
-    )
+    trigger = pgtrigger.Trigger(**{**GIVEN, "operation": pgtrigger.UpdateOf("shelf", "title", "shelf_id", "title")})
     assert 'UPDATE OF "shelf_id", "title" ON' in trigger.compile(Book).install_sql
 
 
@@ -262,9 +260,7 @@ def test_call_that_a_subclass_renders(call):
 def test_text_that_is_not_a_call_is_refused(call):
     trigger = Calling(**GIVEN)
     trigger.call = call
-    with pytest.raises(
-        DeclarationError, match=r'The render_execute of "t" returned .* expects the call of a function'
-    ):
+    with pytest.raises(DeclarationError, match=r'The render_execute of "t" returned .* expects the call of a function'):
         trigger.compile(Book)
 
 

@@ -91,9 +91,7 @@ def test_columns_of_related_rows_are_added(history: History, clock: Clock) -> No
             model("Author", name=models.TextField(), country=models.ForeignKey(country, models.CASCADE))
         )
         book = pghistory.track(*both)(
-            model(
-                "Book", title=models.TextField(), author=models.ForeignKey(author, models.CASCADE, null=True)
-            )
+            model("Book", title=models.TextField(), author=models.ForeignKey(author, models.CASCADE, null=True))
         )
         return {"Country": country, "Author": author, "Book": book}
 
@@ -145,9 +143,7 @@ def test_every_way_of_tracking_gives_the_same_table(
     trackers: list[Any],
 ) -> None:
     thing = history.declare(
-        lambda: pghistory.track(*trackers)(
-            model("Thing", n=models.IntegerField(), note=models.TextField(null=True))
-        )
+        lambda: pghistory.track(*trackers)(model("Thing", n=models.IntegerField(), note=models.TextField(null=True)))
     )
     expected = []
 

@@ -19,9 +19,7 @@ BOTH = (pghistory.InsertEvent(), pghistory.UpdateEvent(), pghistory.DeleteEvent(
 
 def untracked(history: History, *statements: str) -> None:
     """Write rows as they were before tracking began."""
-    history.run(
-        "SET session_replication_role = replica", *statements, "SET session_replication_role = origin"
-    )
+    history.run("SET session_replication_role = replica", *statements, "SET session_replication_role = origin")
 
 
 @pytest.fixture
@@ -117,9 +115,7 @@ def test_bad_input_names_the_model(thing: Any, history: History) -> None:
     assert labels(thing) == []
 
 
-def test_writers_wait_so_that_no_change_comes_between_a_row_and_its_event(
-    thing: Any, history: History
-) -> None:
+def test_writers_wait_so_that_no_change_comes_between_a_row_and_its_event(thing: Any, history: History) -> None:
     """The backfill waits for a running update; the baseline holds what that wrote, and comes after it."""
     connection.ensure_connection()
     done: list[int] = []
@@ -199,9 +195,7 @@ def test_composite_keys_and_event_models_by_name(history: History) -> None:
 
 def test_baselines_are_sealed_like_every_event(history: History) -> None:
     sealed = history.declare(
-        lambda: pghistory.track(*BOTH, hash_chain=True, append_only=True)(
-            model("Sealed", n=models.IntegerField())
-        )
+        lambda: pghistory.track(*BOTH, hash_chain=True, append_only=True)(model("Sealed", n=models.IntegerField()))
     )
     untracked(history, "INSERT INTO hist_sealed (n) VALUES (1), (2)")
     pghistory.backfill(sealed)

@@ -52,9 +52,7 @@ def test_changes(before, after, expected):
 
 documents = st.recursive(
     st.none() | st.booleans() | st.integers(-2, 2) | st.text('ab.["0', max_size=2),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text('ab.["0', max_size=2), inner, max_size=3)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('ab.["0', max_size=2), inner, max_size=3),
     max_leaves=12,
 )
 

@@ -92,9 +92,7 @@ def test_old_rows_are_compared_with_old_rows_only():
 
 
 def test_labels_of_one_side_are_compared_with_each_other():
-    history = history_of(
-        [{"id": 1, "label": "insert", "number": 1}, {"id": 2, "label": "update", "number": 2}]
-    )
+    history = history_of([{"id": 1, "label": "insert", "number": 1}, {"id": 2, "label": "update", "number": 2}])
     assert listed(diff_frame(history)) == [(2, 1, "update", "number", 1, 2)]
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from pgmagic.history.reading import EVENT_KINDS, history_frame
-from pgmagic.tables.faithful import python_values
+from pgmagic.tables.frame import python_values
 
 NOON = datetime(2020, 1, 1, 12, tzinfo=UTC)
 CONTEXT = uuid.UUID(int=1)

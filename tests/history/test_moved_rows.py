@@ -308,8 +308,6 @@ def test_rows_whose_deletion_would_cascade_stay(named: Any, history: History) ->
     opened = swapped(named, history)
     history.run("CREATE TABLE taken (named_id bigint REFERENCES hist_named ON DELETE CASCADE)")
     was = rows(named)
-    with pytest.raises(
-        HistoryError, match=r"Named 2, Named 1 hold unique values .* rows of taken would be lost"
-    ):
+    with pytest.raises(HistoryError, match=r"Named 2, Named 1 hold unique values .* rows of taken would be lost"):
         pgmagic.undo_plan(opened).apply()
     assert rows(named) == was

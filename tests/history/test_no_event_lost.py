@@ -125,9 +125,7 @@ class Statements(RuleBasedStateMachine):
 
     @rule(keys=SOME_KEYS, n=NUMBERS, author=PERSON, editor=PERSON)
     def insert(self, keys: list[int], n: int, author: int | None, editor: int | None) -> None:
-        rows = [
-            (key, n, self.known(author), self.known(editor)) for key in keys if key not in self.state.rows
-        ]
+        rows = [(key, n, self.known(author), self.known(editor)) for key in keys if key not in self.state.rows]
         for row in rows:
             self.state.insert(row)
         self.run("INSERT INTO hist_thing (id, n, author_id, editor_id) SELECT * FROM "
@@ -244,9 +242,7 @@ class Statements(RuleBasedStateMachine):
 
 def as_json(rows: list[Row]) -> str:
     """Return rows as JSON."""
-    pairs = [
-        f'{{"id": {row[0]}, "n": {row[1]}, "a": {row[2] or "null"}, "e": {row[3] or "null"}}}' for row in rows
-    ]
+    pairs = [f'{{"id": {row[0]}, "n": {row[1]}, "a": {row[2] or "null"}, "e": {row[3] or "null"}}}' for row in rows]
     return f"[{', '.join(pairs)}]"
 
 
@@ -302,9 +298,7 @@ def test_concurrent_writers_lose_no_event(history: History) -> None:
 
     def make() -> Any:
         thing = model("Thing", id=models.IntegerField(primary_key=True), n=models.IntegerField())
-        return pghistory.track(pghistory.InsertEvent(), pghistory.UpdateEvent(), pghistory.DeleteEvent())(
-            thing
-        )
+        return pghistory.track(pghistory.InsertEvent(), pghistory.UpdateEvent(), pghistory.DeleteEvent())(thing)
 
     thing = history.declare(make)
     history.run(
@@ -331,8 +325,6 @@ def test_concurrent_writers_lose_no_event(history: History) -> None:
             assert rows.pop(key) == n
     assert rows == dict(history.run("SELECT id, n FROM hist_thing"))
     tags = [tag.split() for (tag,) in history.run("SELECT tag FROM hist_done")]
-    written = {
-        kind: sum(int(tag[-1]) for tag in tags if tag[0] == kind) for kind in ("INSERT", "UPDATE", "DELETE")
-    }
+    written = {kind: sum(int(tag[-1]) for tag in tags if tag[0] == kind) for kind in ("INSERT", "UPDATE", "DELETE")}
     recorded = dict(history.run("SELECT upper(pgh_label), count(*) FROM hist_thingevent GROUP BY 1"))
     assert recorded == {**written, "INSERT": written["INSERT"] + 20}

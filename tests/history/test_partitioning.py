@@ -214,9 +214,7 @@ def test_a_cell_that_runs_again_partitions_a_table_and_takes_it_back(shell: Any)
         assert set(changed["status"]) == {"done"}
         assert set(shell.run(source)["action"]) == {"unchanged"}
         assert shell.run("%pgtrigger diff").empty
-        [found] = shell.run("%%pgsql\nSELECT relkind FROM pg_class WHERE relname = 'notebook_thingevent'")[
-            "relkind"
-        ]
+        [found] = shell.run("%%pgsql\nSELECT relkind FROM pg_class WHERE relname = 'notebook_thingevent'")["relkind"]
         assert found == kind
         shell.run("Thing.objects.create(n=3)")
         assert shell.run("import pgmagic; pgmagic.verify(Thing)").empty
@@ -237,9 +235,7 @@ def test_a_cell_that_runs_again_partitions_a_table_and_takes_it_back(shell: Any)
 def test_a_cell_that_cannot_partition_a_table_changes_nothing(shell: Any) -> None:
     shell.run(PLAIN)
     shell.run("%%pgsql\nCREATE VIEW looking AS SELECT n FROM notebook_thingevent")
-    with pytest.raises(
-        UsageError, match="cannot be in partitions, because of the view looking: drop that first"
-    ):
+    with pytest.raises(UsageError, match="cannot be in partitions, because of the view looking: drop that first"):
         shell.run(CELL)
     assert set(shell.run(PLAIN)["action"]) == {"unchanged"}
 

@@ -20,9 +20,9 @@ def tracked(history: History, **kwargs: Any) -> Any:
 
     def declare() -> Any:
         thing = model("Thing", n=models.IntegerField(default=0))
-        return pghistory.track(
-            pghistory.InsertEvent(), pghistory.UpdateEvent(), pghistory.DeleteEvent(), **kwargs
-        )(thing)
+        return pghistory.track(pghistory.InsertEvent(), pghistory.UpdateEvent(), pghistory.DeleteEvent(), **kwargs)(
+            thing
+        )
 
     thing = history.declare(declare)
     thing.objects.bulk_create([thing(id=1), thing(id=2)])

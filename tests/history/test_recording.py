@@ -41,9 +41,7 @@ def test_revert_of_a_partial_event_names_what_would_be_lost(history: History) ->
     event = thing.pgh_event_model.objects.get()
     assert not event.can_revert
     assert not thing.pgh_event_model.can_revert
-    with pytest.raises(
-        HistoryError, match=r"ThingNEvent cannot revert Thing, .* id, note would be lost"
-    ) as raised:
+    with pytest.raises(HistoryError, match=r"ThingNEvent cannot revert Thing, .* id, note would be lost") as raised:
         event.revert()
     assert isinstance(raised.value, RuntimeError)
 
@@ -124,9 +122,7 @@ def test_a_whole_context_is_undone_by_reverting_to_the_events_before(history: Hi
     assert not found.Book.objects.exists()
     # Parents first: the rows that others refer to were the last to be deleted.
     for event_model in (found.Author.pgh_event_model, found.Book.pgh_event_model):
-        for event in event_model.objects.filter(pgh_context=opened.id, pgh_label="before").order_by(
-            "-pgh_id"
-        ):
+        for event in event_model.objects.filter(pgh_context=opened.id, pgh_label="before").order_by("-pgh_id"):
             event.revert()
     assert (list(found.Book.objects.order_by("pk").values()), list(found.Author.objects.values())) == was
 
@@ -177,9 +173,7 @@ def test_revert_of_multi_table_children_puts_back_their_own_rows(history: Histor
     assert found.Child.objects.get().name == "a"
     key = one.pk
     one.delete()
-    with pytest.raises(
-        HistoryError, match=f"its parent_ptr is the Parent {key}, which does not exist any more"
-    ):
+    with pytest.raises(HistoryError, match=f"its parent_ptr is the Parent {key}, which does not exist any more"):
         event.revert()
     assert not found.Child.objects.exists()
     assert not found.Parent.objects.exists()

@@ -26,26 +26,21 @@ def timeline(*events: tuple[Any, ...], ends: Any = ("delete",), **more: Any) -> 
         "pgh_obj_id": [key for key, _, _, _ in events],
         "value": [value for *_, value in events],
     }
-    history = history_frame(
-        columns, {"value": "json"}, sides=dict.fromkeys(["delete", "was", "change"], "OLD")
-    )
+    history = history_frame(columns, {"value": "json"}, sides=dict.fromkeys(["delete", "was", "change"], "OLD"))
     return timeline_frame(history, ends=ends, **more)
 
 
 def spans(frame: Any) -> list[tuple[Any, ...]]:
     return [
         tuple(
-            None if pd.isna(cell) else (cell - day(0)).days if isinstance(cell, pd.Timestamp) else cell
-            for cell in row
+            None if pd.isna(cell) else (cell - day(0)).days if isinstance(cell, pd.Timestamp) else cell for cell in row
         )
         for row in frame.astype({"value": object}).itertuples(index=False, name=None)
     ]
 
 
 def test_states_are_valid_until_the_next_one() -> None:
-    frame = timeline(
-        (2, 0, "insert", "x"), (1, 1, "insert", "a"), (1, 3, "update", "b"), (2, 4, "delete", "x")
-    )
+    frame = timeline((2, 0, "insert", "x"), (1, 1, "insert", "a"), (1, 3, "update", "b"), (2, 4, "delete", "x"))
     assert spans(frame) == [(1, 1, 3, "a"), (1, 3, None, "b"), (2, 0, 4, "x")]
 
 
@@ -80,9 +75,7 @@ def test_the_event_beside_it_shows_whether_an_old_row_is_of_an_update_or_a_delet
 
 
 def test_an_older_transaction_that_ends_later_does_not_turn_time_back() -> None:
-    frame = timeline(
-        (1, 0, "insert", "a"), (1, 5, "update", "b"), (1, 3, "update", "c"), (1, 9, "update", "d")
-    )
+    frame = timeline((1, 0, "insert", "a"), (1, 5, "update", "b"), (1, 3, "update", "c"), (1, 9, "update", "d"))
     assert spans(frame) == [(1, 0, 5, "a"), (1, 5, 9, "c"), (1, 9, None, "d")]
 
 
@@ -105,9 +98,7 @@ def texts(ax: Any) -> list[str]:
 
 
 def test_plot_has_a_lane_for_each_object(drawn: None) -> None:
-    frame = timeline(
-        (2, 0, "insert", "x"), (1, 1, "insert", "a"), (1, 50, "update", "b"), (2, 60, "delete", "x")
-    )
+    frame = timeline((2, 0, "insert", "x"), (1, 1, "insert", "a"), (1, 50, "update", "b"), (2, 60, "delete", "x"))
     ax = frame.plot(until=day(100))
     assert [label.get_text() for label in ax.get_yticklabels()] == ["1", "2"]
     assert texts(ax) == ["a", "b", "x"]

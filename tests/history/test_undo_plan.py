@@ -130,9 +130,7 @@ def test_rows_that_others_refer_to_are_not_deleted(shop: Any) -> None:
     with pghistory.context(job="mistake") as opened:
         ann = shop.Author.objects.create(name="Ann")
     book = shop.Book.objects.create(title="t", author=ann)
-    assert shown(pgmagic.undo_plan(opened), "action", "conflict") == [
-        ("delete", f"the Book {book.pk} refers to it")
-    ]
+    assert shown(pgmagic.undo_plan(opened), "action", "conflict") == [("delete", f"the Book {book.pk} refers to it")]
     book.delete()
     pgmagic.undo_plan(opened).apply()
     assert not shop.Author.objects.exists()
@@ -188,17 +186,11 @@ def test_an_outdated_plan_is_not_carried_out(shop: Any) -> None:
 def test_nothing_is_undone_if_a_trigger_rejects_a_change(history: History) -> None:
     def declare() -> dict[str, Any]:
         protected = pgtrigger.Protect(name="keep", operation=pgtrigger.Delete)
-        quiet = pgtrigger.Trigger(
-            name="quiet", when=pgtrigger.Before, operation=pgtrigger.Delete, func="RETURN NULL;"
-        )
+        quiet = pgtrigger.Trigger(name="quiet", when=pgtrigger.Before, operation=pgtrigger.Delete, func="RETURN NULL;")
         return {
             "First": pghistory.track(*BOTH)(model("First", n=models.IntegerField())),
-            "Second": pghistory.track(*BOTH)(
-                model("Second", n=models.IntegerField(), meta={"triggers": [protected]})
-            ),
-            "Third": pghistory.track(*BOTH)(
-                model("Third", n=models.IntegerField(), meta={"triggers": [quiet]})
-            ),
+            "Second": pghistory.track(*BOTH)(model("Second", n=models.IntegerField(), meta={"triggers": [protected]})),
+            "Third": pghistory.track(*BOTH)(model("Third", n=models.IntegerField(), meta={"triggers": [quiet]})),
         }
 
     found = history.declare(declare)
@@ -211,9 +203,7 @@ def test_nothing_is_undone_if_a_trigger_rejects_a_change(history: History) -> No
     assert found.First.objects.get().n == 2
     with pghistory.context(job="mistake") as other:
         found.Third.objects.create(n=1)
-    with pytest.raises(
-        HistoryError, match="a trigger or a policy kept 1 of 1 rows of Third from this: delete"
-    ):
+    with pytest.raises(HistoryError, match="a trigger or a policy kept 1 of 1 rows of Third from this: delete"):
         pgmagic.undo_plan(other).apply()
     assert found.Third.objects.exists()
 
@@ -280,9 +270,7 @@ def test_every_way_of_tracking_and_storing_contexts_is_undone(
 
 
 def test_a_first_event_that_may_be_a_creation_or_a_change_is_a_conflict(history: History) -> None:
-    thing = history.declare(
-        lambda: pghistory.track(pghistory.Snapshot())(model("Thing", n=models.IntegerField()))
-    )
+    thing = history.declare(lambda: pghistory.track(pghistory.Snapshot())(model("Thing", n=models.IntegerField())))
     with pghistory.context(job="x") as opened:
         thing.objects.create(n=1)
     [(action, conflict)] = shown(pgmagic.undo_plan(opened), "action", "conflict")

@@ -28,9 +28,7 @@ def tracked(history: History, **kwargs: Any) -> Any:
     """Return a model whose events are chains: two rows, each of which was changed twice."""
 
     def declare() -> Any:
-        thing = model(
-            "Thing", n=models.IntegerField(default=0), note=models.TextField(default="", db_column="a note")
-        )
+        thing = model("Thing", n=models.IntegerField(default=0), note=models.TextField(default="", db_column="a note"))
         return pghistory.track(*TRACKERS, hash_chain=True, **kwargs)(thing)
 
     thing = history.declare(declare)
@@ -61,9 +59,7 @@ def test_an_untouched_chain_is_intact(history: History) -> None:
     assert found.empty
     assert dict(found.dtypes.astype(str)) == dict(found.columns_contract)
     assert found.notes == ["13 events are sealed."]
-    hashes = history.run(
-        "SELECT pgh_hash, pgh_previous_hash FROM hist_thingevent WHERE pgh_obj_id = 1 ORDER BY pgh_id"
-    )
+    hashes = history.run("SELECT pgh_hash, pgh_previous_hash FROM hist_thingevent WHERE pgh_obj_id = 1 ORDER BY pgh_id")
     assert [bytes(before) for _, before in hashes[1:]] == [bytes(own) for own, _ in hashes[:-1]]
     assert all(len(own) == 32 for own, _ in hashes)
 
@@ -280,9 +276,7 @@ def test_composite_keys_have_chains(history: History) -> None:
 def test_contradictions_are_refused() -> None:
     with declaring():
         plain = pghistory.track()(model("Plain", n=models.IntegerField()))
-        blind = pghistory.track(hash_chain=True, obj_field=None, fields=["n"])(
-            model("Blind", n=models.IntegerField())
-        )
+        blind = pghistory.track(hash_chain=True, obj_field=None, fields=["n"])(model("Blind", n=models.IntegerField()))
     with pytest.raises(HistoryError, match="events in PlainEvent carry no hashes"):
         pgmagic.verify(plain)
     with pytest.raises(DeclarationError, match="BlindNEvent does not identify the object"):

@@ -112,9 +112,7 @@ def test_pending_task_is_cancelled_before_the_commit(cells: Any, run: Any) -> No
 
 
 def test_error_rolls_back_and_shows_the_cell(cells: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    error = cells.error(
-        "%%pgoutcome\nawait Post.objects.acreate(title='a')\nasync def f():\n    1 / 0\nawait f()"
-    )
+    error = cells.error("%%pgoutcome\nawait Post.objects.acreate(title='a')\nasync def f():\n    1 / 0\nawait f()")
     assert isinstance(error, ZeroDivisionError)
     shown = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
     assert "await f()" in shown

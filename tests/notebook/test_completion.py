@@ -79,16 +79,12 @@ def test_sub_commands_come_in_the_order_of_the_manual(completed):
 @pytest.mark.parametrize(("text", "words"), CASES, ids=[text for text, _ in CASES])
 def test_line_is_completed(completed, text, words):
     start = text[: len(text) - len(text.rpartition(" ")[2])]
-    assert completed(text) == [start + word for word in words] or (
-        not words and not set(completed(text)) & {text}
-    )
+    assert completed(text) == [start + word for word in words] or (not words and not set(completed(text)) & {text})
 
 
 @pytest.mark.parametrize("text", NOTHING)
 def test_other_lines_get_no_suggestions_of_pgmagic(completed, text):
-    assert [
-        found for found in completed(text) if found.startswith(text) and "notebook" in found[len(text) :]
-    ] == []
+    assert [found for found in completed(text) if found.startswith(text) and "notebook" in found[len(text) :]] == []
     assert not [found for found in completed(text) if found.endswith(("--output", "--app", "--dry-run"))]
 
 

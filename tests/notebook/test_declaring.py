@@ -101,9 +101,7 @@ def test_result_is_the_cells_value_and_may_have_a_name(shell):
 
 def test_edited_trigger_is_replaced(shell):
     shell.run(POST)
-    frame = shell.run(
-        POST.replace("pgtrigger.Delete)", 'pgtrigger.Delete, condition=pgtrigger.Q(old__title="a"))')
-    )
+    frame = shell.run(POST.replace("pgtrigger.Delete)", 'pgtrigger.Delete, condition=pgtrigger.Q(old__title="a"))'))
     assert [(kind, action) for _, kind, action, _ in steps(frame)] == [
         ("table", "unchanged"), ("function", "unchanged"), ("trigger", "replace"),
     ]  # fmt: skip
@@ -449,9 +447,7 @@ def test_interrupt_while_waiting_for_the_database(shell):
         psycopg.connect(**conninfo(default)) as other,
         psycopg.connect(**conninfo(default), autocommit=True) as watcher,
     ):
-        other.execute(
-            f'LOCK "{default.connection.execute("SELECT current_schema()").fetchone()[0]}".notebook_post'
-        )
+        other.execute(f'LOCK "{default.connection.execute("SELECT current_schema()").fetchone()[0]}".notebook_post')
         pid = default.connection.info.backend_pid
 
         def interrupt():

@@ -147,9 +147,7 @@ def test_evolution_skips_this_notebooks_triggers(shell):
     shell.run(cell(TITLE, nullable, meta=meta))
     shell.run("Post.objects.create(title='a')")
     frame = shell.run(cell(TITLE, "k = models.IntegerField(default=4)", meta=meta))
-    assert list(frame.attached.values()) == [
-        ["The update that fills the column skips this notebook's triggers."]
-    ]
+    assert list(frame.attached.values()) == [["The update that fills the column skips this notebook's triggers."]]
     assert rows(shell, "k") == [(4,)]
     assert "Cannot update" in str(shell.error("Post.objects.update(title='b')")), "and they are back"
 
@@ -278,9 +276,7 @@ def test_ignore_in_the_users_transaction_stays_as_it_was(post, edited):
     post.run(cell(TITLE, "n = models.IntegerField(null=True)", meta=keep))
     meta = keep if edited == "Post" else "pass"
     post.run(cell(TITLE, "n = models.IntegerField(null=True)", meta=meta).replace("Post", edited))
-    post.run(
-        f"EDITED = {cell(TITLE, 'n = models.IntegerField(default=3)', meta=meta).replace('Post', edited)!r}"
-    )
+    post.run(f"EDITED = {cell(TITLE, 'n = models.IntegerField(default=3)', meta=meta).replace('Post', edited)!r}")
     post.run(IGNORING)
     assert "pgtrigger_keep_" in post["told"]
     assert rows(post, "title") == []

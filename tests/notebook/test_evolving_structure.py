@@ -127,9 +127,7 @@ def test_retyped_column_keeps_trigger_comment_and_state_on_a_mixed_case_table(sh
     )
     words = {"D": "DISABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}[state]
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT tgname FROM pg_trigger WHERE tgrelid = '\"My Posts\"'::regclass AND NOT tgisinternal"
-        )
+        cursor.execute("SELECT tgname FROM pg_trigger WHERE tgrelid = '\"My Posts\"'::regclass AND NOT tgisinternal")
         for (name,) in cursor.fetchall():
             cursor.execute(f'ALTER TABLE "My Posts" {words} TRIGGER "{name}"')
     value = "'5'" if "Text" in new else "5"
@@ -168,9 +166,7 @@ def test_comment_with_a_percent_sign(shell, before, after):
 
 def test_new_column_with_percent_signs(shell):
     shell.run(COMMENTED.format(""))
-    field = (
-        "    body = models.TextField(default='50%', db_default='7 % of %s', db_comment='50 % %s')\n    class"
-    )
+    field = "    body = models.TextField(default='50%', db_default='7 % of %s', db_comment='50 % %s')\n    class"
     shell.run(COMMENTED.format("").replace("    class", field))
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO notebook_post (title) VALUES ('a') RETURNING body")

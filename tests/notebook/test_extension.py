@@ -102,9 +102,7 @@ def test_orm_works_inside_of_an_event_loop(shell):
 
 def run(script, **environment):
     """The output of a script in a process of its own."""
-    kept = {
-        name: value for name, value in os.environ.items() if name not in ("DJANGO_SETTINGS_MODULE", ASYNC)
-    }
+    kept = {name: value for name, value in os.environ.items() if name not in ("DJANGO_SETTINGS_MODULE", ASYNC)}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
         env=kept | environment, text=True, capture_output=True, check=False,
@@ -175,10 +173,7 @@ print(cursor.fetchone()[0])
     assert out[1] == '"$user", public'
     assert f"the project's database {info['dbname']}" in out[2]
     text = "\n".join(out)
-    assert (
-        "This kernel works on a configured Django project: its DATABASES setting decides which database."
-        in text
-    )
+    assert "This kernel works on a configured Django project: its DATABASES setting decides which database." in text
     assert "This kernel works on a configured Django project, and nothing of it is reset." in text
     assert "['planned']" in text
     assert out[-1] == "0"

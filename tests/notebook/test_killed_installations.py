@@ -118,9 +118,7 @@ def test_killed_installation_leaves_all_or_nothing(start: Any, schema: str, othe
     first, second = start(), start()
     first.run(FIRST)
     first.run("Post.objects.bulk_create([Post(title='a'), Post(title='b')]) and None")
-    first.run(
-        f"from django.db import connection as c; c.cursor().execute(\"SET application_name = '{schema}'\")"
-    )
+    first.run(f"from django.db import connection as c; c.cursor().execute(\"SET application_name = '{schema}'\")")
     other.execute(GATE.format(schema=schema))
     before = other.execute(STATE, [schema]).fetchone()
     if where == "in a statement":

@@ -75,6 +75,5 @@ def test_killed_kernel_leaves_nothing(magic: str, busy: str, kernel: Kernel, oth
     assert left == ["theirs"]
     # The names that the fixture uses to take everything back.
     kernel.run(
-        "from django.db import connection\n"
-        + SETUP[2][SETUP[2].index("def execute") : SETUP[2].index("def probe")]
+        "from django.db import connection\n" + SETUP[2][SETUP[2].index("def execute") : SETUP[2].index("def probe")]
     )

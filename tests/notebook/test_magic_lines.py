@@ -9,9 +9,7 @@ class Post(models.Model):
 """
 
 
-@pytest.mark.parametrize(
-    "option", ['user="Ann Lee"', "user='Ann Lee'", '"user=Ann Lee"', "'user=Ann Lee'"], ids=repr
-)
+@pytest.mark.parametrize("option", ['user="Ann Lee"', "user='Ann Lee'", '"user=Ann Lee"', "'user=Ann Lee'"], ids=repr)
 def test_quoted_value_may_contain_a_space(shell, option):
     shell.run(TRACKED)
     shell.run("with pghistory.context(user='Ann Lee'):\n    Post.objects.create(title='a')")

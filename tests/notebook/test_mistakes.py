@@ -44,9 +44,7 @@ MISTAKES = {
         "Post has no fields: add at least one",
     ),
     "unknown field in a condition": (
-        post(
-            '[pgtrigger.Protect(name="t", operation=pgtrigger.Delete, condition=pgtrigger.Q(old__titel="x"))]'
-        ),
+        post('[pgtrigger.Protect(name="t", operation=pgtrigger.Delete, condition=pgtrigger.Q(old__titel="x"))]'),
         "Post has no field named 'titel'; its fields are id, title.",
     ),
     "unknown field": (
@@ -90,15 +88,11 @@ MISTAKES = {
         'Must define func attribute or implement get_func: trigger "t" has no body.',
     ),
     "body that is no PL/pgSQL": (
-        post(
-            '[pgtrigger.Trigger(name="t", when=pgtrigger.Before, operation=pgtrigger.Insert, func="RETRUN NEW;")]'
-        ),
+        post('[pgtrigger.Trigger(name="t", when=pgtrigger.Before, operation=pgtrigger.Insert, func="RETRUN NEW;")]'),
         'Postgres refused to create the function notebook.Post:t: syntax error at or near "RETRUN"',
     ),
     "NEW in a delete": (
-        post(
-            '[pgtrigger.Protect(name="t", operation=pgtrigger.Delete, condition=pgtrigger.Q(new__title="x"))]'
-        ),
+        post('[pgtrigger.Protect(name="t", operation=pgtrigger.Delete, condition=pgtrigger.Q(new__title="x"))]'),
         "Postgres refused to create the trigger notebook.Post:t: DELETE trigger's WHEN condition cannot refer",
     ),
     "unknown model": (
@@ -171,9 +165,7 @@ def lost(shell, monkeypatch):
     """A kernel whose database is gone."""
     default.close()
     former = backend.choice
-    monkeypatch.setattr(
-        backend, "choice", Choice(url="postgresql://ann:s3cr3t@127.0.0.1:1/shop", schema=former.schema)
-    )
+    monkeypatch.setattr(backend, "choice", Choice(url="postgresql://ann:s3cr3t@127.0.0.1:1/shop", schema=former.schema))
     yield shell
     default.close()
     backend.choice = former

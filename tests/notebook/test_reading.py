@@ -69,11 +69,7 @@ def test_columns_and_dtypes_are_faithful(post):
 
 def test_diff_has_one_row_for_each_changed_field(post):
     frame = post.run("%pghistory post --label snapshot --diff")
-    rows = (
-        frame[["field", "before", "after"]]
-        .astype(object)
-        .where(frame[["field", "before", "after"]].notna(), None)
-    )
+    rows = frame[["field", "before", "after"]].astype(object).where(frame[["field", "before", "after"]].notna(), None)
     assert rows.to_numpy().tolist() == [["n", None, 4], ["title", "a", "b"]]
 
 

@@ -26,9 +26,7 @@ class {name}(models.Model):
         ]
 """
 TAG = "%%pgtrigger\nclass Tag(models.Model):\n    name = models.TextField()\n"
-COMMENT = (
-    "%%pgtrigger\nclass Comment(models.Model):\n    post = models.ForeignKey({}, models.CASCADE, null=True)\n"
-)
+COMMENT = "%%pgtrigger\nclass Comment(models.Model):\n    post = models.ForeignKey({}, models.CASCADE, null=True)\n"
 LATE = "%%pgtrigger\npgtrigger.register(pgtrigger.Protect(name='late', operation=pgtrigger.Update))({})"
 
 
@@ -105,9 +103,7 @@ def test_renamed_model_keeps_rows_relations_events_and_triggers(filled, restarte
         ("notebook.Article:late", "INSTALLED", False),
         ("notebook.Article:off", "INSTALLED", False),
     ]
-    assert "Cannot delete rows from notebook_article" in str(
-        filled.error("Article.objects.get(title='keep').delete()")
-    )
+    assert "Cannot delete rows from notebook_article" in str(filled.error("Article.objects.get(title='keep').delete()"))
     filled.run("Article.objects.create(title='c'); Article.objects.get(title='b').delete()")
     assert filled["ArticleEvent"].objects.count() == 3
     assert filled["Comment"].objects.count() == 0

@@ -107,12 +107,8 @@ def test_pgreset_empties_the_schema_and_forgets_its_models(shell, schema, capsys
     shell.run(POST)
     shell["Post"].objects.create(title="a")
     shell.run("%pgreset")
-    assert said(capsys)[0].endswith(
-        f'The schema "{schema}" is empty; run the cells that declare its models again.\n'
-    )
-    assert query("SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace") == [
-        (0,)
-    ]
+    assert said(capsys)[0].endswith(f'The schema "{schema}" is empty; run the cells that declare its models again.\n')
+    assert query("SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace") == [(0,)]
     assert registry.registered() == []
     assert not [model for model in apps.get_models() if model.__module__ == "__main__"]
     assert set(shell.run(POST)["action"]) == {"create"}

@@ -32,9 +32,7 @@ def test_number_of_rows_is_set(shell, kind):
 def test_app_label_is_set(shell):
     shell.run("%config PgMagic.app_label = 'tutorial'")
     assert shell.run(POST)["object"].tolist() == ["tutorial.Post"]
-    assert shell.run(POST.replace("%%pgtrigger", "%%pgtrigger --app other"))["object"].tolist() == [
-        "other.Post"
-    ]
+    assert shell.run(POST.replace("%%pgtrigger", "%%pgtrigger --app other"))["object"].tolist() == ["other.Post"]
 
 
 def test_config_lists_the_settings(shell, capsys):

@@ -81,8 +81,6 @@ def test_other_errors_look_as_usual(failing):
 
 def test_caught_error_shows_nothing(shell, failing, capsys):
     capsys.readouterr()
-    shell.run(
-        "from django.db import InternalError\ntry:\n    post.delete()\nexcept InternalError:\n    caught = True"
-    )
+    shell.run("from django.db import InternalError\ntry:\n    post.delete()\nexcept InternalError:\n    caught = True")
     assert shell["caught"]
     assert capsys.readouterr().err == ""

@@ -52,9 +52,7 @@ def listed(shell, line="%pgtrigger ls", *columns):
     frame = shell.run(line)
     assert type(frame) is TriggerFrame
     frame = here(frame)
-    return [
-        tuple(None if pd.isna(value) else value for value in row) for row in frame[list(columns)].to_numpy()
-    ]
+    return [tuple(None if pd.isna(value) else value for value in row) for row in frame[list(columns)].to_numpy()]
 
 
 FIRST = ("name", "fires", "state", "enabled", "drift")
@@ -117,9 +115,7 @@ def test_drift_is_read_from_the_catalog(post, drift):
 
 def test_changed_declaration_is_outdated_until_it_is_installed(post):
     post.run("new = pgtrigger.Protect(name='keep', operation=pgtrigger.Update | pgtrigger.Truncate)")
-    post.run(
-        "registry = pgtrigger.registered('notebook.Post:keep')[0][1].unregister(Post); new.register(Post)"
-    )
+    post.run("registry = pgtrigger.registered('notebook.Post:keep')[0][1].unregister(Post); new.register(Post)")
     assert listed(post, "%pgtrigger ls keep", "fires", "state", "drift") == [
         ("BEFORE TRUNCATE · STATEMENT", "OUTDATED", "declaration changed"),
         ("BEFORE UPDATE · ROW", "OUTDATED", "declaration changed"),
@@ -276,9 +272,6 @@ def test_other_notebooks_triggers_are_listed_and_left_alone(post, schema):
         assert "notebook.Post:gone" in set(theirs["name"])
         post.run("%pgtrigger prune")
         post.run("%pgtrigger uninstall")
-        assert (
-            len(_rows(f"""SELECT 1 FROM pg_trigger WHERE tgrelid = '"{other}".notebook_post'::regclass"""))
-            == 2
-        )
+        assert len(_rows(f"""SELECT 1 FROM pg_trigger WHERE tgrelid = '"{other}".notebook_post'::regclass""")) == 2
     finally:
         execute(f'DROP SCHEMA "{other}" CASCADE')

@@ -114,11 +114,7 @@ def test_scopes_narrow_and_combine(post: Any) -> None:
     first, second, third = (str(one.pk), "insert"), (str(two.pk), "insert"), (str(two.pk), "update")
     assert ids(Events.objects.all()) == [first, second, third]
     assert ids(Events.objects.tracks(two)) == ids(Events.objects.target(two)) == [second, third]
-    assert (
-        ids(Events.objects.tracks(one, two))
-        == ids(Events.objects.tracks([one, two]))
-        == [first, second, third]
-    )
+    assert ids(Events.objects.tracks(one, two)) == ids(Events.objects.tracks([one, two])) == [first, second, third]
     assert ids(Events.objects.tracks(post.Post.objects.filter(title="one"))) == [first]
     assert ids(Events.objects.references(ann)) == [first, third]
     assert ids(Events.objects.references(one)) == [first]
@@ -145,15 +141,10 @@ def test_query_set_methods_work(post: Any) -> None:
     events = Events.objects.filter(pgh_data__title__gt="a")
     assert events.count() == 2
     assert events.exists()
-    assert (
-        events.aggregate(Max("pgh_id"))["pgh_id__max"] == post.Event.objects.order_by("pgh_id").last().pgh_id
-    )
+    assert events.aggregate(Max("pgh_id"))["pgh_id__max"] == post.Event.objects.order_by("pgh_id").last().pgh_id
     assert list(events.order_by("-pgh_id").values_list("pgh_data__title", flat=True)) == ["c", "b"]
     assert [event.pgh_data["title"] for event in events.order_by("pgh_id")[1:2]] == ["c"]
-    assert (
-        events.filter(pgh_obj_id__in=Events.objects.filter(pgh_data__title="b").values("pgh_obj_id")).count()
-        == 1
-    )
+    assert events.filter(pgh_obj_id__in=Events.objects.filter(pgh_data__title="b").values("pgh_obj_id")).count() == 1
     assert events.union(Events.objects.filter(pgh_data__title="a")).count() == 3
     assert list(
         Events.objects.values("pgh_label").annotate(n=models.Count("pgh_slug")).values_list("pgh_label", "n")
@@ -184,9 +175,7 @@ def test_events_of_several_models_are_queried_together(history: History) -> None
         found.Number.objects.create(value=1)
         found.Text.objects.create(key="100% 'it''s' %s", value="t")
         loose = found.Loose.objects.create(id=key)
-    rows = Events.objects.order_by("pgh_model").values_list(
-        "pgh_model", "pgh_obj_id", "pgh_data", "pgh_context"
-    )
+    rows = Events.objects.order_by("pgh_model").values_list("pgh_model", "pgh_obj_id", "pgh_data", "pgh_context")
     assert list(rows) == [
         ("hist.LooseEvent", key, {"id": key, "pghost": "h"}, None),
         ("hist.NumberEvent", "1", {"id": 1, "value": 1}, {"user": 1}),
@@ -366,9 +355,7 @@ def test_a_filter_on_the_context_begins_with_the_contexts(many: Any) -> None:
         assert "Seq Scan on hist_postevent" not in plan_of(events)
 
 
-@pytest.mark.parametrize(
-    "id_sql", ["lpad(to_hex(n / 10), 32, '0')", "md5((n / 10)::text)"], ids=["ordered", "random"]
-)
+@pytest.mark.parametrize("id_sql", ["lpad(to_hex(n / 10), 32, '0')", "md5((n / 10)::text)"], ids=["ordered", "random"])
 def test_events_of_a_context_are_found_without_reading_all(history: History, id_sql: str) -> None:
     post = history.declare(lambda: pghistory.track()(model("Post", title=models.TextField())))
     history.run(
@@ -423,9 +410,7 @@ def test_proxy_fields_leave_other_fields_alone(history: History) -> None:
     assert (event.id, event.label, event.roles, event.pgh_label) == (7, "Ann", ["a", 1], "insert")
     assert event.pgh_data["title"] == "pgh_label of id"
     assert event.pgh_context_id is not None
-    values = found.Named.objects.order_by("-pgh_id").values_list(
-        "id", "label", "roles", "pgh_label", "pgh_obj_id"
-    )
+    values = found.Named.objects.order_by("-pgh_id").values_list("id", "label", "roles", "pgh_label", "pgh_obj_id")
     assert list(values) == [
         (None, None, None, "insert", str(found.Thing.objects.last().pk)),
         (7, "Ann", ["a", 1], "insert", event.pgh_obj_id),
@@ -442,11 +427,7 @@ def test_slices_work_within_other_queries(many: Any) -> None:
     assert events.defer("pgh_diff")[0].pgh_data == first.pgh_data
     assert events.only("pgh_slug")[0].pgh_diff == first.pgh_diff
     assert events.all()[:5].aggregate(n=models.Count("pgh_data"))["n"] == 5
-    inner = (
-        Events.objects.filter(pgh_obj_id=models.OuterRef("pgh_obj_id"))
-        .order_by("-pgh_id")
-        .values("pgh_data")[:1]
-    )
+    inner = Events.objects.filter(pgh_obj_id=models.OuterRef("pgh_obj_id")).order_by("-pgh_id").values("pgh_data")[:1]
     found = events.annotate(latest=models.Subquery(inner)).values_list("latest", flat=True)[:1]
     assert next(iter(found))["n"] == 20000
     assert events.filter(models.Exists(inner)).first().pgh_slug == first.pgh_slug

@@ -78,9 +78,7 @@ def test_async_stream_is_sent_in_the_context_of_its_request():
 
 
 def test_stream_of_another_method_is_sent_as_it_is():
-    response = HistoryMiddleware(lambda _request: StreamingHttpResponse(str(metadata()) for _ in "x"))(
-        asked("options")
-    )
+    response = HistoryMiddleware(lambda _request: StreamingHttpResponse(str(metadata()) for _ in "x"))(asked("options"))
     assert b"".join(response) == b"None"
 
 

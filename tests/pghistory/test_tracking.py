@@ -29,9 +29,7 @@ def do_everything(thing: Any, history: History) -> None:
     one.save()
     thing.objects.bulk_create([thing(n=10), thing(n=11)])
     thing.objects.filter(n__gte=10).update(n=models.F("n") + 10)
-    history.run(
-        "UPDATE hist_thing SET n = n WHERE n >= 10", "INSERT INTO hist_thing (n, note) VALUES (30, '')"
-    )
+    history.run("UPDATE hist_thing SET n = n WHERE n >= 10", "INSERT INTO hist_thing (n, note) VALUES (30, '')")
     one.delete()
     thing.objects.filter(n=20).delete()
     history.run("DELETE FROM hist_thing WHERE n = 21")
@@ -71,9 +69,7 @@ def test_tracker_records_its_operations(history: History, tracker: Any, expected
     found = changes(history, tracker)
     do_everything(found.Thing, history)
     labels = dict(expected)
-    assert history.events(found.Event, "n") == [
-        (label, n) for label, values in labels.items() for n in values
-    ]
+    assert history.events(found.Event, "n") == [(label, n) for label, values in labels.items() for n in values]
 
 
 def test_defaults_are_inserts_and_real_updates(history: History) -> None:
@@ -120,9 +116,7 @@ def test_event_of_a_changed_primary_key_refers_to_the_recorded_key(history: Hist
 
 def test_events_work_whatever_the_search_path(history: History) -> None:
     found = changes(history)
-    history.run(
-        f"SET search_path TO pg_catalog; INSERT INTO \"{history.schema}\".hist_thing (n, note) VALUES (5, '')"
-    )
+    history.run(f"SET search_path TO pg_catalog; INSERT INTO \"{history.schema}\".hist_thing (n, note) VALUES (5, '')")
     history.run(f'SET search_path TO "{history.schema}"')
     assert history.events(found.Event, "n") == [("insert", 5)]
 
@@ -201,9 +195,7 @@ def test_related_names_reach_events_for_older_trackers(history: History) -> None
     for name in ("event", "events"):
         assert [event.n for event in getattr(thing, name).order_by("pgh_id")] == [1, 5]
         assert found.Thing.objects.filter(**{f"{name}__n": 5}).get() == thing
-        assert list(
-            found.Thing.objects.prefetch_related(name).get(n=5).__getattribute__(name).values_list("n")
-        )
+        assert list(found.Thing.objects.prefetch_related(name).get(n=5).__getattribute__(name).values_list("n"))
 
 
 def test_related_name_of_a_field_subset_reaches_events_as_events_too(history: History) -> None:
@@ -320,9 +312,7 @@ def test_declaring_a_model_again_replaces_the_class_everywhere(history: History)
     from tests.history_support import declaring
 
     with declaring():
-        again = pghistory.track()(
-            model("Thing", n=models.IntegerField(default=0), note=models.TextField(default=""))
-        )
+        again = pghistory.track()(model("Thing", n=models.IntegerField(default=0), note=models.TextField(default="")))
     assert again.pgh_event_model is not former.Event
     assert [event.n for event in again.objects.get(pk=thing.pk).events.all()] == [1]
     found = pghistory_events().tracks(thing)

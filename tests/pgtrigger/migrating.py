@@ -61,9 +61,7 @@ class Migrating:
 
     def functions(self) -> list[str]:
         """Return the names of the functions in the schema."""
-        found = self.sql(
-            "SELECT proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace ORDER BY 1"
-        )
+        found = self.sql("SELECT proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace ORDER BY 1")
         return [name for (name,) in found]
 
     def model(self, name: str) -> Any:
@@ -73,16 +71,12 @@ class Migrating:
 
 def create(name: str, /, *, options: dict[str, Any] | None = None, **fields: Any) -> ops.CreateModel:
     """Return the operation that creates a model."""
-    return ops.CreateModel(
-        name, [("id", models.BigAutoField(primary_key=True)), *fields.items()], options=options
-    )
+    return ops.CreateModel(name, [("id", models.BigAutoField(primary_key=True)), *fields.items()], options=options)
 
 
 def item() -> ops.CreateModel:
     """Return the operation that creates `Item`."""
-    return create(
-        "Item", name=models.CharField(max_length=20, default=""), price=models.IntegerField(default=0)
-    )
+    return create("Item", name=models.CharField(max_length=20, default=""), price=models.IntegerField(default=0))
 
 
 def upstreams(name: str, **pieces: Any) -> Trigger:

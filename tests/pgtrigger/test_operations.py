@@ -50,9 +50,7 @@ def test_adding_a_disabled_trigger_again_keeps_it_disabled(migrating):
     migrating.sql(f'ALTER TABLE shop_item DISABLE TRIGGER "{name}"')
     migrating.forwards(protect(operation=pgtrigger.Update))
     assert migrating.triggers("shop_item") == [(name, "D")]
-    migrating.sql(
-        f"ALTER TABLE shop_item ENABLE TRIGGER \"{name}\"; INSERT INTO shop_item VALUES (1, 'a', 1)"
-    )
+    migrating.sql(f"ALTER TABLE shop_item ENABLE TRIGGER \"{name}\"; INSERT INTO shop_item VALUES (1, 'a', 1)")
     assert "update" in refusal(migrating, "UPDATE shop_item SET price = 2")
     migrating.backwards()
     migrating.sql("UPDATE shop_item SET price = 2")
@@ -128,9 +126,7 @@ def test_trigger_on_the_table_of_a_many_to_many_field(migrating):
         AddTrigger("order_tags", pgtrigger.Protect(name="stay", operation=pgtrigger.Delete)),
     )
     assert len(migrating.triggers("shop_order_tags")) == 1
-    assert [kept.many_to_many for kept in migrating.state.models["shop", "order"].options["triggers"]] == [
-        "tags"
-    ]
+    assert [kept.many_to_many for kept in migrating.state.models["shop", "order"].options["triggers"]] == ["tags"]
     migrating.backwards()
     assert migrating.triggers("shop_order_tags") == []
 
@@ -151,9 +147,7 @@ def test_unknown_model_is_named(migrating):
 
 def test_error_of_postgres_names_the_trigger(migrating):
     migrating.forwards(item())
-    broken = pgtrigger.Trigger(
-        name="broken", when=pgtrigger.Before, operation=pgtrigger.Insert, func="RETURN NEW"
-    )
+    broken = pgtrigger.Trigger(name="broken", when=pgtrigger.Before, operation=pgtrigger.Insert, func="RETURN NEW")
     with pytest.raises(InstallationError, match=r"(?s)the trigger shop\.Item:broken: .*syntax error"):
         migrating.forwards(AddTrigger("item", broken))
     assert migrating.triggers("shop_item") == migrating.functions() == []
@@ -166,9 +160,7 @@ def test_sql_of_a_migration_can_be_run_by_hand(migrating):
         migrating.connection.connection.execute(script)
     migrating.sql("INSERT INTO shop_item VALUES (1, 'a', 1)")
     assert "delete" in refusal(migrating, "DELETE FROM shop_item")
-    [(comment,)] = migrating.sql(
-        "SELECT obj_description(tgfoid) FROM pg_trigger WHERE tgrelid = 'shop_item'::regclass"
-    )
+    [(comment,)] = migrating.sql("SELECT obj_description(tgfoid) FROM pg_trigger WHERE tgrelid = 'shop_item'::regclass")
     assert '"shop.Item:stay"' in comment
 
 

@@ -76,8 +76,7 @@ def test_table_is_partitioned_then_not_then_partitioned_again(project: Project, 
     project.run("makemigrations", "shop")
     said = project.run("migrate", "-v0", fails=True)
     assert (
-        "InstallationError: The events in shop_itemevent cannot be in partitions, because of the view looking"
-        in said
+        "InstallationError: The events in shop_itemevent cannot be in partitions, because of the view looking" in said
     )
     assert parts(connection) == []
     with connection.cursor() as cursor:

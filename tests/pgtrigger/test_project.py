@@ -24,9 +24,7 @@ class Item(models.Model):
 """
 RENAMED = FIRST.replace("class Item", "class Article")
 RETYPED = RENAMED.replace("IntegerField", "BigIntegerField").replace("max_length=20", "max_length=40")
-CHANGED = RETYPED.replace('fields=["name"]', 'fields=["name", "price"]').replace(
-    'name="no_delete"', 'name="stay"'
-)
+CHANGED = RETYPED.replace('fields=["name"]', 'fields=["name", "price"]').replace('name="no_delete"', 'name="stay"')
 REMOVED = """
 class Article(models.Model):
     name = models.CharField(max_length=40)
@@ -83,9 +81,7 @@ def test_life_of_a_project(project: Project, connection: Any) -> None:
     assert "Rename model Item to Article" in said
     assert said.splitlines()[-3:] == judged("shop_article", 4)
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT tgname FROM pg_trigger WHERE tgrelid = 'shop_article'::regclass AND NOT tgisinternal"
-        )
+        cursor.execute("SELECT tgname FROM pg_trigger WHERE tgrelid = 'shop_article'::regclass AND NOT tgisinternal")
         names = [name for (name,) in cursor.fetchall()]
         assert len(names) == 6
         [protection] = [name for name in names if "_ro_" in name]
@@ -286,9 +282,7 @@ class Member(User):
 """
         )
         said = project.python(
-            MIGRATE
-            + 'call_command("migrate", database="other", verbosity=0)\n'
-            + USE.format(name="Item", price=3)
+            MIGRATE + 'call_command("migrate", database="other", verbosity=0)\n' + USE.format(name="Item", price=3)
         )
         assert said.splitlines()[-3:] == judged("shop_item", 3)
         listed = project.run("pgtrigger", "--no-color", "ls").splitlines()
@@ -330,8 +324,6 @@ print(list(Item.pgh_event_model.objects.order_by("pgh_id").values_list("name", f
     assert said.splitlines()[-1] == "['b']"
     project.models(ELSEWHERE.replace('    note = models.TextField(default="")\n', ""))
     said = project.python(everything + use)
-    assert said.index("Remove trigger update_update from model item") < said.index(
-        "Remove field note from item"
-    )
+    assert said.index("Remove trigger update_update from model item") < said.index("Remove field note from item")
     assert said.splitlines()[-1] == "['b', 'b']"
     project.run("migrate", "-v0", "audit", "zero")

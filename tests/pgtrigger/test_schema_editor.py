@@ -22,9 +22,7 @@ def read_only(model: str = "item", field: str = "price") -> AddTrigger:
     return AddTrigger(model, pgtrigger.ReadOnly(name="ro", fields=[field]))
 
 
-def retype(
-    name: str = "price", model: str = "Item", field: models.Field[Any, Any] = RETYPED
-) -> ops.AlterField:
+def retype(name: str = "price", model: str = "Item", field: models.Field[Any, Any] = RETYPED) -> ops.AlterField:
     return ops.AlterField(model, name, field)
 
 
@@ -69,9 +67,7 @@ def test_alteration_keeps_a_trigger_edited(migrating):
     )
     comment = installed(migrating).comment
     migrating.sql(
-        definition.replace("CREATE TRIGGER", "CREATE OR REPLACE TRIGGER").replace(
-            "BEFORE UPDATE", "AFTER UPDATE"
-        )
+        definition.replace("CREATE TRIGGER", "CREATE OR REPLACE TRIGGER").replace("BEFORE UPDATE", "AFTER UPDATE")
     )
     assert installed(migrating).is_edited
     migrating.forwards(retype())
@@ -148,14 +144,10 @@ def test_sqlmigrate_shows_what_happens_to_triggers(migrating):
 def test_column_of_a_condition_is_not_dropped_with_its_trigger(migrating):
     migrating.forwards(item(), read_only())
     before = installed(migrating)
-    with pytest.raises(
-        InstallationError, match=rf"price of shop_item cannot be dropped, because {before.name} would"
-    ):
+    with pytest.raises(InstallationError, match=rf"price of shop_item cannot be dropped, because {before.name} would"):
         migrating.forwards(ops.RemoveField("Item", "price"))
     assert installed(migrating) == before
-    migrating.forwards(
-        ops.RemoveField("Item", "name"), RemoveTrigger("item", "ro"), ops.RemoveField("Item", "price")
-    )
+    migrating.forwards(ops.RemoveField("Item", "name"), RemoveTrigger("item", "ro"), ops.RemoveField("Item", "price"))
     assert migrating.functions() == []
 
 

@@ -52,9 +52,7 @@ def installed_as(desired: DesiredTrigger, schema="nb", with_model=False) -> tupl
             enabled="O",
             comment=None,
             stored="t1",
-            function=InstalledFunction(
-                schema, desired.function.name, comment(desired, with_model=with_model), "f1"
-            ),
+            function=InstalledFunction(schema, desired.function.name, comment(desired, with_model=with_model), "f1"),
         )
         for part in desired.triggers
     )
@@ -170,9 +168,7 @@ def test_only_a_trigger_declared_with_the_model_is_dropped(with_model, owned, sc
 def test_function_that_another_trigger_calls_is_not_dropped():
     found = installed_as(protect(operation=ALL))
     dropping = list(drop_steps(found, catalog(*found)))
-    assert [(step.kind, step.action) for step in dropping] == [("trigger", "drop")] * 2 + [
-        ("function", "drop")
-    ]
+    assert [(step.kind, step.action) for step in dropping] == [("trigger", "drop")] * 2 + [("function", "drop")]
     kept = drop_steps(found, catalog(*found), kept_functions={found[0].function.name})
     assert [step.kind for step in kept] == ["trigger", "trigger"]
     assert [step.kind for step in drop_steps(found[:1], catalog(*found))] == ["trigger"]

@@ -24,9 +24,7 @@ def test_class_attributes_are_defaults(cell):
         level = pgtrigger.Statement
         referencing = pgtrigger.Referencing(new="fresh")
         declare = [("total", "bigint")]
-        func = (
-            "SELECT count(*) INTO total FROM fresh; INSERT INTO blog_call (rows) VALUES (total); RETURN NULL;"
-        )
+        func = "SELECT count(*) INTO total FROM fresh; INSERT INTO blog_call (rows) VALUES (total); RETURN NULL;"
 
     with cell():
 

@@ -73,9 +73,7 @@ def test_mirrored_field(cell):
                         name="mirror",
                         when=pgtrigger.Before,
                         operation=pgtrigger.Insert | pgtrigger.UpdateOf("written", "searched"),
-                        func=pgtrigger.Func(
-                            'NEW.{columns.searched} = lower(NEW."{columns.written}"); RETURN NEW;'
-                        ),
+                        func=pgtrigger.Func('NEW.{columns.searched} = lower(NEW."{columns.written}"); RETURN NEW;'),
                     ),
                 ]
 
@@ -112,9 +110,7 @@ def test_search_vector(cell):
         return list(Post.objects.filter(vector=query).order_by("pk").values_list("title", flat=True))
 
     Post.objects.create(title="Running shoes", body="for long distances")
-    Post.objects.bulk_create(
-        [Post(title="Slippers", body="who runs in these?"), Post(title="Hats", body=None)]
-    )
+    Post.objects.bulk_create([Post(title="Slippers", body="who runs in these?"), Post(title="Hats", body=None)])
     assert found("run") == ["Running shoes", "Slippers"]
     assert found("hat") == ["Hats"]
     Post.objects.filter(title="Hats").update(body="to be worn while you run")

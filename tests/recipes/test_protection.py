@@ -69,9 +69,7 @@ def test_conditional_delete_protection(cell):
                     ),
                 ]
 
-    kept, free = Article.objects.bulk_create(
-        [Article(title="kept"), Article(title="free", is_deletable=True)]
-    )
+    kept, free = Article.objects.bulk_create([Article(title="kept"), Article(title="free", is_deletable=True)])
     free.delete()
     for delete in (kept.delete, Article.objects.all().delete, lambda: raw("DELETE FROM blog_article")):
         with rejected("Cannot delete rows from blog_article table"):
@@ -144,9 +142,7 @@ def test_read_only_fields(cell, named):
     assert Comment.objects.values_list("author", "text").get() == ("ann", "c")
 
 
-@pytest.mark.parametrize(
-    "condition", [~pgtrigger.AnyChange(), pgtrigger.Condition("OLD.* IS NOT DISTINCT FROM NEW.*")]
-)
+@pytest.mark.parametrize("condition", [~pgtrigger.AnyChange(), pgtrigger.Condition("OLD.* IS NOT DISTINCT FROM NEW.*")])
 def test_redundant_update_protection(cell, condition):
     with cell():
 

@@ -51,9 +51,7 @@ def answer(conninfo: dict[str, str], query: str = "SELECT 1") -> object:
 
 def modes_above(path: Path) -> dict[Path, tuple[int, int, int]]:
     """Mode, owner and group of `path` and every folder above it."""
-    return {
-        part: (part.stat().st_mode, part.stat().st_uid, part.stat().st_gid) for part in (path, *path.parents)
-    }
+    return {part: (part.stat().st_mode, part.stat().st_uid, part.stat().st_gid) for part in (path, *path.parents)}
 
 
 def content_of(folder: Path) -> dict[str, tuple[int, int, bytes]]:

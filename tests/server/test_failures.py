@@ -140,9 +140,7 @@ def test_failed_start_quotes_only_its_own_part_of_the_log(own_home: Path) -> Non
     assert "an old complaint" not in str(caught.value)
 
 
-def test_failed_setup_reports_the_reason_and_leaves_no_files(
-    cold_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_setup_reports_the_reason_and_leaves_no_files(cold_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parameters, "initdb_options", lambda _major: ["--encoding", "NONSENSE"])
     with pytest.raises(EmbeddedServerError, match=r"`initdb` reported: .*NONSENSE") as caught:
         server.acquire(cold_home)
@@ -151,9 +149,7 @@ def test_failed_setup_reports_the_reason_and_leaves_no_files(
     assert list(layout_of(cold_home).folder.glob("tmp-*")) == []
 
 
-def test_server_that_a_killed_process_left_starting_is_waited_for(
-    home: Path, start_worker: StartWorker
-) -> None:
+def test_server_that_a_killed_process_left_starting_is_waited_for(home: Path, start_worker: StartWorker) -> None:
     layout = layout_of(home)
     worker = start_worker(home)
     while processes.postmaster(layout) is None:
@@ -217,9 +213,7 @@ def test_last_complaint_is_the_line_with_the_reason(output: str, complaint: str)
     assert processes.last_complaint(output) == complaint
 
 
-def test_account_without_a_name_is_reported_in_one_line(
-    cold_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_account_without_a_name_is_reported_in_one_line(cold_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pgmagic.server import account
 
     def unknown(_number: int) -> None:

@@ -40,9 +40,7 @@ def test_long_path_works_and_other_processes_find_the_socket(
     assert not Path(lease.conninfo["host"]).exists()
 
 
-def test_socket_folder_that_was_cleaned_away_is_made_anew(
-    long_home: Path, start_worker: Callable[..., Worker]
-) -> None:
+def test_socket_folder_that_was_cleaned_away_is_made_anew(long_home: Path, start_worker: Callable[..., Worker]) -> None:
     worker = start_worker(long_home)
     assert said_by(worker).startswith("ready")
     first = server.status(long_home).socket_directory
@@ -108,9 +106,7 @@ def test_data_of_another_version_in_the_wrong_place_is_refused_and_kept(own_home
     data = layout_of(own_home).data
     (data / "PG_VERSION").write_text("17\n")
     before = content_of(data)
-    with pytest.raises(
-        EmbeddedServerError, match=r"should be a data directory of Postgres 18.*its version is 17"
-    ):
+    with pytest.raises(EmbeddedServerError, match=r"should be a data directory of Postgres 18.*its version is 17"):
         server.acquire(own_home)
     assert content_of(data) == before
 

@@ -110,9 +110,7 @@ def test_killed_process_gives_its_lease_up(home: Path, start_worker: StartWorker
     assert not server.status(home).running
 
 
-def test_server_of_a_killed_process_is_adopted_and_then_stopped(
-    home: Path, start_worker: StartWorker
-) -> None:
+def test_server_of_a_killed_process_is_adopted_and_then_stopped(home: Path, start_worker: StartWorker) -> None:
     worker = start_worker(home)
     assert said_by(worker).startswith("ready")
     pid = server_pid(home)

@@ -125,9 +125,7 @@ def test_server_itself_turns_other_accounts_away(own_home: Path) -> None:
 
 def test_map_names_this_account_only(home: Path) -> None:
     with server.acquire(home) as lease, psycopg.connect(**lease.conninfo) as connection:
-        rows = connection.execute(
-            "SELECT map_name, sys_name, pg_username FROM pg_ident_file_mappings"
-        ).fetchall()
+        rows = connection.execute("SELECT map_name, sys_name, pg_username FROM pg_ident_file_mappings").fetchall()
     assert rows == [("pgmagic", pwd.getpwuid(os.geteuid()).pw_name, "all")]
 
 
@@ -237,9 +235,7 @@ def test_home_that_cannot_be_used_is_refused_in_one_line(base: Path) -> None:
     closed.chmod(0o700)
 
 
-def test_home_inside_roots_home_is_refused_and_keeps_its_mode(
-    base: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_home_inside_roots_home_is_refused_and_keeps_its_mode(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root_home = base / "root"
     root_home.mkdir()
     root_home.chmod(0o700)

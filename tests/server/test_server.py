@@ -48,9 +48,7 @@ def test_server_listens_on_no_port(home: Path) -> None:
         ]
         assert inet == []
         main = psutil.Process(server_pid(home))
-        assert [c.laddr for c in main.net_connections("unix") if c.laddr] == [
-            f"{lease.conninfo['host']}/.s.PGSQL.5432"
-        ]
+        assert [c.laddr for c in main.net_connections("unix") if c.laddr] == [f"{lease.conninfo['host']}/.s.PGSQL.5432"]
 
 
 def test_settings_cannot_open_a_port(own_home: Path) -> None:
@@ -112,9 +110,7 @@ def test_any_role_can_be_taken(running: dict[str, str]) -> None:
         assert connection.execute("SELECT current_user").fetchone() == ("clerk",)
 
 
-def test_libpq_variables_do_not_change_the_server(
-    running: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_libpq_variables_do_not_change_the_server(running: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (
         ("PGHOST", "db.example"),
         ("PGHOSTADDR", "127.0.0.1"),

@@ -37,9 +37,7 @@ def test_server_that_dies_after_accepting_does_not_answer(base: Path, listener: 
     assert not sockets.answers(base)
 
 
-def test_slow_server_counts_as_alive(
-    base: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_server_counts_as_alive(base: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sockets, "ANSWER_SECONDS", 0.1)
     assert sockets.answers(base)
 

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgmagic.history.reading import history_frame
-from pgmagic.tables.faithful import faithful
-from pgmagic.tables.frame import ResultFrame
+from pgmagic.tables.frame import ResultFrame, faithful
 from pgmagic.tables.grid import MISSING, Cell, cells, describe, plain, visible
 from pgmagic.watch.outcome_frame import OutcomeRow, outcome_frame
 
@@ -45,9 +44,7 @@ def test_frame_at_the_limit_is_whole():
 def test_shown_and_hidden_rows_add_up(count, limit):
     table = describe(numbers(count), limit)
     shown = first_cells([*table.head, *table.tail])
-    assert shown == [
-        str(n) for n in [*range(count)][: len(table.head)] + [*range(count)][count - len(table.tail) :]
-    ]
+    assert shown == [str(n) for n in [*range(count)][: len(table.head)] + [*range(count)][count - len(table.tail) :]]
     assert len(shown) + table.hidden == count
     assert len(shown) == min(count, limit)
 
@@ -302,7 +299,5 @@ def test_sides_have_a_sign_besides_their_colour():
 
 
 def test_changes_show_both_sides():
-    assert texts([{"n": [1, None], "data.k": [pd.NA, "x"]}], "changes") == [
-        f"n: 1 → NULL, data.k: {MISSING} → x"
-    ]
+    assert texts([{"n": [1, None], "data.k": [pd.NA, "x"]}], "changes") == [f"n: 1 → NULL, data.k: {MISSING} → x"]
     assert texts([{}], "changes") == ["no change"]

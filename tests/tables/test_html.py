@@ -48,9 +48,7 @@ EVIL_FRAMES = {
     "caption": lambda evil: outcomes(caption=evil),
     "note": lambda evil: outcomes(notes=[evil]),
     "attached line": lambda evil: outcomes(OutcomeRow(step=1, statement="s", messages=[evil])),
-    "loose line": lambda evil: outcomes(OutcomeRow(step=1, statement="s", messages=[evil])).reset_index(
-        drop=True
-    ),
+    "loose line": lambda evil: outcomes(OutcomeRow(step=1, statement="s", messages=[evil])).reset_index(drop=True),
     "code": lambda evil: outcomes(OutcomeRow(step=1, statement=evil)),
     "several lines of code": lambda evil: outcomes(OutcomeRow(step=1, statement=f"a\n{evil}")),
     "long code": lambda evil: outcomes(OutcomeRow(step=1, statement=evil * 20)),
@@ -58,9 +56,7 @@ EVIL_FRAMES = {
     "text": lambda evil: outcomes(OutcomeRow(step=1, statement="s", reason=evil)),
     "long text": lambda evil: outcomes(OutcomeRow(step=1, statement="s", reason=evil * 20)),
     "many lines": lambda evil: outcomes(OutcomeRow(step=1, statement="s", reason=f"{evil}\n" * 20)),
-    "installed object": lambda evil: InstallationFrame.from_rows(
-        [Outcome(Step(evil, "table", "create"), "done")]
-    ),
+    "installed object": lambda evil: InstallationFrame.from_rows([Outcome(Step(evil, "table", "create"), "done")]),
     "column name": lambda evil: ResultFrame({evil: [1]}),
     "levels of columns": lambda evil: pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([(evil, "b")])),
     "index name": lambda evil: pd.DataFrame({"a": [1]}).rename_axis(evil),
@@ -115,9 +111,7 @@ def test_any_columns_can_be_left_out(columns):
 
 
 def test_output_contains_its_style_once_and_loads_nothing():
-    written = html(
-        outcomes(OutcomeRow(step=1, statement="a()", messages=["NOTICE: x"]), caption="c", notes=["n"])
-    )
+    written = html(outcomes(OutcomeRow(step=1, statement="a()", messages=["NOTICE: x"]), caption="c", notes=["n"]))
     assert written.count("<style>") == 1
     for foreign in ("<script", "http:", "https:", "url(", "@import", "javascript:", " on"):
         assert foreign not in written.partition("</style>")[2]
@@ -136,10 +130,7 @@ def test_caption_notes_and_size_are_shown():
 
 def test_table_without_words_has_no_caption_and_no_foot():
     document = read(html(pd.DataFrame({"a": [1]})))
-    assert (
-        document.all(class_="pgm-caption") + document.all(class_="pgm-foot") + document.all(class_="pgm-gap")
-        == []
-    )
+    assert document.all(class_="pgm-caption") + document.all(class_="pgm-foot") + document.all(class_="pgm-gap") == []
 
 
 def test_empty_frame_shows_its_columns():

@@ -71,12 +71,7 @@ JUPYTERLAB = {
 
 @pytest.mark.parametrize(("ending", "theirs"), JUPYTERLAB.items(), ids=JUPYTERLAB)
 def test_rules_take_precedence_over_jupyterlabs(ending, theirs):
-    ours = [
-        one.strip()
-        for selector, _ in RULES
-        for one in selector.split(",")
-        if one.strip().endswith(" " + ending)
-    ]
+    ours = [one.strip() for selector, _ in RULES for one in selector.split(",") if one.strip().endswith(" " + ending)]
     assert ours
     assert all(weight(selector) > weight(theirs) for selector in ours)
 

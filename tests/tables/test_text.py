@@ -64,9 +64,7 @@ def test_control_characters_never_reach_the_terminal():
 
 
 def test_wide_table_is_wrapped_with_a_mark():
-    frame = pd.DataFrame(
-        {"n": [1], "a": ["some words that are too many for one line"], "b": ["notebook.Post:protect"]}
-    )
+    frame = pd.DataFrame({"n": [1], "a": ["some words that are too many for one line"], "b": ["notebook.Post:protect"]})
     assert text(frame, width=40).split("\n") == [
         "n  a                  b",
         "─  ─────────────────  ─────────────────",
@@ -77,9 +75,7 @@ def test_wide_table_is_wrapped_with_a_mark():
 
 
 def test_numbers_words_and_times_are_never_wrapped():
-    frame = outcome_frame(
-        [OutcomeRow(step=123456, statement="s" * 99, verdict="rolled back", elapsed_ms=1234.5)]
-    )
+    frame = outcome_frame([OutcomeRow(step=123456, statement="s" * 99, verdict="rolled back", elapsed_ms=1234.5)])
     lines = text(frame[["step", "statement", "verdict", "elapsed_ms"]], width=10).split("\n")
     assert lines[2].startswith("123456  ")
     assert "↶ rolled back" in lines[2]

@@ -112,9 +112,7 @@ def test_row_that_the_rule_concerns_is_changed_or_made_up(cells):  # noqa: F811
     frame = cells.run("%pgbypass notebook.Post:keep")
     assert results(frame, "DELETE")["raw SQL"] == "held"
     assert set(frame["row"]) == {cells["draft"].pk}
-    assert frame.notes[1] == (
-        "DELETE: the rule concerns no existing row, so a row was changed to locked=True first."
-    )
+    assert frame.notes[1] == ("DELETE: the rule concerns no existing row, so a row was changed to locked=True first.")
     assert state(cells) == before
     cells.run("with pgtrigger.ignore():\n    Post.objects.all().delete()")
     frame = cells.run("%pgbypass notebook.Post:keep")
@@ -232,17 +230,13 @@ def test_role_that_may_only_write_rows(guest):
     assert {found["raw SQL"], found["pgtrigger.ignore()"]} == {"unknown"}
     assert any("could not be traced: no TRIGGER privilege" in note for note in soft.notes)
     reasons = soft.set_index("way")["reason"]
-    assert (
-        reasons["ALTER TABLE … DISABLE TRIGGER"] == "this role may not: must be owner of table notebook_post"
-    )
+    assert reasons["ALTER TABLE … DISABLE TRIGGER"] == "this role may not: must be owner of table notebook_post"
     fixed = results(guest.run("%pgbypass notebook.Post:fixed"), "UPDATE")
     assert (fixed["save()"], fixed["pgtrigger.ignore()"]) == ("held", "got through")
 
 
 def test_role_that_may_trace(guest):
-    guest.run(
-        "%%pgsql\nGRANT TRIGGER ON notebook_post TO pgmagic_test_bypasser; SET ROLE pgmagic_test_bypasser"
-    )
+    guest.run("%%pgsql\nGRANT TRIGGER ON notebook_post TO pgmagic_test_bypasser; SET ROLE pgmagic_test_bypasser")
     found = results(guest.run("%pgbypass notebook.Post:soft"), "DELETE")
     assert (found["raw SQL"], found["pgtrigger.ignore()"], found["TRUNCATE"]) == (
         "held",
@@ -252,9 +246,7 @@ def test_role_that_may_trace(guest):
 
 
 def test_role_that_may_not_read(guest):
-    guest.run(
-        "%%pgsql\nREVOKE SELECT ON notebook_post FROM pgmagic_test_bypasser; SET ROLE pgmagic_test_bypasser"
-    )
+    guest.run("%%pgsql\nREVOKE SELECT ON notebook_post FROM pgmagic_test_bypasser; SET ROLE pgmagic_test_bypasser")
     error = guest.error("%pgbypass notebook.Post:soft")
     assert isinstance(error, UsageError)
     assert str(error) == "Nothing could be tried: permission denied for table notebook_post."
@@ -276,6 +268,4 @@ def test_mistakes_are_reported_in_one_line(cells, line, sentence):  # noqa: F811
 
 def test_trigger_that_is_not_installed(cells):  # noqa: F811
     cells.run("%pgtrigger uninstall notebook.Post:keep")
-    assert "is not installed here: run %pgtrigger install first" in str(
-        cells.error("%pgbypass notebook.Post:keep")
-    )
+    assert "is not installed here: run %pgtrigger install first" in str(cells.error("%pgbypass notebook.Post:keep"))

@@ -123,9 +123,7 @@ def test_notes_name_a_state_machine_that_does_not_fire(shell):
     assert frame.loc["0", "2"] == "allowed"
     assert frame.notes[1] == "notebook.Post:ranks is disabled, so it decided nothing."
     shell.run("%pgtrigger uninstall notebook.Post:ranks")
-    assert try_field("Post.rank")[0].notes[1] == (
-        "notebook.Post:ranks is not installed here, so it decided nothing."
-    )
+    assert try_field("Post.rank")[0].notes[1] == ("notebook.Post:ranks is not installed here, so it decided nothing.")
 
 
 def test_row_that_reuses_a_key_is_not_counted_as_a_transition(shell):

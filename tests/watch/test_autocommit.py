@@ -23,9 +23,7 @@ def test_atomic_block_of_the_user_is_a_transaction(connection: Any, execute: Any
             execute("UPDATE item SET size = 50 WHERE id = 1")
             execute("UPDATE item SET size = 100 WHERE id = 2")
 
-    cell = watch(
-        connection, step, "SELECT size FROM item WHERE id = 1", "UPDATE item SET size = 9 WHERE id = 3"
-    )
+    cell = watch(connection, step, "SELECT size FROM item WHERE id = 1", "UPDATE item SET size = 9 WHERE id = 3")
     assert [(found.verdict, found.rows) for found in cell.outcomes] == [
         ("rejected", 0),
         ("read", 1),

@@ -33,9 +33,7 @@ def past_django(connection: Any, action: str) -> None:
 @pytest.mark.parametrize(
     ("action", "rows"), [("execute", 1), ("cursor", 1), ("executemany", 2), ("copy", 1), ("transaction", 2)]
 )
-def test_statement_of_a_driver_cursor_is_recorded(
-    connection: Any, execute: Any, action: str, rows: int
-) -> None:
+def test_statement_of_a_driver_cursor_is_recorded(connection: Any, execute: Any, action: str, rows: int) -> None:
     execute(trigger("upper", "BEFORE UPDATE OR INSERT", UPPER))
     raw = connection.connection
     before = raw.cursor_factory, raw.server_cursor_factory, raw.transaction

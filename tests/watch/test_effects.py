@@ -190,9 +190,7 @@ def test_what_was_rolled_back_is_left_out_of_a_loop(connection: Any, execute: An
             execute("INSERT INTO item VALUES (%s, %s)", [number, f"new {number}"])
         for number in (60, 61, 62):
             with suppress(DatabaseFailure):
-                execute(
-                    "INSERT INTO item VALUES (%s, %s), (%s, 'item 1')", [number, f"{number}", number + 10]
-                )
+                execute("INSERT INTO item VALUES (%s, %s), (%s, 'item 1')", [number, f"{number}", number + 10])
             execute("INSERT INTO item VALUES (%s, %s)", [number + 20, f"{number}"])
 
     found = outcome(connection, loop)
@@ -262,9 +260,7 @@ def test_truncate_in_a_block(connection: Any, execute: Any) -> None:
             execute("TRUNCATE part")
             raise ValueError
 
-    cell = watch(
-        connection, "INSERT INTO part VALUES (9, 5)", block, "INSERT INTO part VALUES (1, 1)", taken_back
-    )
+    cell = watch(connection, "INSERT INTO part VALUES (9, 5)", block, "INSERT INTO part VALUES (1, 1)", taken_back)
     assert [(found.verdict, found.effects) for found in cell.outcomes] == [
         ("applied", ()),
         ("applied", ("in part: emptied by TRUNCATE",)),
@@ -409,9 +405,7 @@ def test_rule_of_a_view_that_does_something_else(connection: Any, execute: Any) 
 
 def test_views_name_the_table_below(connection: Any, execute: Any) -> None:
     execute("CREATE VIEW seen AS SELECT * FROM item; CREATE VIEW counted AS SELECT max(id) AS id FROM item")
-    execute(
-        trigger("instead", "INSTEAD OF DELETE", "DELETE FROM item WHERE id = OLD.id; RETURN OLD;", "counted")
-    )
+    execute(trigger("instead", "INSTEAD OF DELETE", "DELETE FROM item WHERE id = OLD.id; RETURN OLD;", "counted"))
     cell = watch(connection, "UPDATE seen SET size = 1", "DELETE FROM counted")
     assert [(found.verdict, found.rows, found.table, found.effects) for found in cell.outcomes] == [
         ("applied", 5, "seen", ("in item: 5 rows updated",)),
@@ -527,9 +521,7 @@ def test_statements_of_every_kind(
 def test_statement_that_may_not_run_in_a_transaction_names_where_it_may(
     connection: Any, execute: Any, statement: str, message: str
 ) -> None:
-    execute(
-        "CREATE PROCEDURE committing() LANGUAGE plpgsql AS $$ BEGIN UPDATE item SET size = 9; COMMIT; END $$"
-    )
+    execute("CREATE PROCEDURE committing() LANGUAGE plpgsql AS $$ BEGIN UPDATE item SET size = 9; COMMIT; END $$")
     cell = watch(connection, statement, "UPDATE item SET size = 7 WHERE id = 1")
     assert [(found.verdict, found.rows, found.effects) for found in cell.outcomes] == [
         ("rejected", 0, ()),
@@ -642,9 +634,7 @@ def test_pipeline_is_refused_with_what_to_do(connection: Any, execute: Any) -> N
 
     cell = watch(connection, pipeline, "UPDATE item SET size = 1 WHERE id = 2")
     assert [(found.verdict, found.rows) for found in cell.outcomes] == [("rejected", 0), ("applied", 1)]
-    assert cell.outcomes[0].reason == (
-        "psycopg's pipeline mode cannot be watched: execute this in an ordinary cell"
-    )
+    assert cell.outcomes[0].reason == ("psycopg's pipeline mode cannot be watched: execute this in an ordinary cell")
 
 
 def test_streams_are_reported(connection: Any, execute: Any) -> None:

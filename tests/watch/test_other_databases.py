@@ -108,9 +108,7 @@ def test_nothing_is_kept_anywhere_if_nothing_is_to_be_kept(
 
 
 @pytest.mark.parametrize("where", ["here", "there"])
-def test_commit_that_one_refuses_is_refused_in_all(
-    connection: Any, execute: Any, there: Any, where: str
-) -> None:
+def test_commit_that_one_refuses_is_refused_in_all(connection: Any, execute: Any, there: Any, where: str) -> None:
     execute("CREATE TABLE late (id int)")
     execute(trigger("late", "AFTER INSERT", REJECT, "late", LATE))
     cell = watch(
@@ -166,17 +164,13 @@ def test_transaction_that_is_open_there_is_refused(connection: Any, execute: Any
     assert sizes(execute) == [1, 2, 3, 4, 5]
 
 
-def test_everything_is_as_before_after_the_cell(
-    connection: Any, execute: Any, other: Any, there: Any
-) -> None:
+def test_everything_is_as_before_after_the_cell(connection: Any, execute: Any, other: Any, there: Any) -> None:
     there("SET lock_timeout = '7s'; RESET lock_timeout")
 
     def state() -> tuple[Any, ...]:
         raw = other.connection
         names = [
-            name
-            for name in vars(other)
-            if name.startswith(("_commit", "_rollback", "_set", "make", "ensure", "on_"))
+            name for name in vars(other) if name.startswith(("_commit", "_rollback", "_set", "make", "ensure", "on_"))
         ]
         return names, list(other.execute_wrappers), raw._notice_handlers, there("SHOW lock_timeout")
 
@@ -189,9 +183,7 @@ def test_everything_is_as_before_after_the_cell(
     assert there("SELECT size FROM item WHERE id = 1") == [(1,)]
 
 
-def test_connection_there_that_is_lost_keeps_nothing(
-    connection: Any, execute: Any, other: Any, there: Any
-) -> None:
+def test_connection_there_that_is_lost_keeps_nothing(connection: Any, execute: Any, other: Any, there: Any) -> None:
     def lost() -> None:
         there("UPDATE item SET size = 10 WHERE id = 2")
         with psycopg.connect(**conninfo(connection), autocommit=True) as killer:

@@ -74,9 +74,7 @@ def other(shell: Any) -> Any:
     from django.db import connection
 
     parameters = connection.get_connection_params()
-    with psycopg.connect(
-        **{**parameters, "cursor_factory": None, "context": None}, autocommit=True
-    ) as second:
+    with psycopg.connect(**{**parameters, "cursor_factory": None, "context": None}, autocommit=True) as second:
         yield second
 
 
@@ -288,9 +286,7 @@ def test_rollback_keeps_nothing_but_asks_what_commit_would_say(cells: Any) -> No
     assert list(frame["verdict"]) == ["rolled back"]
 
 
-def test_error_of_python_rolls_the_cell_back_and_shows_the_cell(
-    cells: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_error_of_python_rolls_the_cell_back_and_shows_the_cell(cells: Any, capsys: pytest.CaptureFixture[str]) -> None:
     error = cells.error("%%pgoutcome\nPost.objects.update(status='published')\n1 / 0")
     assert isinstance(error, ZeroDivisionError)
     shown = capsys.readouterr().out
@@ -412,9 +408,7 @@ class Parent(models.Model):
 class Child(models.Model):
     parent = models.ForeignKey(Parent, models.CASCADE)
 """)
-    shell.run(
-        "parent = Parent.objects.create(); Child.objects.bulk_create([Child(parent=parent) for _ in range(2)])"
-    )
+    shell.run("parent = Parent.objects.create(); Child.objects.bulk_create([Child(parent=parent) for _ in range(2)])")
     frame = shell.run("%%pgoutcome\nparent.delete()")
     [row] = frame.itertuples()
     assert (row.verdict, row.rows) == ("rewritten", 3)

@@ -35,9 +35,7 @@ def is_idle() -> bool:
 
 
 def test_last_result_set_is_the_value(shell):
-    frame = run(
-        shell, "CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2); SELECT 0; SELECT a FROM t ORDER BY a;"
-    )
+    frame = run(shell, "CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2); SELECT 0; SELECT a FROM t ORDER BY a;")
     assert isinstance(frame, SqlFrame)
     assert frame["a"].tolist() == [1, 2]
     assert frame.notes == [
@@ -157,9 +155,7 @@ def test_messages_of_the_server_are_shown(shell):
 def test_syntax_error_shows_its_place(shell):
     message = refused(shell, "SELECT 1;\n\tSELEC 2;\nSELECT 3")
     assert message == (
-        'Postgres says: syntax error at or near "SELEC" (line 2, column 2; SQLSTATE 42601)\n'
-        "    \tSELEC 2;\n"
-        "    \t^"
+        'Postgres says: syntax error at or near "SELEC" (line 2, column 2; SQLSTATE 42601)\n    \tSELEC 2;\n    \t^'
     )
 
 
@@ -175,9 +171,7 @@ def test_unknown_column_shows_its_place_and_the_hint(shell):
 
 
 def test_error_without_a_place_names_the_statement(shell):
-    message = refused(
-        shell, "CREATE TABLE t (a int PRIMARY KEY); INSERT INTO t VALUES (1); INSERT INTO t VALUES (1)"
-    )
+    message = refused(shell, "CREATE TABLE t (a int PRIMARY KEY); INSERT INTO t VALUES (1); INSERT INTO t VALUES (1)")
     assert message == (
         'Postgres says: duplicate key value violates unique constraint "t_pkey" (statement 3; SQLSTATE 23505)\n'
         "Detail: Key (a)=(1) already exists."

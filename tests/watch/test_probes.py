@@ -112,9 +112,7 @@ def test_rows_that_are_looked_at(rows: int) -> None:
         ("INSERT", 2, ()),
     ],
 )
-def test_the_trigger_after_the_last_probe_swallowed_the_row(
-    event: str, passed: int, suspects: tuple[str, ...]
-) -> None:
+def test_the_trigger_after_the_last_probe_swallowed_the_row(event: str, passed: int, suspects: tuple[str, ...]) -> None:
     probed = table(("a", "UPDATE"), ("b", "INSERT UPDATE"), ("c", "UPDATE DELETE"))
     assert probed.suspects(event, passed) == suspects  # type: ignore[arg-type]
 
@@ -159,9 +157,7 @@ def test_every_probe_counts_for_itself() -> None:
 
 
 def test_names_are_quoted() -> None:
-    sql = create_probes(
-        ProbedTable('o"s', "a b", (BeforeRow("it's", frozenset(["INSERT"])),)), many_rows=True
-    )
+    sql = create_probes(ProbedTable('o"s', "a b", (BeforeRow("it's", frozenset(["INSERT"])),)), many_rows=True)
     assert 'ON "o""s"."a b"' in sql
     assert '"it\'s\x01"' in sql
     assert "pgmagic_nested" not in sql
@@ -169,15 +165,9 @@ def test_names_are_quoted() -> None:
 
 def test_everything_lives_in_the_sessions_own_schema() -> None:
     script = create_functions()
-    assert script.count("CREATE OR REPLACE FUNCTION pg_temp.pgmagic_") == script.count(
-        "CREATE OR REPLACE FUNCTION"
-    )
+    assert script.count("CREATE OR REPLACE FUNCTION pg_temp.pgmagic_") == script.count("CREATE OR REPLACE FUNCTION")
     assert "CREATE TABLE IF NOT EXISTS pg_temp." in script
     assert "nextval" not in script
-    made = {
-        line.split("(")[0].split(".")[1]
-        for line in script.splitlines()
-        if line.startswith("CREATE OR REPLACE")
-    }
+    made = {line.split("(")[0].split(".")[1] for line in script.splitlines() if line.startswith("CREATE OR REPLACE")}
     dropped = {part.split("(")[0] for part in drop_probes().split("pg_temp.")[1:]}
     assert made == dropped

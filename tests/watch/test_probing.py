@@ -13,11 +13,7 @@ from tests.watch.observing import PASS, REJECT, SWALLOW, UPPER, outcome, own_pro
 def test_without_room_for_probes_every_trigger_is_named(connection: Any, execute: Any) -> None:
     first, second = "a" * 63, "a" * 62 + "b"
     for name, body in ((first, PASS), (second, SWALLOW)):
-        execute(
-            trigger("f", "BEFORE UPDATE", body)
-            .replace('"f"', f'"{name}"')
-            .replace('"f_fn"', f'"fn_{name[-1]}"')
-        )
+        execute(trigger("f", "BEFORE UPDATE", body).replace('"f"', f'"{name}"').replace('"f_fn"', f'"fn_{name[-1]}"'))
     assert outcome(connection, "UPDATE item SET size = 1 WHERE id = 1").trigger == f"{first}, {second}"
 
 
@@ -56,28 +52,20 @@ def test_statement_that_calls_a_writing_function_is_observed(connection: Any, ex
     assert outcome(connection, "SELECT touch()").verdict == "suppressed"
 
 
-def test_row_written_with_the_rights_of_another_role_is_observed(
-    connection: Any, execute: Any, schema: str
-) -> None:
+def test_row_written_with_the_rights_of_another_role_is_observed(connection: Any, execute: Any, schema: str) -> None:
     """The probe runs with the rights of whoever writes."""
     role = f"role_{schema}"
     try:
-        execute(
-            f'CREATE ROLE "{role}"; GRANT USAGE ON SCHEMA "{schema}" TO "{role}"; GRANT ALL ON item TO "{role}"'
-        )
+        execute(f'CREATE ROLE "{role}"; GRANT USAGE ON SCHEMA "{schema}" TO "{role}"; GRANT ALL ON item TO "{role}"')
         execute(trigger("upper", "BEFORE UPDATE", UPPER))
-        execute(
-            "CREATE FUNCTION touch() RETURNS void LANGUAGE sql SECURITY DEFINER AS 'UPDATE item SET size = 1'"
-        )
+        execute("CREATE FUNCTION touch() RETURNS void LANGUAGE sql SECURITY DEFINER AS 'UPDATE item SET size = 1'")
         execute(f'ALTER FUNCTION touch() OWNER TO "{role}"')
         assert outcome(connection, "SELECT touch()").verdict == "rewritten"
     finally:
         execute(f'DROP OWNED BY "{role}"; DROP ROLE "{role}"')
 
 
-def test_without_the_privilege_the_notes_say_what_was_not_observed(
-    connection: Any, execute: Any, schema: str
-) -> None:
+def test_without_the_privilege_the_notes_say_what_was_not_observed(connection: Any, execute: Any, schema: str) -> None:
     role = f"role_{schema}"
     try:
         execute(trigger("upper", "BEFORE UPDATE", UPPER))
@@ -139,9 +127,7 @@ def test_probes_change_nothing_for_the_triggers(connection: Any, execute: Any) -
 
 
 @pytest.mark.parametrize("path", ["''", "pg_temp"])
-def test_function_with_a_search_path_of_its_own(
-    connection: Any, execute: Any, schema: str, path: str
-) -> None:
+def test_function_with_a_search_path_of_its_own(connection: Any, execute: Any, schema: str, path: str) -> None:
     execute(trigger("upper", "BEFORE UPDATE", UPPER))
     execute(
         f"CREATE FUNCTION touch() RETURNS void LANGUAGE plpgsql SET search_path = {path} AS "
@@ -166,9 +152,7 @@ def test_error_after_a_swallowed_row_names_the_trigger(connection: Any, execute:
 
     with pytest.raises(AssertionError) as raised:
         watch(connection, create)
-    assert raised.value.__notes__ == [
-        "pgmagic: null swallowed 1 row(s) of the INSERT on item in this statement."
-    ]
+    assert raised.value.__notes__ == ["pgmagic: null swallowed 1 row(s) of the INSERT on item in this statement."]
 
 
 MANY = """
@@ -220,9 +204,7 @@ def test_beyond_10000_rows_a_sample_is_compared_and_all_are_counted(
     execute(trigger("t", f"BEFORE {event}", body, "many"))
     execute("ANALYZE many")
     words = {"UPDATE": "UPDATE many SET name = name || 'x'", "DELETE": "DELETE FROM many"}[event]
-    statement = (
-        f"DO $$BEGIN FOR i IN 1..30000 LOOP {words} WHERE id = i; END LOOP; END$$" if in_steps else words
-    )
+    statement = f"DO $$BEGIN FOR i IN 1..30000 LOOP {words} WHERE id = i; END LOOP; END$$" if in_steps else words
     found = outcome(connection, statement)
     if in_steps:
         # The command tag of DO has no number of rows.

@@ -33,12 +33,8 @@ def test_copy_is_guarded_and_counted(connection: Any, execute: Any) -> None:
 
 
 def test_messages_are_shown_under_their_step(connection: Any, execute: Any) -> None:
-    execute(
-        trigger("say", "BEFORE UPDATE", "RAISE NOTICE 'checked %', NEW.id; RAISE WARNING 'odd'; RETURN NEW;")
-    )
-    cell = watch(
-        connection, "SELECT 1", "UPDATE item SET size = 1 WHERE id = 3", "DO $$BEGIN RAISE INFO 'hi'; END$$"
-    )
+    execute(trigger("say", "BEFORE UPDATE", "RAISE NOTICE 'checked %', NEW.id; RAISE WARNING 'odd'; RETURN NEW;"))
+    cell = watch(connection, "SELECT 1", "UPDATE item SET size = 1 WHERE id = 3", "DO $$BEGIN RAISE INFO 'hi'; END$$")
     assert [found.lines for found in cell.outcomes] == [
         (),
         ("NOTICE: checked 3", "WARNING: odd"),

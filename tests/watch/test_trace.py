@@ -44,9 +44,7 @@ def other(shell: Any) -> Any:
 
     connection.ensure_connection()
     parameters = connection.get_connection_params()
-    with psycopg.connect(
-        **{**parameters, "cursor_factory": None, "context": None}, autocommit=True
-    ) as second:
+    with psycopg.connect(**{**parameters, "cursor_factory": None, "context": None}, autocommit=True) as second:
         yield second
 
 
@@ -66,9 +64,7 @@ def values_of(frame: TraceFrame, *columns: str) -> list[tuple[Any, ...]]:
 
 def assert_nothing_left(other: Any) -> None:
     """Nothing of the instruments is in the catalogs, as another session sees them."""
-    triggers = (
-        "SELECT count(*) FROM pg_trigger WHERE tgname ~ '^\x01' OR tgfoid::regproc::text ~ 'pgmagic_trace'"
-    )
+    triggers = "SELECT count(*) FROM pg_trigger WHERE tgname ~ '^\x01' OR tgfoid::regproc::text ~ 'pgmagic_trace'"
     assert other.execute(triggers).fetchone() == (0,)
     functions = "SELECT count(*) FROM pg_proc WHERE proname ~ '^pgmagic_(trace|listed|image)'"
     assert other.execute(functions).fetchone() == (0,)
@@ -106,9 +102,7 @@ def test_raising_trigger_is_the_one_that_fired(cells):
 def test_before_and_after_are_what_the_trigger_changed(cells):
     frame = trace(cells, "draft.title = ' x '; draft.save()")
     [row] = [
-        row
-        for row in values_of(frame, "trigger", "before", "after", "elapsed_ms")
-        if row[0] == "notebook.Post:trim"
+        row for row in values_of(frame, "trigger", "before", "after", "elapsed_ms") if row[0] == "notebook.Post:trim"
     ]
     assert row[1:3] == ({"title": " x "}, {"title": "x"})
     assert row[3] > 0
@@ -117,8 +111,7 @@ def test_before_and_after_are_what_the_trigger_changed(cells):
 def test_fsm_and_ignored_triggers_in_words(cells):
     frame = trace(
         cells,
-        "with pgtrigger.ignore('notebook.Post:cycle'):\n"
-        "    Post.objects.filter(pk=draft.pk).update(status='gone')\n",
+        "with pgtrigger.ignore('notebook.Post:cycle'):\n    Post.objects.filter(pk=draft.pk).update(status='gone')\n",
     )
     assert values_of(frame, "trigger", "fired", "condition")[0] == (
         "notebook.Post:cycle",
@@ -186,9 +179,7 @@ class Note(models.Model):
                 (0, 1, pgtrigger.Q(old__text__isnull=False)), (1, 2)]),
         ]
 """)
-    frame = trace(
-        shell, "note = Note.objects.create(text='t')\nNote.objects.filter(pk=note.pk).update(rank=1)"
-    )
+    frame = trace(shell, "note = Note.objects.create(text='t')\nNote.objects.filter(pk=note.pk).update(rank=1)")
     assert dict(values_of(frame, "trigger", "condition")[1:]) == {
         "notebook.Note:a": {
             "new__rank__range=(5, 7)": False,
@@ -437,9 +428,7 @@ def test_killed_backend_leaves_nothing(cells, other):
 
 
 def test_other_sessions_wait_and_never_see_anything(cells, other):
-    schema = cells.run(
-        "connection.schema_editor and __import__('pgmagic.db.backend').db.backend.choice.schema"
-    )
+    schema = cells.run("connection.schema_editor and __import__('pgmagic.db.backend').db.backend.choice.schema")
     seen: list[Any] = []
     done: list[float] = []
 
@@ -450,9 +439,7 @@ def test_other_sessions_wait_and_never_see_anything(cells, other):
     thread = threading.Thread(target=write)
 
     def begin() -> None:
-        seen.append(
-            other.execute("SELECT count(*) FROM pg_trigger WHERE tgname ~ 'pgmagic_trace'").fetchone()
-        )
+        seen.append(other.execute("SELECT count(*) FROM pg_trigger WHERE tgname ~ 'pgmagic_trace'").fetchone())
         other.add_notice_handler(lambda diag: seen.append(diag.message_primary))
         thread.start()
         time.sleep(0.3)

@@ -155,9 +155,7 @@ from tests.watch.observing import PASS, REJECT, SOFT, SWALLOW, UPPER, outcome, t
         ),
     ],
 )  # fmt: skip
-def test_verdict(
-    connection: Any, execute: Any, triggers: list[str], statement: str, expected: tuple[Any, ...]
-) -> None:
+def test_verdict(connection: Any, execute: Any, triggers: list[str], statement: str, expected: tuple[Any, ...]) -> None:
     for sql in triggers:
         execute(sql)
     found = outcome(connection, statement)
@@ -177,11 +175,7 @@ def test_rejection_does_not_affect_the_other_steps(connection: Any, execute: Any
 
 
 def test_loop_that_catches_counts_every_statement(connection: Any, execute: Any) -> None:
-    execute(
-        trigger(
-            "no", "BEFORE DELETE", "IF OLD.id < 3 THEN RAISE EXCEPTION 'not %', OLD.id; END IF; RETURN OLD;"
-        )
-    )
+    execute(trigger("no", "BEFORE DELETE", "IF OLD.id < 3 THEN RAISE EXCEPTION 'not %', OLD.id; END IF; RETURN OLD;"))
     caught = []
 
     def loop() -> None:
@@ -217,9 +211,7 @@ def test_cascade_that_a_trigger_swallows_is_an_effect(connection: Any, execute: 
 
 def test_rows_that_a_trigger_writes_are_an_effect(connection: Any, execute: Any) -> None:
     execute(trigger("upper", "BEFORE INSERT", "NEW.label = upper(NEW.label); RETURN NEW;", "part"))
-    execute(
-        trigger("log", "AFTER UPDATE", "INSERT INTO part VALUES (NEW.id, NEW.id, 'changed'); RETURN NULL;")
-    )
+    execute(trigger("log", "AFTER UPDATE", "INSERT INTO part VALUES (NEW.id, NEW.id, 'changed'); RETURN NULL;"))
     found = outcome(connection, "UPDATE item SET size = 1 WHERE id = 1")
     assert (found.verdict, found.lines) == (
         "applied",

@@ -17,9 +17,7 @@ from tests.watch.observing import UPPER, traces, trigger, watch
 
 
 def test_deferred_trigger_refuses_at_commit(connection: Any, execute: Any) -> None:
-    execute(
-        trigger("late", "AFTER UPDATE", "RAISE EXCEPTION 'too late';", more="DEFERRABLE INITIALLY DEFERRED")
-    )
+    execute(trigger("late", "AFTER UPDATE", "RAISE EXCEPTION 'too late';", more="DEFERRABLE INITIALLY DEFERRED"))
     cell = watch(
         connection,
         "UPDATE item SET size = 1 WHERE id = 1",
@@ -75,9 +73,7 @@ def test_hooks_run_after_the_commit(connection: Any, execute: Any, other: Any) -
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_other_exceptions_roll_everything_back(
-    connection: Any, execute: Any, other: Any, error: type
-) -> None:
+def test_other_exceptions_roll_everything_back(connection: Any, execute: Any, other: Any, error: type) -> None:
     execute(trigger("upper", "BEFORE UPDATE", UPPER))
     wrappers, before = list(connection.execute_wrappers), dict(vars(connections["default"]))
 

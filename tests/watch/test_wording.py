@@ -114,9 +114,7 @@ def test_words_of_conditions_inside_of_others(condition: Any, words: str) -> Non
 def test_many_clauses_on_one_column_take_no_time() -> None:
     declared = Q(*(Q(old__pages__range=(n, n + 1)) for n in range(30)), old__title="a")
     printed = " AND ".join(f"((old.pages >= {n}) AND (old.pages <= {n + 1}))" for n in range(30))
-    clauses = flattened(
-        worded(parse_condition(f"(((old.title)::text = 'a'::text) AND {printed})"), declared, Book)
-    )
+    clauses = flattened(worded(parse_condition(f"(((old.title)::text = 'a'::text) AND {printed})"), declared, Book))
     assert len(clauses) == 61
     alternatives = " OR ".join(f"(old.pages = {n})" for n in range(3_000))
     anyone = Q(*(Q(old__pages=n) for n in range(3_000)), _connector="OR")

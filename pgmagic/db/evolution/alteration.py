@@ -116,10 +116,7 @@ def _check_dropped(
 
 
 def _check_not_null(
-    connection: BaseDatabaseWrapper,
-    operation: ops.AddField | ops.AlterField,
-    state: ProjectState,
-    app_label: str,
+    connection: BaseDatabaseWrapper, operation: ops.AddField | ops.AlterField, state: ProjectState, app_label: str
 ) -> None:
     declared = operation.field
     if declared.null or declared.many_to_many or declared.has_default() or declared.has_db_default():
@@ -140,9 +137,7 @@ def _check_not_null(
         )
 
 
-def _any_row(
-    connection: BaseDatabaseWrapper, table: str, condition: LiteralString, column: str | None = None
-) -> bool:
+def _any_row(connection: BaseDatabaseWrapper, table: str, condition: LiteralString, column: str | None = None) -> bool:
     """Return whether a row fulfils a condition, in which {} stands for a column."""
     test = sql.SQL(condition).format(*([sql.Identifier(column)] if column else []))
     with connection.wrap_database_errors, driver_connection(connection).cursor() as cursor:

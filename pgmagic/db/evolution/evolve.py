@@ -25,13 +25,7 @@ from pgmagic.compile.desired import Desired, DesiredTable
 from pgmagic.compile.partitions import partition_of, renamed_sql
 from pgmagic.db.driver import driver_connection
 from pgmagic.db.evolution.alteration import Alteration
-from pgmagic.db.evolution.renames import (
-    Wishes,
-    asked_renames,
-    find_renamings,
-    project_states,
-    remembered_anew,
-)
+from pgmagic.db.evolution.renames import Wishes, asked_renames, find_renamings, project_states, remembered_anew
 from pgmagic.db.evolution.repartitioning import repartitioning
 from pgmagic.declare.model_types import AnyField
 from pgmagic.declare.names import PARTITION_OPTION
@@ -206,9 +200,7 @@ def operations_between(before: ProjectState, after: ProjectState) -> Iterator[tu
                     yield app_label, operation
 
 
-def _altering(
-    app_label: str, operation: ops.AlterField, before: ProjectState
-) -> Iterator[tuple[str, Operation]]:
+def _altering(app_label: str, operation: ops.AlterField, before: ProjectState) -> Iterator[tuple[str, Operation]]:
     """Yield an operation, or two that have its effect: Django cannot alter how a column is generated."""
     former = before.models[app_label, operation.model_name.lower()].fields.get(operation.name)
     if operation.field.generated or (former is not None and former.generated):

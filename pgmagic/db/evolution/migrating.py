@@ -30,9 +30,7 @@ class SchemaEditor(Protocol):
         """Execute or collect a statement; without parameters a percent sign means itself."""
 
 
-def install(
-    editor: SchemaEditor, table: str, desired: DesiredTrigger, former: DesiredTrigger | None = None
-) -> None:
+def install(editor: SchemaEditor, table: str, desired: DesiredTrigger, former: DesiredTrigger | None = None) -> None:
     """Give a table a trigger, in place of its former declaration; a disabled trigger stays disabled.
 
     Raises:
@@ -51,9 +49,7 @@ def install(
         for part in desired.triggers:
             if editor.collect_sql or part.name in states:
                 _execute(editor, ddl.drop_trigger_if_exists(table, part.name))
-            _execute(
-                editor, part.create, *ddl.keep_enabled(None, table, part.name, states.get(part.name, "O"))
-            )
+            _execute(editor, part.create, *ddl.keep_enabled(None, table, part.name, states.get(part.name, "O")))
         _execute(editor, marks_sql([desired.marking]))
     except DatabaseFailure as error:
         raise InstallationError(

@@ -34,19 +34,13 @@ class Wishes:
     models: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls, app_label: str, renames: Iterable[tuple[str, str | None, str]], *, allow_data_loss: bool
-    ) -> Wishes:
+    def of(cls, app_label: str, renames: Iterable[tuple[str, str | None, str]], *, allow_data_loss: bool) -> Wishes:
         """Return the wishes in (model, field, new name); without a field, the model itself has the new name."""
         listed = list(renames)
         return cls(
             {(f"{app_label}.{model}".lower(), old): new for model, old, new in listed if old is not None},
             allow_data_loss,
-            {
-                f"{app_label}.{new}".lower(): f"{app_label}.{model}".lower()
-                for model, old, new in listed
-                if old is None
-            },
+            {f"{app_label}.{new}".lower(): f"{app_label}.{model}".lower() for model, old, new in listed if old is None},
         )
 
 
@@ -148,8 +142,7 @@ def _new_names(renamings: Sequence[Renaming]) -> list[tuple[str, str, str]]:
     return [
         (renaming.table.label.partition(".")[0], former, new)
         for renaming in renamings
-        if (former := renaming.former_label.partition(".")[2])
-        != (new := renaming.table.label.partition(".")[2])
+        if (former := renaming.former_label.partition(".")[2]) != (new := renaming.table.label.partition(".")[2])
     ]
 
 

@@ -145,11 +145,7 @@ END
 
 def repartitioning(event_model: EventModel, now: datetime) -> tuple[str, ...]:
     """Return the statement that makes an event table partitioned or plain, as its model says."""
-    return (
-        unpartition_sql(event_model)
-        if partition_of(event_model) is None
-        else partition_sql(event_model, now),
-    )
+    return (unpartition_sql(event_model) if partition_of(event_model) is None else partition_sql(event_model, now),)
 
 
 def partition_sql(event_model: EventModel, now: datetime) -> str:
@@ -159,9 +155,7 @@ def partition_sql(event_model: EventModel, now: datetime) -> str:
     """
     table, default = (identifier(name) for name in (event_model._meta.db_table, default_name(event_model)))
     key = identifier(event_model._meta.pk.column)
-    months = [
-        statement for month in months_from(now) for statement in month_statements(event_model, month, default)
-    ]
+    months = [statement for month in months_from(now) for statement in month_statements(event_model, month, default)]
     unique = compose(
         "    UNION ALL SELECT 'the unique index ' || indexrelid::regclass FROM pg_index WHERE indrelid = former\n"
         "      AND (indisunique OR indisexclusion) AND NOT indisprimary AND NOT (SELECT attnum FROM pg_attribute\n"

@@ -20,13 +20,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from pgmagic.compile import ddl
 from pgmagic.compile.declarations import compile_as_declared
 from pgmagic.compile.desired import DesiredTrigger, Marking
-from pgmagic.compile.partitions import (
-    after_table,
-    before_table,
-    partition_of,
-    partitioned_table_sql,
-    renamed_sql,
-)
+from pgmagic.compile.partitions import after_table, before_table, partition_of, partitioned_table_sql, renamed_sql
 from pgmagic.compile.target import Target
 from pgmagic.db.catalog import read_catalog
 from pgmagic.db.evolution import migrating
@@ -96,16 +90,12 @@ class DatabaseSchemaEditorMixin(Base):
 
     def delete_model(self, model: Model) -> None:
         """Drop a model's table, and the functions of its triggers."""
-        functions = (
-            migrating.own_functions(self.connection, model._meta.db_table) if self._is_active() else []
-        )
+        functions = migrating.own_functions(self.connection, model._meta.db_table) if self._is_active() else []
         super().delete_model(model)
         for schema, name in functions:
             self.execute(ddl.drop_function(schema, name), params=None)
 
-    def alter_field(
-        self, model: Model, old_field: AnyField, new_field: AnyField, strict: bool = False
-    ) -> None:
+    def alter_field(self, model: Model, old_field: AnyField, new_field: AnyField, strict: bool = False) -> None:
         """Alter a field; triggers that depend on its column, or on another one that changes with it, stay the same."""
         if self._moved is not None:
             # Inside an alteration that restores the triggers.
@@ -138,9 +128,7 @@ class DatabaseSchemaEditorMixin(Base):
             )
         super().remove_field(model, field)
 
-    def _alter_column_type_sql(
-        self, model: Model, old_field: AnyField, new_field: AnyField, *rest: Any
-    ) -> Any:
+    def _alter_column_type_sql(self, model: Model, old_field: AnyField, new_field: AnyField, *rest: Any) -> Any:
         # Django calls this for every column whose type changes, in other tables too.
         if self._moved is not None and self._is_active():
             self._drop_dependent(self._moved, model._meta.db_table, str(new_field.column))

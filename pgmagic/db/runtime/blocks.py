@@ -146,9 +146,7 @@ def checked_aliases(databases: Iterable[str] | None) -> frozenset[str] | None:
     if databases is None:
         return None
     if isinstance(databases, str):
-        raise DeclarationError(
-            f'Expected a list of databases, got "{databases}": write databases=["{databases}"].'
-        )
+        raise DeclarationError(f'Expected a list of databases, got "{databases}": write databases=["{databases}"].')
     aliases = frozenset(databases)
     for alias in sorted(aliases - set(connections.settings)):
         known = ", ".join(sorted(connections.settings))

@@ -82,9 +82,7 @@ def connections_in_transaction(aliases: frozenset[str] | None) -> list[BaseDatab
     if aliases is None:
         found = [each for each in connections.all(initialized_only=True) if _has_transaction(each)]
         if not found:
-            raise NoTransactionError(
-                "No database is in a transaction: set constraints inside transaction.atomic()."
-            )
+            raise NoTransactionError("No database is in a transaction: set constraints inside transaction.atomic().")
         return found
     for alias in sorted(aliases):
         if not _has_transaction(connections[alias]):

@@ -219,8 +219,6 @@ def _encode(metadata: Mapping[str, Any]) -> dict[str, str]:
                 f"dicts, or name an encoder in PGHISTORY_JSON_ENCODER."
             ) from error
         if _NUL.search(text) or "\x00" in key:
-            raise ContextError(
-                f'The context\'s "{key}" has a NUL character in it, which Postgres cannot store.'
-            )
+            raise ContextError(f'The context\'s "{key}" has a NUL character in it, which Postgres cannot store.')
         encoded[key] = text
     return encoded

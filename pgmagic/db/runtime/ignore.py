@@ -121,9 +121,7 @@ def ignored_names(uris: Sequence[str]) -> frozenset[str]:
     named = registry.registered(*uris)
     for model, trigger in named:
         if not trigger.ignorable:
-            raise DeclarationError(
-                f"{trigger.get_uri(model)} cannot be ignored: its class has `ignorable = False`."
-            )
+            raise DeclarationError(f"{trigger.get_uri(model)} cannot be ignored: its class has `ignorable = False`.")
         if calls_another(trigger, model):
             raise DeclarationError(
                 f"{trigger.get_uri(model)} cannot be ignored: the function that it calls does not check the setting."

@@ -40,11 +40,7 @@ def follow(session: ServerSession) -> None:
     setattr(raw, _SESSION, session)
     for name in _FACTORIES:
         setattr(raw, name, following(getattr(raw, name)))
-    for name, around in (
-        ("commit", around_commit),
-        ("rollback", around_rollback),
-        ("transaction", around_transaction),
-    ):
+    for name, around in (("commit", around_commit), ("rollback", around_rollback), ("transaction", around_transaction)):
         if name not in vars(raw):
             setattr(raw, name, functools.partial(around, raw, getattr(raw, name)))
 

@@ -330,9 +330,7 @@ def sessions(aliases: Iterable[str] | None = None) -> Iterator[ServerSession]:
 
 def session_of(connection: BaseDatabaseWrapper) -> ServerSession | None:
     """Return the session that is attached to a connection."""
-    return next(
-        (wrapper for wrapper in connection.execute_wrappers if isinstance(wrapper, ServerSession)), None
-    )
+    return next((wrapper for wrapper in connection.execute_wrappers if isinstance(wrapper, ServerSession)), None)
 
 
 def send_to_open_connections(aliases: Iterable[str] | None = None) -> None:

@@ -46,13 +46,9 @@ def apply_plan(plan: Plan, *, skip_conflicts: bool = False) -> tuple[Step, ...]:
             cursor.execute(render(lock_sql(event_model, by_model[event_model])))
         again = make_plan(plan.context_id, plan.using, complete=plan.complete)
         if not plan.is_same(again):
-            raise HistoryError(
-                "Nothing was undone: rows changed since this plan was made. Make it again, and look."
-            )
+            raise HistoryError("Nothing was undone: rows changed since this plan was made. Make it again, and look.")
         with context(undo_of=str(plan.context_id)):
-            for (event_model, action), found in groupby(
-                plan.to_do, lambda step: (step.event_model, step.action)
-            ):
+            for (event_model, action), found in groupby(plan.to_do, lambda step: (step.event_model, step.action)):
                 if action == "change back":
                     _change_back(cursor, event_model, list(found), plan.using)
                 else:
@@ -96,9 +92,7 @@ def _is_changed(cursor: CursorWrapper, event_model: EventModel, steps: list[Step
         with transaction.atomic(using=using):
             _carry_out(cursor, event_model, "change back", steps)
     except IntegrityError as error:
-        if not isinstance(
-            error.__cause__, psycopg.errors.UniqueViolation | psycopg.errors.ExclusionViolation
-        ):
+        if not isinstance(error.__cause__, psycopg.errors.UniqueViolation | psycopg.errors.ExclusionViolation):
             raise
         return False
     return True

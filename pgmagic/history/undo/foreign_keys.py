@@ -98,10 +98,7 @@ def _dangling(steps: Sequence[Step], alias: str) -> Iterator[tuple[int, str]]:
         present |= _values(steps, "restore", target, name)
         for value in places.keys() - present:
             for place in places[value]:
-                yield (
-                    place,
-                    f"its {field.name}, the {target._meta.object_name} {value}, does not exist any more",
-                )
+                yield (place, f"its {field.name}, the {target._meta.object_name} {value}, does not exist any more")
 
 
 def _still_referred_to(steps: Sequence[Step], alias: str) -> Iterator[tuple[int, str]]:

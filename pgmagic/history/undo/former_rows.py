@@ -11,14 +11,7 @@ from pgmagic.declare.event_trigger import New
 from pgmagic.declare.model_types import EventModel
 from pgmagic.history.event_labels import Meaning, labels_by_hand, meanings, records_every
 from pgmagic.history.undo.moved_rows import find_moved_rows
-from pgmagic.history.undo.touched import (
-    Happened,
-    Touched,
-    TouchedTable,
-    read_live,
-    read_rows,
-    touched_table,
-)
+from pgmagic.history.undo.touched import Happened, Touched, TouchedTable, read_live, read_rows, touched_table
 
 _MOVED = (
     "it existed before, and no event shows whether it was deleted since or moved to another partition: a DeleteEvent "

@@ -86,8 +86,7 @@ def _moved(
     since = min([*inside, *(event.pgh_id for _, event in vanished)]) - 1
     cursor.execute(render(arrivals_sql(table.event_model, since)))
     arrivals = [
-        _Arrival(pgh_id, _is_update(table, label), found == context_id)
-        for pgh_id, label, found in cursor.fetchall()
+        _Arrival(pgh_id, _is_update(table, label), found == context_id) for pgh_id, label, found in cursor.fetchall()
     ]
     ours = [arrival for arrival in arrivals if arrival.is_ours]
     candidates = []
@@ -112,12 +111,7 @@ def _is_certain(left: Vanished, arrivals: list[_Arrival]) -> bool:
 
 
 def _left_by_content(
-    table: TouchedTable,
-    alias: str,
-    candidates: Vanished,
-    ours: list[_Arrival],
-    every_row_known: bool,
-    are_all: bool,
+    table: TouchedTable, alias: str, candidates: Vanished, ours: list[_Arrival], every_row_known: bool, are_all: bool
 ) -> Vanished:
     """Return the candidates that hold what the context moved. are_all: whether all vanished rows are candidates."""
     contents = _contents(table, alias, [event.pgh_id for _, event in candidates])

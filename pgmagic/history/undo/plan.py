@@ -96,9 +96,7 @@ def _steps(table: TouchedTable, context_id: UUID) -> Iterator[Step]:
         then = table.row_of(touched.before)
         conflict = conflicts[touched.key]
         if touched.is_moved and stuck and conflict is None:
-            conflict = (
-                f"its row was moved, as that of {', '.join(map(str, stuck[0].key))}, which has a conflict"
-            )
+            conflict = f"its row was moved, as that of {', '.join(map(str, stuck[0].key))}, which has a conflict"
         action = action_between(now, then)
         if touched.unknown is not None:
             action, then = "nothing", now

@@ -152,9 +152,7 @@ def read_rows(table: TouchedTable, alias: str, ids: Iterable[int]) -> None:
     """Read the rows of events that were not read yet."""
     names = {event.attname: source.attname for event, source in tracked_fields(table.event_model)}
     for part in _parts(sorted(set(ids) - set(table.rows))):
-        for row in (
-            models.QuerySet(table.event_model, using=alias).filter(pk__in=part).values("pgh_id", *names)
-        ):
+        for row in models.QuerySet(table.event_model, using=alias).filter(pk__in=part).values("pgh_id", *names):
             table.rows[row["pgh_id"]] = {source: row[event] for event, source in names.items()}
 
 
@@ -162,9 +160,7 @@ def key_sources(event_model: EventModel) -> list[AnyField]:
     """Return the fields of the tracked model whose values its events have as the key of the object."""
     sources = {event.name: source for event, source in tracked_fields(event_model)}
     return [
-        found.target_field
-        if found.name == "pgh_obj" and isinstance(found, models.ForeignKey)
-        else sources[found.name]
+        found.target_field if found.name == "pgh_obj" and isinstance(found, models.ForeignKey) else sources[found.name]
         for found in object_fields(event_model)
     ]
 

@@ -101,17 +101,12 @@ class UndoFrame(ResultFrame):
         if self.plan is None:
             raise ValueError("This plan was carried out already: make another plan to undo more.")
         done = {step.identity for step in apply_plan(self.plan, skip_conflicts=skip_conflicts)}
-        steps = [
-            replace(step, result="done" if step.identity in done else "skipped") for step in self.plan.steps
-        ]
+        steps = [replace(step, result="done" if step.identity in done else "skipped") for step in self.plan.steps]
         return UndoFrame.from_rows(steps, caption=f"Undo of context {self.plan.context_id}")
 
 
 def undo_plan(
-    context: Context | models.Model | UUID | str,
-    *,
-    using: str | None = None,
-    complete: bool = False,
+    context: Context | models.Model | UUID | str, *, using: str | None = None, complete: bool = False
 ) -> UndoFrame:
     """Return what would undo everything that was done in a context, row by row; nothing is changed until `.apply()`.
 

@@ -54,9 +54,7 @@ def arrivals_sql(event_model: EventModel, since: int) -> Fragment:
     after which events are read. The columns: `pgh_id`, `pgh_label`, the id of the context.
     """
     changed = [
-        label
-        for label, meaning in meanings(event_model).items()
-        if not meaning.is_old and "UPDATE" in meaning.kinds
+        label for label, meaning in meanings(event_model).items() if not meaning.is_old and "UPDATE" in meaning.kinds
     ]
     return compose(
         "SELECT event.pgh_id, event.pgh_label, ", context_expressions(event_model)["pgh_context_id"], " FROM ",
@@ -71,9 +69,7 @@ def arrivals_sql(event_model: EventModel, since: int) -> Fragment:
 def first_baseline_sql(event_model: EventModel) -> Fragment:
     """Return a query of the `pgh_id` of the first baseline: after it, every row that exists has an event."""
     labels = [str(tracker.label) for tracker in event_model.pgh_trackers]
-    return compose(
-        "SELECT min(event.pgh_id) FROM ", _events(event_model), " WHERE NOT ", _has_label("event", labels)
-    )
+    return compose("SELECT min(event.pgh_id) FROM ", _events(event_model), " WHERE NOT ", _has_label("event", labels))
 
 
 def _is_change(event_model: EventModel, alias: str) -> Fragment:
@@ -138,9 +134,7 @@ def restore_sql(event_model: EventModel, ids: Sequence[int]) -> Fragment:
 
 def _pairs(event_model: EventModel) -> list[tuple[str, str]]:
     return [
-        (str(event.column), str(source.column))
-        for event, source in tracked_fields(event_model)
-        if not source.generated
+        (str(event.column), str(source.column)) for event, source in tracked_fields(event_model) if not source.generated
     ]
 
 

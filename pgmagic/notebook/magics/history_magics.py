@@ -41,10 +41,7 @@ class HistoryMagics(Magics):
     @argument("--limit", type=int, metavar="N", help="only the latest N events")
     @argument("--diff", action="store_true", help="show what changed, one row for each field")
     @argument(
-        "--as-of",
-        type=instant,
-        metavar="TIME",
-        help="show the table as it stood at this time, instead of its events",
+        "--as-of", type=instant, metavar="TIME", help="show the table as it stood at this time, instead of its events"
     )
     @OUTPUT
     @line_magic

@@ -32,23 +32,15 @@ from pgmagic.tables.highlighting import sql_html, sql_text
 from pgmagic.trial.matrix_frame import try_field
 
 # Without the option, a change is made on every database that a router allows.
-_DATABASE = argument(
-    "--database", type=database_alias, metavar="ALIAS", help="which of the project's databases"
-)
+_DATABASE = argument("--database", type=database_alias, metavar="ALIAS", help="which of the project's databases")
 _URI = argument("uri", metavar="URI", help="app_label.Model:trigger_name")
-_URIS = argument(
-    "uris", nargs="*", metavar="URI", help="app_label.Model:trigger_name; without any: all of them"
-)
+_URIS = argument("uris", nargs="*", metavar="URI", help="app_label.Model:trigger_name; without any: all of them")
 _FIELD = argument("field", metavar="MODEL.FIELD", help="such as Post.status")
-_PATTERN = argument(
-    "pattern", nargs="?", help="only those with this in their table or name; * and ? may be in it"
-)
+_PATTERN = argument("pattern", nargs="?", help="only those with this in their table or name; * and ? may be in it")
 
 
 def _about_uris(run: Callable[[Sequence[str], str | None], object], words: str) -> SubCommand:
-    return SubCommand(
-        lambda arguments: run(arguments.uris, arguments.database), words, (_URIS, _DATABASE, OUTPUT)
-    )
+    return SubCommand(lambda arguments: run(arguments.uris, arguments.database), words, (_URIS, _DATABASE, OUTPUT))
 
 
 def _try_transitions(arguments: Namespace) -> ResultFrame:
@@ -64,27 +56,19 @@ COMMANDS = {
         (_PATTERN, _DATABASE, OUTPUT),
     ),
     "sql": SubCommand(
-        lambda arguments: trigger_frames.sql_of(arguments.uri),
-        "the SQL that installs a trigger",
-        (_URI, OUTPUT),
+        lambda arguments: trigger_frames.sql_of(arguments.uri), "the SQL that installs a trigger", (_URI, OUTPUT)
     ),
-    "diff": _about_uris(
-        trigger_frames.compare, "where triggers in the database differ from their declarations"
-    ),
+    "diff": _about_uris(trigger_frames.compare, "where triggers in the database differ from their declarations"),
     "install": _about_uris(trigger_frames.install, "install declared triggers, or what changed in them"),
     "uninstall": _about_uris(trigger_frames.uninstall, "drop declared triggers with their functions"),
     "enable": _about_uris(trigger_frames.enable, "let declared triggers fire"),
-    "disable": _about_uris(
-        trigger_frames.disable, "keep declared triggers installed, but let them fire for nobody"
-    ),
+    "disable": _about_uris(trigger_frames.disable, "keep declared triggers installed, but let them fire for nobody"),
     "fsm": SubCommand(
         _try_transitions,
         "the states of a field as a diagram and a matrix: every pair is tried, and nothing is kept",
         (_FIELD, _DATABASE, OUTPUT),
     ),
-    "prune": _about_uris(
-        trigger_frames.prune, "drop what pgmagic installed here and nothing declares any more"
-    ),
+    "prune": _about_uris(trigger_frames.prune, "drop what pgmagic installed here and nothing declares any more"),
 }
 
 
@@ -98,9 +82,7 @@ class TriggerMagics(Magics):
         self.settings = settings
 
     @manual("pgtrigger")
-    @argument(
-        "--app", metavar="LABEL", help="the app label of the models (default: notebook, see %%config PgMagic)"
-    )
+    @argument("--app", metavar="LABEL", help="the app label of the models (default: notebook, see %%config PgMagic)")
     @argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
     @argument("--sql", action="store_true", help="show the SQL, too")
     @argument(

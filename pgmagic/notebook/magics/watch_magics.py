@@ -81,13 +81,7 @@ class WatchMagics(Magics):
         return keep(self.kernel, arguments.output, trace_cell(self.kernel, cell, arguments.database))
 
     @manual()
-    @argument(
-        "--ignore",
-        action="append",
-        default=[],
-        metavar="URI",
-        help="a trigger to ignore; may be repeated",
-    )
+    @argument("--ignore", action="append", default=[], metavar="URI", help="a trigger to ignore; may be repeated")
     @argument(
         "--with",
         dest="variables",
@@ -124,11 +118,7 @@ class WatchMagics(Magics):
         """
         arguments = parsed(self.pgwhatif, line)
         frame = compare_cell(
-            self.kernel,
-            cell,
-            ignored=arguments.ignore,
-            variables=arguments.variables,
-            using=arguments.database,
+            self.kernel, cell, ignored=arguments.ignore, variables=arguments.variables, using=arguments.database
         )
         return keep(self.kernel, arguments.output, frame)
 

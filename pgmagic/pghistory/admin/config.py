@@ -26,9 +26,7 @@ def model() -> type[Events]:
 
 def admin_class() -> type[ModelAdmin[Events]]:
     """Return the class of that page, given as a class or as a dotted path (`PGHISTORY_ADMIN_CLASS`)."""
-    found: type[ModelAdmin[Events]] = imported(
-        setting("PGHISTORY_ADMIN_CLASS", "pgmagic.pghistory.admin.EventsAdmin")
-    )
+    found: type[ModelAdmin[Events]] = imported(setting("PGHISTORY_ADMIN_CLASS", "pgmagic.pghistory.admin.EventsAdmin"))
     return found
 
 

@@ -106,9 +106,7 @@ class EventModelAdmin(BaseEventAdmin):
         tracked = [field.attname for field in self.model._meta.fields if not field.name.startswith("pgh_")]
         return [*_OWN, "pgh_object", "pgh_context_metadata", *tracked]
 
-    def get_readonly_fields(
-        self, request: HttpRequest, obj: models.Model | None = None
-    ) -> list[str] | tuple[str, ...]:
+    def get_readonly_fields(self, request: HttpRequest, obj: models.Model | None = None) -> list[str] | tuple[str, ...]:
         """Return every field."""
         return self.get_fields(request, obj)  # type: ignore[return-value]
 
@@ -143,10 +141,7 @@ class EventsAdmin(BaseEventAdmin):
     @admin.display(description="changes")
     def pgh_changes(self, event: Events) -> str:
         """Return what changed, a line for each field."""
-        lines = [
-            (field, _short(before), _short(after))
-            for field, (before, after) in (event.pgh_diff or {}).items()
-        ]
+        lines = [(field, _short(before), _short(after)) for field, (before, after) in (event.pgh_diff or {}).items()]
         return format_html_join(SafeString("<br>"), "{}: {} → {}", lines) if lines else "-"
 
     @admin.display(description="recorded")

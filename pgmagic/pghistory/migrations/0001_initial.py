@@ -21,10 +21,7 @@ class Migration(migrations.Migration):
                 ("id", models.UUIDField(default=uuid.uuid4, primary_key=True, serialize=False)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("updated_at", models.DateTimeField(auto_now=True)),
-                (
-                    "metadata",
-                    models.JSONField(default=dict, encoder=django.core.serializers.json.DjangoJSONEncoder),
-                ),
+                ("metadata", models.JSONField(default=dict, encoder=django.core.serializers.json.DjangoJSONEncoder)),
             ],
         ),
         migrations.CreateModel(
@@ -38,10 +35,7 @@ class Migration(migrations.Migration):
                 ("pgh_data", models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder)),
                 ("pgh_diff", models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder)),
                 ("pgh_context_id", models.UUIDField(null=True)),
-                (
-                    "pgh_context",
-                    models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder, null=True),
-                ),
+                ("pgh_context", models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder, null=True)),
                 ("pgh_obj_model", models.CharField(max_length=64)),
                 ("pgh_obj_id", models.TextField(null=True)),
             ],

@@ -54,15 +54,9 @@ class Command(BaseCommand):
     def _add_options(self, parser: CommandParser, uris: str | None) -> None:
         if uris is not None:
             parser.add_argument("uris", nargs="*", help=f"app_label.Model:trigger_name: {uris}")
+        parser.add_argument("-d", "--database", help="the alias of a database (default: every Postgres of the project)")
         parser.add_argument(
-            "-d", "--database", help="the alias of a database (default: every Postgres of the project)"
-        )
-        parser.add_argument(
-            "-s",
-            "--schema",
-            action="append",
-            default=[],
-            help="a schema to look for tables in; may be repeated",
+            "-s", "--schema", action="append", default=[], help="a schema to look for tables in; may be repeated"
         )
 
     def handle(self, *_args: object, **options: object) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pgmagic.tables.faithful import KINDS, faithful, python_values
+from pgmagic.tables.frame import KINDS, faithful, python_values
 
 NAIVE = datetime(2020, 2, 29, 1, 2, 3, 4)  # noqa: DTZ001
 ODD_ZONE = timezone(timedelta(hours=5, minutes=45))
@@ -32,9 +32,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("kind", "dtype", "values"), CASES, ids=[f"{kind} {dtype}" for kind, dtype, _ in CASES]
-)
+@pytest.mark.parametrize(("kind", "dtype", "values"), CASES, ids=[f"{kind} {dtype}" for kind, dtype, _ in CASES])
 def test_faithful_returns_the_dtype_and_loses_nothing(kind, dtype, values):
     array = faithful(values, kind)
     assert str(array.dtype).replace("[python]", "") == dtype
