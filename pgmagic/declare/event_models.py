@@ -7,7 +7,7 @@ the events of one object), `pgh_created_at`, `pgh_label`, `pgh_obj` (the object)
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar, cast
 
@@ -158,21 +158,16 @@ def create_event_model(
         >>> kept.__name__, kept._meta.abstract, [field.name for field in kept._meta.fields][-1]
         ('PostTitleEvent', True, 'title')
     """
-    if partition_by not in (None, "month"):
-        raise DeclarationError(
-            f'The events of {tracked_model._meta.object_name} are partitioned by "month" or not at all, but '
-            f"partition_by={partition_by!r} was given."
-        )
+    _check_partitioning(tracked_model, partition_by)
     names = _names_of(tracked_model, fields, "fields")
     tracked = _tracked_fields(
         tracked_model,
         None if fields is None else names,
         _names_of(tracked_model, exclude, "exclude"),
-        (*_OWN_FIELDS, *CHAIN_FIELDS) if hash_chain else _OWN_FIELDS,
+        has_chain=hash_chain,
     )
     label = app_label or _own_app_label(tracked_model, abstract)
-    words = "".join(word.title() for name in names for word in name.split("_"))
-    name = model_name or f"{tracked_model._meta.object_name}{words}Event"
+    name = model_name or _name_for(tracked_model, names)
     chosen = tuple(trackers or setting("PGHISTORY_DEFAULT_TRACKERS") or (InsertEvent(), UpdateEvent()))
     check_labels(tracked_model, f"{label}.{name}", chosen)
     check_level(level or setting("PGHISTORY_LEVEL"), f"The tracking of {tracked_model._meta.object_name}")
@@ -180,7 +175,7 @@ def create_event_model(
     body = {
         **_own_fields(tracked_model, obj_field, context_field, context_id_field, "_".join([*names, "events"]), chosen),
         **(chain_fields() if hash_chain else {}),
-        **{field.name: mirror(field) for field in tracked if field.name not in written},
+        **_mirrors(tracked, written),
         **written,
         "__module__": _module(tracked_model, app_label),
         "pgh_tracked_model": tracked_model,
@@ -193,13 +188,41 @@ def create_event_model(
         "pgh_partition_by": partition_by,
         "Meta": type("Meta", (), {"abstract": abstract, "app_label": label, **(meta or {})}),
     }  # fmt: skip
-    base: object = base_model or imported(setting("PGHISTORY_BASE_MODEL")) or doors.event_base()()
-    if not (isinstance(base, type) and issubclass(base, models.Model) and base._meta.abstract):
-        raise DeclarationError(f"The base of an event model is an abstract model, but {base!r} was given.")
-    event_model = cast("EventModel", type(name, (base,), body))
+    event_model = cast("EventModel", type(name, (_base(base_model),), body))
     if not abstract:
         _publish(event_model)
     return event_model
+
+
+def _check_partitioning(tracked_model: Model, partition_by: object) -> None:
+    if partition_by not in (None, "month"):
+        raise DeclarationError(
+            f'The events of {tracked_model._meta.object_name} are partitioned by "month" or not at all, but '
+            f"partition_by={partition_by!r} was given."
+        )
+
+
+def _mirrors(tracked: Iterable[AnyField], written: Kwargs) -> Kwargs:
+    """Return the mirrors of tracked fields by name, without fields that are written by hand."""
+    return {field.name: mirror(field) for field in tracked if field.name not in written}
+
+
+def _name_for(tracked_model: Model, names: Iterable[str]) -> str:
+    """Return the name of an event model: `PostEvent`, or `PostTitleEvent` for the field `title`."""
+    words = "".join(word.title() for name in names for word in name.split("_"))
+    return f"{tracked_model._meta.object_name}{words}Event"
+
+
+def _base(base_model: Model | None) -> Model:
+    """Return the abstract model from which an event model inherits.
+
+    Raises:
+        DeclarationError: if it is not an abstract model.
+    """
+    base: object = base_model or imported(setting("PGHISTORY_BASE_MODEL")) or doors.event_base()()
+    if not (isinstance(base, type) and issubclass(base, models.Model) and base._meta.abstract):
+        raise DeclarationError(f"The base of an event model is an abstract model, but {base!r} was given.")
+    return base
 
 
 def _names_of(model: Model, names: Sequence[str] | None, argument: str) -> list[str]:
@@ -211,7 +234,7 @@ def _names_of(model: Model, names: Sequence[str] | None, argument: str) -> list[
 
 
 def _tracked_fields(
-    model: Model, names: Sequence[str] | None, excluded_names: Sequence[str], taken: Sequence[str]
+    model: Model, names: Sequence[str] | None, excluded_names: Sequence[str], *, has_chain: bool
 ) -> list[AnyField]:
     """Return the fields that events mirror, in the order of the table.
 
@@ -219,6 +242,7 @@ def _tracked_fields(
         UnknownFieldError: if a name does not belong to a field with a column in the model's own table.
         DeclarationError: if a field has a name that the event's own fields need.
     """
+    taken = (*_OWN_FIELDS, *CHAIN_FIELDS) if has_chain else _OWN_FIELDS
     named = table_fields(model) if names is None else concrete_fields(model, names)
     excluded = concrete_fields(model, excluded_names)
     tracked = [field for field in table_fields(model) if field in named and field not in excluded]

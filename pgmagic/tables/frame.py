@@ -141,17 +141,22 @@ class ResultFrame(pd.DataFrame):
         self.caption = captions.pop() if len(captions) == 1 else None
         self.notes = list(dict.fromkeys(note for frame in frames for note in frame.notes))
         self.attached = {}
+        keeps_labels = self.index.name == LINE and self.index.is_unique
         for frame in frames:
-            for label, lines in frame.attached.items():
-                if frame.index.name == LINE and label not in frame.index:
-                    continue  # a filtered frame has its parent's lines as well
-                if self.index.name == LINE and self.index.is_unique:
+            for label, lines in frame._lines_of_own_rows():
+                if keeps_labels:
                     known = self.attached.setdefault(label, [])
                     # A label comes twice only when columns are concatenated, and often with the same lines.
                     known.extend(line for line in lines if line not in known)
                 else:
                     # Two rows have the label, or none has: better under the table than under a wrong row.
                     self.notes.extend(lines)
+
+    def _lines_of_own_rows(self) -> list[tuple[Hashable, list[str]]]:
+        """Return label and lines of the rows that are here; a filtered frame has its parent's lines as well."""
+        if self.index.name != LINE:
+            return list(self.attached.items())
+        return [(label, lines) for label, lines in self.attached.items() if label in self.index]
 
 
 Kind = Literal["integer", "boolean", "timestamp", "date", "text", "decimal", "float", "json", "uuid", "other"]
