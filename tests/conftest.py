@@ -26,7 +26,7 @@ for variable in ("PGMAGIC_NOTEBOOK", "JPY_SESSION_NAME"):
 # Tests interrupt what they start; from a job in a script's background it would inherit that SIGINT is ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-import django  # noqa: E402 - behind the settings
+import django  # noqa: E402 - after the settings
 
 django.setup()
 

@@ -2,10 +2,10 @@
 
     before 1        the clauses of `a`, evaluated for the row; the row, if `a` may change it; the clock
     the trigger a
-    behind 1        the clock; the row
+    after 1        the clock; the row
     before 2
     the trigger b
-    behind 2
+    after 2
 
 They report in messages (RAISE INFO, which reaches the client whatever `client_min_messages` is): a message is not
 taken back by the rollback of a statement that a trigger refused, and arrives in order with the messages of others.
@@ -86,11 +86,11 @@ class TracedTable:
         for trigger, following in zip(triggers, [*triggers[1:], None], strict=True):
             before = _name(below, trigger.name)
             listed = _name(before, trigger.name) if before and trigger.columns else None
-            behind = name_between(trigger.name, following.name if following else None)
+            after = name_between(trigger.name, following.name if following else None)
             below = trigger.name
-            if before and behind and (listed or not trigger.columns):
-                found[trigger.name] = (before, behind, listed)
-                below = behind
+            if before and after and (listed or not trigger.columns):
+                found[trigger.name] = (before, after, listed)
+                below = after
         return found
 
     @property
@@ -116,7 +116,7 @@ def create_traces(table: TracedTable, numbers: Sequence[int]) -> str:
     for trigger, number in zip(table.triggers, numbers, strict=True):
         if trigger.name not in table.places:
             continue
-        before, behind, listed = table.places[trigger.name]
+        before, after, listed = table.places[trigger.name]
         function = compose("pg_temp.", identifier(f"pgmagic_trace_{number}"), "()")
         statements.append(
             compose(
@@ -127,7 +127,7 @@ def create_traces(table: TracedTable, numbers: Sequence[int]) -> str:
         statements.append(_create(before, trigger, on, function))
         if listed:
             statements.append(_create(listed, trigger, on, _call("pgmagic_listed", number), of_columns=True))
-        statements.append(_create(behind, trigger, on, _call("pgmagic_traced", number)))
+        statements.append(_create(after, trigger, on, _call("pgmagic_traced", number)))
     return render(join("\n", statements))
 
 
@@ -281,7 +281,7 @@ BEGIN
   IF since <> '' THEN
     elapsed := pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) - since::float8;
     RAISE INFO USING MESSAGE = pg_catalog.concat('{MESSAGE}', pg_catalog.jsonb_build_object(
-      'trigger', TG_ARGV[0]::int, 'place', 'behind', 'depth', depth, 'elapsed', elapsed,
+      'trigger', TG_ARGV[0]::int, 'place', 'after', 'depth', depth, 'elapsed', elapsed,
       'row', CASE WHEN TG_LEVEL = 'ROW' AND TG_WHEN <> 'AFTER'
                   THEN pg_temp.pgmagic_image(pg_catalog.to_jsonb(NEW)) END));
     PERFORM pg_catalog.set_config('pgmagic.clock_' || depth, '', true);

@@ -22,7 +22,7 @@ class TraceMessage(TypedDict):
     """The JSON of a message: which trigger, where in its course, and how deep among triggers that triggers fire."""
 
     trigger: int
-    place: Literal["before", "listed", "behind"]
+    place: Literal["before", "listed", "after"]
     depth: int
     # Before the trigger, also these.
     fired: NotRequired[bool]
@@ -112,7 +112,7 @@ class Timeline:
             case "listed":
                 for under_way in self._open:
                     under_way.listed |= under_way.number == message["trigger"]
-            case "behind":
+            case "after":
                 self._end(message)
 
     def notice(self, line: str) -> bool:

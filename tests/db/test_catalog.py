@@ -149,7 +149,7 @@ def test_partitions_show_the_triggers_of_their_table(live):
 
 
 def test_objects_dropped_during_the_query_are_left_out(live):
-    """Another session's DROP, committed behind the snapshot of the query: its definition is NULL by then."""
+    """Another session's DROP, committed after the snapshot of the query: its definition is NULL by then."""
     other, stop = live.other(), threading.Event()
     other.execute(f'SET search_path TO "{live.schema}"')
     live.sql("CREATE TABLE t (b int)")

@@ -60,7 +60,7 @@ def test_trigger_with_the_name_for_all_triggers_is_a_single_trigger(live, model)
 
 
 def test_trigger_with_anothers_name_in_its_own(live):
-    """What a session ignores is told as `:name:name:`, and a name may hold colons."""
+    """What a session ignores is sent as `:name:name:`, and a name may hold colons."""
     keep = pgtrigger.Protect(name="keep", operation=pgtrigger.Delete)
     model = live.declare("Post", [keep], title=models.TextField())
     inner = keep.get_pgid(model)

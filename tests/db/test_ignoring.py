@@ -31,7 +31,7 @@ def post(live):
 
 
 def setting():
-    """What the server's session holds, asked for without Django: nothing is told on the way."""
+    """What the server's session holds, asked for without Django: nothing is sent on the way."""
     with default.connection.cursor() as cursor:
         return cursor.execute("SELECT coalesce(current_setting('pgmagic.ignore', true), '')").fetchone()[0]
 
@@ -59,7 +59,7 @@ def updates(model):
 
 @pytest.fixture(autouse=True)
 def nothing_leaks(schema):
-    """No test leaves anything told to the server."""
+    """No test leaves a setting on the server."""
     yield
     if default.connection is not None and not default.connection.closed:
         with default.cursor() as cursor:

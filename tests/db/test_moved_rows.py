@@ -1,6 +1,6 @@
 """Rows that an UPDATE moves to another partition, where a trigger of that partition keeps one of them out.
 
-Such a row is in the OLD table and not in the NEW one, so that all rows behind it would stand beside another's state.
+Such a row is in the OLD table and not in the NEW one, so that all rows after it would be paired with another's state.
 """
 
 from __future__ import annotations

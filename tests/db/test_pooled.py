@@ -61,7 +61,7 @@ def pooler(thing, history):  # noqa: F811
 
 
 def kept(pooler):
-    """What the server sessions keep of what they were told: values of settings, and `path` if theirs is another."""
+    """What the server sessions keep of what they were sent: values of settings, and `path` if theirs is another."""
     found = []
     for server in pooler.backends:
         found += [

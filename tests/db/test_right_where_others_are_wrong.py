@@ -404,7 +404,7 @@ def test_generated_columns(live):
     late.install(model)
     with rejected("twice is 12"):
         model.objects.update(n=6)
-    # What Postgres refuses is told in one line, and nothing is kept.
+    # What Postgres refuses is reported in one line, and nothing is kept.
     early = protect(pgtrigger.AnyChange("twice"), operation=pgtrigger.Update)
     _, applied = live.try_declare("Post", [early], twice=doubled(), **columns())
     assert "BEFORE trigger's WHEN condition cannot reference NEW generated columns" in str(applied.error)

@@ -33,7 +33,7 @@ def path():
 
 
 def raw_path():
-    """The path, asked for without Django: nothing is told on the way."""
+    """The path, asked for without Django: nothing is sent on the way."""
     return default.connection.execute("SHOW search_path").fetchone()[0]
 
 

@@ -31,7 +31,7 @@ def state(connection, monkeypatch):
 
 
 def on_server(connection=default):
-    """What the server's session holds, asked for without Django: nothing is told on the way."""
+    """What the server's session holds, asked for without Django: nothing is sent on the way."""
     with unseen(connection) as cursor:
         return cursor.execute(f"SELECT coalesce(current_setting('{NAME}', true), '')").fetchone()[0]
 
@@ -134,7 +134,7 @@ def _recording(original, told):
 
 @contextmanager
 def ended(how):
-    """A transaction of Django's that ends as it is told to."""
+    """A transaction of Django's that ends as the test asks."""
     try:
         with transaction.atomic():
             yield

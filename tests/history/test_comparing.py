@@ -58,7 +58,7 @@ documents = st.recursive(
 
 
 def encoded(document):
-    """Return a text that differs for documents that Postgres tells apart."""
+    """Return a text that differs for documents that Postgres distinguishes."""
     if isinstance(document, dict):
         return "{" + ",".join(f"{key!r}:{encoded(document[key])}" for key in sorted(document)) + "}"
     if isinstance(document, list):

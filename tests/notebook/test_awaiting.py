@@ -30,7 +30,7 @@ def cells(shell: Any) -> Any:
 
 @pytest.fixture(params=["alone", "in a kernel"])
 def run(request: pytest.FixtureRequest, cells: Any) -> Any:
-    """Run a cell, also as a kernel does: inside of a task of a running loop, which is as before behind it."""
+    """Run a cell, also as a kernel does: inside of a task of a running loop, which is as before after it."""
     if request.param == "alone":
         return cells.run
 
@@ -122,7 +122,7 @@ def test_error_rolls_back_and_shows_the_cell(cells: Any, capsys: pytest.CaptureF
 
 
 def test_context_variables_are_those_of_the_cell(cells: Any, run: Any) -> None:
-    """What a block ignores is known where it is awaited, and what a cell sets is set behind it."""
+    """What a block ignores is known where it is awaited, and what a cell sets is set after it."""
     cells.run("from contextvars import ContextVar\nnumber = ContextVar('number', default=0)\nnumber.set(1)")
     run(
         "%%pgoutcome\npost = await Post.objects.acreate(title='a')\n"

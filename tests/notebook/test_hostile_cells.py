@@ -187,7 +187,7 @@ class Kernel:
         self.client.wait_for_ready(timeout=TIMEOUT)
 
     def run(self, cell: str, expression: str = "None") -> Any:
-        """Return the status of a cell, and the value of an expression behind it."""
+        """Return the status of a cell, and the value of an expression after it."""
         reply = self.client.execute_interactive(
             cell, allow_stdin=False, timeout=TIMEOUT, output_hook=lambda _: None,
             user_expressions={"value": expression}, stop_on_error=False,

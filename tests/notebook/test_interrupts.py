@@ -82,8 +82,8 @@ def ready(shell):
     return shell
 
 
-def hit(monkeypatch, name, fault, *, behind):
-    """Let a fault happen once, before or behind a function's first call."""
+def hit(monkeypatch, name, fault, *, after):
+    """Let a fault happen once, before or after a function's first call."""
     module, _, attribute = name.rpartition(".")
     owner = importlib.import_module(module)
     original, calls = getattr(owner, attribute), []
@@ -91,10 +91,10 @@ def hit(monkeypatch, name, fault, *, behind):
     def replaced(*args, **kwargs):
         first = not calls
         calls.append(attribute)
-        if first and not behind:
+        if first and not after:
             fault()
         result = original(*args, **kwargs)
-        if first and behind:
+        if first and after:
             fault()
         return result
 
@@ -124,12 +124,12 @@ def assert_next_cell_works(shell):
     assert set(found["state"]) == {"INSTALLED"}
 
 
-@pytest.mark.parametrize("behind", [False, True], ids=["before", "behind"])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("phase", PHASES)
-def test_interrupted_cell_leaves_everything_as_it_was(ready, monkeypatch, phase, behind):
+def test_interrupted_cell_leaves_everything_as_it_was(ready, monkeypatch, phase, after):
     before, before_names = world(), names(ready)
     with monkeypatch.context() as patch:
-        calls = hit(patch, PHASES[phase], interrupt, behind=behind)
+        calls = hit(patch, PHASES[phase], interrupt, after=after)
         assert isinstance(ready.error(AFTER.format(FIVE)), KeyboardInterrupt)
         assert calls, "the fault was placed where the cell never came"
     assert_untouched(ready, before, before_names)
@@ -144,7 +144,7 @@ def test_session_that_ends_or_times_out_keeps_nothing(ready, monkeypatch, phase,
         if phase == "committing":
             patch.setattr(default, "_commit", _failing(default._commit, fault))
         else:
-            hit(patch, PHASES[phase], fault, behind=True)
+            hit(patch, PHASES[phase], fault, after=True)
         error = ready.error(AFTER.format(FIVE))
     assert not isinstance(error, AssertionError)
     assert "\n" not in str(error).strip()
@@ -169,7 +169,7 @@ def test_broken_third_of_five_triggers_installs_none(ready):
     assert_next_cell_works(ready)
 
 
-@pytest.mark.parametrize("where", ["before", "behind"])
+@pytest.mark.parametrize("where", ["before", "after"])
 def test_interrupt_at_commit_comes_too_late(ready, monkeypatch, where):
     """Otherwise the database would have what the kernel does not know of."""
     commit = default._commit
@@ -178,7 +178,7 @@ def test_interrupt_at_commit_comes_too_late(ready, monkeypatch, where):
         if where == "before":
             interrupt()
         commit()
-        if where == "behind":
+        if where == "after":
             interrupt()
 
     with monkeypatch.context() as patch:
@@ -194,7 +194,7 @@ def test_interrupt_during_a_rollback_does_not_stop_it(ready, monkeypatch):
     before, before_names = world(), names(ready)
     undo = Redeclaration.undo
     with monkeypatch.context() as patch:
-        hit(patch, PHASES["compiling triggers"], interrupt, behind=False)
+        hit(patch, PHASES["compiling triggers"], interrupt, after=False)
         patch.setattr(Redeclaration, "undo", lambda self: (interrupt(), undo(self)))
         assert isinstance(ready.error(AFTER.format(FIVE)), KeyboardInterrupt)
     assert_untouched(ready, before, before_names)
@@ -218,7 +218,7 @@ def test_interrupted_line_magic_changes_nothing(ready, monkeypatch):
     before, before_names = world(), names(ready)
     for phase in ("carrying out", "leaving marks"):
         with monkeypatch.context() as patch:
-            hit(patch, PHASES[phase], interrupt, behind=True)
+            hit(patch, PHASES[phase], interrupt, after=True)
             ready.run("pgtrigger.Protect(name='new', operation=pgtrigger.Update).register(Post)")
             assert isinstance(ready.error("%pgtrigger install"), KeyboardInterrupt)
         ready.run("pgtrigger.registered('notebook.Post:new')[0][1].unregister(Post)")
