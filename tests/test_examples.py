@@ -47,9 +47,6 @@ OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # What a kernel calls, not a user.
 HOOKS = {"pgmagic.load_ipython_extension", "pgmagic.unload_ipython_extension"}
 
-# Public functions and classes that have no example yet. This set only shrinks.
-NOT_YET: set[str] = {}
-
 PUBLIC = public_callables()
 
 
@@ -125,5 +122,4 @@ def test_harness_finds_wrong_examples(notebook):
 
 def test_every_public_function_and_class_has_an_example():
     lacking = {name for name, value in PUBLIC.items() if ">>>" not in (value.__doc__ or "")}
-    assert lacking - HOOKS - NOT_YET == set(), "add an example to the docstrings of these"
-    assert NOT_YET - lacking == set(), "these have an example now, or do not exist: take them out of NOT_YET"
+    assert lacking - HOOKS == set(), "add an example to the docstrings of these"

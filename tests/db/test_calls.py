@@ -94,7 +94,7 @@ def test_changing_the_call(live, declare):
 
 def test_trigger_that_calls_another_function_cannot_be_ignored(live, declare):
     model = declare(OfAnother(**GIVEN))
-    with pytest.raises(DeclarationError, match=r"live.Post:Mark it cannot be ignored: it calls a function that does"):
+    with pytest.raises(DeclarationError, match=r"live.Post:Mark it cannot be ignored: the function that it calls does"):
         pgtrigger.ignore(URI).__enter__()
     with pgtrigger.ignore():
         assert not pgtrigger.is_ignored(URI)

@@ -63,7 +63,7 @@ PHASES = {
     "checking fields": "pgmagic.db.declared.check_fields",
     "compiling tables": "pgmagic.db.declared.compile_table",
     "compiling triggers": "pgmagic.db.declared.compiled",
-    "leading relations": "pgmagic.declare.model_registry._lead",
+    "retargeting relations": "pgmagic.declare.model_registry._retarget",
     "taking the lock": "pgmagic.db.apply._lock",
     "reading the catalog": "pgmagic.db.apply.read_catalog",
     "planning alterations": "pgmagic.db.evolution.evolve.plan_evolutions",
