@@ -281,7 +281,7 @@ def test_contradictions_are_refused() -> None:
         pgmagic.verify(plain)
     with pytest.raises(DeclarationError, match="BlindNEvent does not identify the object"):
         [trigger.compile(owner) for owner, trigger in pgtriggers(blind)]
-    with pytest.raises(DeclarationError, match="The field 'pgh_hash' of Own has the name of a field that every event has"), declaring():
+    with pytest.raises(DeclarationError, match="The field 'pgh_hash' of Own has the name of a field"), declaring():
         pghistory.track(hash_chain=True)(model("Own", pgh_hash=models.IntegerField()))
     with declaring():
         pghistory.track()(model("Own", pgh_hash=models.IntegerField()))
