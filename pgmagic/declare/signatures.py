@@ -13,6 +13,9 @@ from pgmagic.errors import ArgumentError
 S = TypeVar("S")
 P = ParamSpec("P")
 
+# Old migrations name all arguments of Trigger for each class of triggers: those that the class lacks are None there.
+_NAMED_BY_MIGRATIONS = ("func", "referencing")
+
 
 def arguments_checked(init: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
     """Return an `__init__` that refuses misspelt and positional arguments in a sentence with those that it has.
@@ -25,6 +28,9 @@ def arguments_checked(init: Callable[Concatenate[S, P], None]) -> Callable[Conca
 
     @wraps(init)
     def checked(self: S, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        for name in _NAMED_BY_MIGRATIONS:
+            if name not in names and kwargs.get(name, self) is None:
+                del kwargs[name]
         if len(args) > len(by_position) or not kwargs.keys() <= set(names):
             mistake = _mistake(names, by_position, args, kwargs)
             raise ArgumentError(f"{type(self).__name__} {mistake}; its arguments are {', '.join(names)}.")

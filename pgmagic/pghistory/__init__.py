@@ -6,6 +6,9 @@ the implementation is pgmagic's own.
 
 from __future__ import annotations
 
+from importlib import import_module
+from types import ModuleType
+
 from pgmagic import __version__
 from pgmagic.compile import event_bodies, hash_chain  # noqa: F401 - register the bodies of event triggers
 from pgmagic.db.prepare import prepare_every_connection
@@ -66,6 +69,16 @@ __all__ = [
     "RowEvent", "Snapshot", "Statement", "Tracker", "Update", "UpdateEvent", "__version__", "backfill", "context",
     "create_event", "create_event_model", "create_partitions", "prune_events", "track",
 ]  # fmt: skip
+
+# Modules that code written for django-pghistory uses as attributes of the package.
+_MODULES = ("config", "constants", "core", "runtime", "trigger", "utils")
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Return a module of the package that nothing has imported yet."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f"{__name__}.{name}")
 
 
 def __dir__() -> list[str]:

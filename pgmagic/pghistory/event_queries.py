@@ -1,4 +1,4 @@
-"""The query set of `Events`: its table is a union of all event tables in its scope."""
+"""The query sets of events: of one event model, and of `Events`, whose table is a union of event tables."""
 
 from __future__ import annotations
 
@@ -189,6 +189,10 @@ class EventsQuerySet(models.QuerySet["Events"]):
         narrowed: EventsQuerySet = self._chain()  # type: ignore[attr-defined]
         narrowed.query.scope = scope
         return narrowed
+
+
+class EventQuerySet(models.QuerySet["models.Model"]):
+    """Events of one event model: what `PostEvent.objects` returns, and the base of a project's own query sets."""
 
 
 class NoEventsManager(models.Manager["Events"]):

@@ -1,4 +1,4 @@
-"""What `migrate` does at its end: create the next months of partitioned tables, and the function of contexts."""
+"""What this app does at the end of `migrate`, and what `manage.py check` reports about how it is installed."""
 
 from __future__ import annotations
 
@@ -26,8 +26,13 @@ def after_migrate(using: str, **_kwargs: object) -> None:
     if connections[using].vendor != "postgresql":
         return
     create_partitions_ahead(using)
-    if setting(_SETTING, _runs_without_migrations()):
+    if installs_context_function():
         install_context_function(using)
+
+
+def installs_context_function() -> bool:
+    """Return whether `migrate` installs the function at its end."""
+    return bool(setting(_SETTING, _runs_without_migrations()))
 
 
 def check_context_function(**_kwargs: object) -> list[CheckWarning]:

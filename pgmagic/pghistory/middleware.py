@@ -17,7 +17,7 @@ from pgmagic.declare.event_fields import setting
 Handler: TypeAlias = Callable[[HttpRequest], HttpResponseBase]
 AsyncHandler: TypeAlias = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
-_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 class HistoryMiddleware:
@@ -59,14 +59,14 @@ class HistoryMiddleware:
         if iscoroutinefunction(self.get_response):
             return self._answer(request, cast("AsyncHandler", self.get_response))
         get_response = cast("Handler", self.get_response)
-        if request.method not in setting("PGHISTORY_MIDDLEWARE_METHODS", _METHODS):
+        if request.method not in setting("PGHISTORY_MIDDLEWARE_METHODS", METHODS):
             return get_response(request)
         with context(**self.get_context(request)):
             _watch(request)
             return _streamed_in_context(get_response(request))
 
     async def _answer(self, request: HttpRequest, get_response: AsyncHandler) -> HttpResponseBase:
-        if request.method not in setting("PGHISTORY_MIDDLEWARE_METHODS", _METHODS):
+        if request.method not in setting("PGHISTORY_MIDDLEWARE_METHODS", METHODS):
             return await get_response(request)
         auser = getattr(request, "auser", None)
         if auser is not None:

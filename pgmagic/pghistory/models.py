@@ -16,7 +16,8 @@ from pgmagic.declare.proxy_fields import ProxyField
 from pgmagic.declare.trackers import Tracker
 from pgmagic.declare.vocabulary import Level
 from pgmagic.history import recording
-from pgmagic.pghistory.event_queries import EventsQuerySet, LateJSONField, NoEventsManager
+from pgmagic.pghistory.event_queries import EventQuerySet, EventsQuerySet, LateJSONField, NoEventsManager
+from pgmagic.pghistory.utils import JSONField
 
 if TYPE_CHECKING:
     from pgmagic.declare.model_types import EventRow
@@ -86,6 +87,8 @@ class Event(models.Model):
     pgh_hash_chain: ClassVar[bool] = False
     pgh_partition_by: ClassVar[str | None] = None
     can_revert: ClassVar[_CanRevert] = _CanRevert()
+
+    objects = EventQuerySet.as_manager()
 
     class Meta:  # noqa: D106 - Django's own
         abstract = True
@@ -200,5 +203,6 @@ class MiddlewareEvents(Events):
         proxy = True
 
 
-# The name in older tutorials.
+# The names in older tutorials, and in migrations of that time.
 AggregateEvent = Events
+PGHistoryJSONField = JSONField

@@ -3,6 +3,9 @@
 The names, signatures and semantics are those of django-pgtrigger 4.17; the implementation is pgmagic's own.
 """
 
+from importlib import import_module
+from types import ModuleType
+
 from pgmagic import __version__
 from pgmagic.db.installation import disable, enable, install, prunable, prune, uninstall
 from pgmagic.db.prepare import prepare_every_connection
@@ -63,6 +66,16 @@ __all__ = [
     "__version__", "constraints", "disable", "enable", "ignore", "install", "is_ignored", "prunable", "prune",
     "register", "registered", "schema", "uninstall",
 ]  # fmt: skip
+
+# Modules that code written for django-pgtrigger uses as attributes of the package.
+_MODULES = ("compiler", "core", "migrations")
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Return a module of the package that nothing has imported yet."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f"{__name__}.{name}")
 
 
 def __dir__() -> list[str]:

@@ -134,6 +134,8 @@ def test_filters_narrow_the_lists():
     assert rows(POSTS + f"?obj=shop.Post:{post.pk}") == 2
     assert rows(POSTS + f"?obj=shop.Note:{note.pk}") == 0
     assert rows("/admin/shop/bareevent/?obj=shop.Bare:%s" % bare.pk) == 1
+    assert rows(ALL + "?label=insert&back=/admin/shop/") == 4
+    assert rows(POSTS + "?back=/admin/shop/") == 4
 
 def test_pages_show_events_of_deleted_objects():
     events = PostEvent.objects.order_by("pgh_id")

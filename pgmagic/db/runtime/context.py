@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import wraps
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 from weakref import ref
@@ -33,6 +34,38 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # An escaped NUL after an even number of backslashes: JSON allows it, jsonb refuses it.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+class Metadata(dict[str, Any]):
+    """The metadata of a context: what is written into it while the context is open holds from the next statement on."""
+
+
+def _sent_when_called(name: str) -> Callable[..., Any]:
+    """Return a method of dicts that makes the open context send the changed metadata.
+
+    It raises ContextError if the new metadata cannot be stored, and changes nothing then.
+    """
+    method = getattr(dict, name)
+
+    @wraps(method)
+    def change(self: Metadata, *args: Any, **kwargs: Any) -> Any:
+        before = dict(self)
+        returned = method(self, *args, **kwargs)
+        opened = _open.get()
+        if opened is not None and opened.context.metadata is self:
+            try:
+                _open.set(_Open.of(opened.context))
+            except ContextError:
+                dict.clear(self)
+                dict.update(self, before)
+                raise
+        return returned
+
+    return change
+
+
+for _name in ("__setitem__", "__delitem__", "__ior__", "update", "pop", "popitem", "setdefault", "clear"):
+    setattr(Metadata, _name, _sent_when_called(_name))
 
 
 class Context(NamedTuple):
@@ -58,7 +91,12 @@ class _Open:
     @classmethod
     def start(cls, metadata: Mapping[str, Any], encoded: Mapping[str, str]) -> _Open:
         """Return a new context."""
-        return cls._make(Context(time_ordered_id(), dict(metadata)), encoded)
+        return cls._make(Context(time_ordered_id(), Metadata(metadata)), encoded)
+
+    @classmethod
+    def of(cls, context: Context) -> _Open:
+        """Return the state of a context as its metadata is now."""
+        return cls._make(context, _encode(context.metadata))
 
     @classmethod
     def _make(cls, context: Context, encoded: Mapping[str, str]) -> _Open:
@@ -74,7 +112,7 @@ class _Open:
             # Another task than the one that opened it.
             return self.start({**self.context.metadata, **metadata}, merged)
         # In place: whoever holds the context sees what was added later.
-        self.context.metadata.update(metadata)
+        dict.update(self.context.metadata, metadata)
         return self if merged == self.encoded else self._make(self.context, merged)
 
 
@@ -123,6 +161,16 @@ def open_context() -> Context | None:
     """Return the context that is open in this thread or task now, or None."""
     opened = _open.get()
     return None if opened is None else opened.context
+
+
+def replace_context(replacement: Context | None) -> None:
+    """Open a context that has an id already, or close the open one, without a block: it lasts until it is replaced.
+
+    Raises:
+        ContextError: if its metadata cannot be stored; nothing is changed.
+    """
+    _open.set(None if replacement is None else _Open.of(replacement))
+    session_settings.send_to_open_connections()
 
 
 class context(Block):  # noqa: N801 - upstream's name

@@ -17,7 +17,14 @@ from django.utils.safestring import SafeString
 
 from pgmagic.pghistory.admin import config
 from pgmagic.pghistory.admin.counting import LimitedPaginator
-from pgmagic.pghistory.admin.filters import EventModelFilter, LabelFilter, MethodFilter, ObjectFilter
+from pgmagic.pghistory.admin.filters import (
+    BackFilter,
+    EventModelFilter,
+    LabelFilter,
+    MethodFilter,
+    ObjectFilter,
+    ObjFilter,
+)
 
 if TYPE_CHECKING:
     from django.contrib.admin.options import _FieldGroups, _ListDisplayT
@@ -85,7 +92,7 @@ class EventModelAdmin(BaseEventAdmin):
     Unless the class names others, the list shows the event's own columns, and the page of an event all fields.
     """
 
-    list_filter = (LabelFilter, ObjectFilter)
+    list_filter = (LabelFilter, ObjectFilter, BackFilter)
     ordering = ("-pgh_id",)
 
     def get_list_display(self, request: HttpRequest) -> _ListDisplayT[models.Model]:
@@ -114,7 +121,7 @@ class EventModelAdmin(BaseEventAdmin):
 class EventsAdmin(BaseEventAdmin):
     """The page of the events of all models; the settings `PGHISTORY_ADMIN_…` configure it."""
 
-    list_filter = (LabelFilter, EventModelFilter, MethodFilter, ObjectFilter)
+    list_filter = (LabelFilter, EventModelFilter, MethodFilter, ObjectFilter, BackFilter)
     fields = (
         "pgh_model", "pgh_id", "pgh_created_at", "pgh_label", "pgh_object", "pgh_changes", "pgh_recorded",
         "pgh_context_id", "pgh_context_metadata",
@@ -161,4 +168,8 @@ def _as_json(value: object) -> str:
     return format_html('<pre style="margin: 0; white-space: pre-wrap">{}</pre>', text)
 
 
-__all__ = ["BaseEventAdmin", "EventModelAdmin", "EventsAdmin"]
+# The filters are imported from here, as in django-pghistory.
+__all__ = [
+    "BackFilter", "BaseEventAdmin", "EventModelAdmin", "EventModelFilter", "EventsAdmin", "LabelFilter",
+    "MethodFilter", "ObjFilter",
+]  # fmt: skip

@@ -109,6 +109,25 @@ class MethodFilter(_OnDemandFilter):
         return queryset
 
 
+class BackFilter(_OnDemandFilter):
+    """The page that the list was opened from: it is kept in the list's links, and filters nothing."""
+
+    title = "back"
+    parameter_name = "back"
+
+    def has_output(self) -> bool:
+        """Return False: it is no choice of the user's."""
+        return False
+
+    def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
+        """Keep all events."""
+        return queryset
+
+
+# The name of `ObjectFilter` in django-pghistory.
+ObjFilter = ObjectFilter
+
+
 def object_of(text: str) -> models.Model | None:
     """Return an object, also a deleted one, by `app.Model:primary key`; None if the text has another form."""
     label, _, key = text.partition(":")
