@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from pgmagic import pghistory as pghistory
     from pgmagic import pgtrigger as pgtrigger
+    from pgmagic.aliases import use_names
     from pgmagic.history.as_of import as_of
     from pgmagic.history.reading import diff, history
     from pgmagic.history.timeline import timeline
@@ -29,16 +30,18 @@ __all__ = [
     "timeline",
     "undo_plan",
     "unload_ipython_extension",
+    "use_names",
     "verify",
 ]
 
-# What needs a configured Django is imported when it is first used.
+# Imported when it is first used: most of it needs a configured Django.
 _HOMES = {
     "as_of": "pgmagic.history.as_of",
     "diff": "pgmagic.history.reading",
     "history": "pgmagic.history.reading",
     "timeline": "pgmagic.history.timeline",
     "undo_plan": "pgmagic.history.undo.undo_plan",
+    "use_names": "pgmagic.aliases",
     "verify": "pgmagic.history.verify",
 }
 _VOCABULARIES = ("pghistory", "pgtrigger")

@@ -12,6 +12,8 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from pgmagic.errors import NamesTakenError
+
 _ALIASES = ("pgtrigger", "pghistory")
 
 
@@ -62,6 +64,31 @@ def add_aliases() -> list[str]:
         for name in free:
             importlib.import_module(name)
     return real
+
+
+def use_names() -> None:
+    """Make `import pgtrigger` and `import pghistory` import pgmagic's modules in this process from now on.
+
+    A project needs it only in a file that imports these names before Django loads the project's apps: a settings
+    module, `manage.py`, `wsgi.py`. Listing `pgmagic.pgtrigger` in INSTALLED_APPS does the same when the apps are
+    loaded. It reads no setting, opens no connection, and may be called again.
+
+    Raises:
+        NamesTakenError: if django-pgtrigger or django-pghistory was imported before.
+
+    Example:
+        >>> import pgmagic
+        >>> pgmagic.use_names()
+        >>> import pghistory
+        >>> pghistory.__name__
+        'pgmagic.pghistory'
+    """
+    taken = add_aliases()
+    if taken:
+        raise NamesTakenError(
+            f"use_names() was called too late: {' and '.join(f'django-{name}' for name in taken)} was imported before. "
+            f"Call it before the first import of these names."
+        )
 
 
 def remove_aliases() -> None:

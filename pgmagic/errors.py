@@ -19,6 +19,7 @@ expected, and what to do next.
     ├── SchemaError: pgmagic may not change this schema; %pgreset on a schema that pgmagic did not create
     ├── HistoryError (RuntimeError): an event cannot be used like this; revert() of an event without all fields
     │   └── ContextError (TypeError): JSON cannot represent a context; context(user=object())
+    ├── NamesTakenError (ImportError): an upstream package was imported first; use_names() after import pghistory
     └── CellError: a cell cannot run, or a magic was used wrongly; %%pgoutcome inside an open transaction
 
     TriggerError (InternalError, ProgrammingError): a trigger rejected a statement; a delete that Protect forbids.
@@ -98,6 +99,10 @@ class HistoryError(PgMagicError, RuntimeError):
 
 class ContextError(HistoryError, TypeError):
     """The metadata of a context cannot be stored as JSON."""
+
+
+class NamesTakenError(PgMagicError, ImportError):
+    """The names `pgtrigger` and `pghistory` cannot lead to pgmagic: upstream's packages were imported before."""
 
 
 class CellError(PgMagicError):

@@ -58,6 +58,10 @@ class Project:
         """Return what code prints that is run in the project."""
         return self._python("-c", f"import django\ndjango.setup()\n{textwrap.dedent(code)}", answer=answer)
 
+    def script(self, *arguments: str) -> str:
+        """Return what Python prints that is started with arguments in the project's folder, without Django set up."""
+        return self._python(*arguments)
+
     def _python(self, *arguments: str, answer: str = "", fails: bool = False) -> str:
         environment = {
             **os.environ, "DJANGO_SETTINGS_MODULE": "project_settings", "PYTHONDONTWRITEBYTECODE": "1",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 import psycopg.errors
+from django.conf import settings
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
@@ -35,8 +36,14 @@ def prepare(connection: BaseDatabaseWrapper, **_signal: object) -> None:
 
 
 def prepare_every_connection() -> None:
-    """Prepare each connection when it is made, and those that are open already."""
+    """Prepare each connection when it is made, and those that are open already.
+
+    Settings are not read while they are being loaded: a settings module may import the vocabularies, and no connection
+    is open by then.
+    """
     connection_created.connect(prepare, dispatch_uid="pgmagic.prepare")
+    if not settings.configured:
+        return
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None:
             prepare(connection)
