@@ -354,8 +354,6 @@ def _recipe(source: AnyField) -> tuple[type[AnyField], Iterable[Any], Kwargs]:
             kwargs["to_field"] = source.remote_field.field_name
         return models.ForeignKey, args, kwargs
     _name, _path, args, kwargs = source.deconstruct()
-    if isinstance(source, models.ImageField):
-        return models.FileField, args, kwargs
     # BigAutoField is an AutoFieldMixin and a BigIntegerField: the latter is what is left without the counter.
     kinds = [kind for kind in type(source).__mro__ if issubclass(kind, models.Field)]
     return next(kind for kind in kinds if not issubclass(kind, AutoFieldMixin)), args, kwargs
@@ -367,4 +365,8 @@ def _own_kwargs(field: AnyField, source: AnyField) -> Kwargs:
         return {"null": True, **Field().kwargs, **named}
     if isinstance(source, models.ForeignKey):
         return {**ForeignKey().kwargs, "to": source.remote_field.model}
-    return Field().kwargs
+    kwargs = Field().kwargs
+    if isinstance(source, models.FileField) and not kwargs.get("primary_key"):
+        # Django refuses the argument itself, whatever its value is.
+        kwargs.pop("primary_key", None)
+    return kwargs
