@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from django.apps import apps
 from django.conf import settings
+from django.core.checks import Error as CheckError
 from django.core.checks import Warning as CheckWarning
 from django.db import connections
 
@@ -45,6 +47,20 @@ def check_context_function(**_kwargs: object) -> list[CheckWarning]:
             f"migrations of {_LABEL}, and {_SETTING} is False.",
             hint=f"Set {_SETTING} to True, or remove it; otherwise changes fail while a context is open.",
             id="pghistory.W001",
+        )
+    ]
+
+
+def check_triggers_are_installed(**_kwargs: object) -> list[CheckError]:
+    """Report a project that lists this app without the one that puts triggers into migrations: it records no event."""
+    if apps.is_installed("pgmagic.pgtrigger"):
+        return []
+    return [
+        CheckError(
+            "pgmagic.pghistory is in INSTALLED_APPS, but pgmagic.pgtrigger is not: no migration would install the "
+            "triggers that record events.",
+            hint='Add "pgmagic.pgtrigger" to INSTALLED_APPS, before "pgmagic.pghistory", then run makemigrations.',
+            id="pghistory.E001",
         )
     ]
 

@@ -90,3 +90,12 @@ class Nothing:
 def test_check_warns_if_nothing_installs_the_function(settings: Any, ids: list[str]) -> None:
     with override_settings(**settings):
         assert [warning.id for warning in check_context_function()] == ids
+
+
+def test_app_of_history_without_the_app_of_triggers_is_an_error(project: Project) -> None:  # noqa: F811
+    project.settings(INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "pgmagic.pghistory", "shop"])
+    project.models(MODELS)
+    said = project.run("check", fails=True)
+    assert "(pghistory.E001) pgmagic.pghistory is in INSTALLED_APPS, but pgmagic.pgtrigger is not" in said
+    assert 'HINT: Add "pgmagic.pgtrigger" to INSTALLED_APPS' in said
+    assert "pghistory.E001" in project.run("makemigrations", "shop", fails=True)
