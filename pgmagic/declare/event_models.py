@@ -6,6 +6,7 @@ the events of one object), `pgh_created_at`, `pgh_label`, `pgh_obj` (the object)
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -130,7 +131,8 @@ def create_event_model(
         context_field: how `pgh_context` is made; None leaves it out.
         context_id_field: how `pgh_context_id` is made, which goes with a `ContextJSONField`; None leaves it out.
         append_only: whether events may neither be changed nor removed.
-        model_name: `PostEvent` for all fields of `Post`, `PostTitleEvent` for its field `title`, unless given.
+        model_name: `PostEvent` for all fields of `Post`, `PostTitleEvent` for its field `title`, unless given. The name
+            of a `base_model` takes the place of `Event`.
         app_label: the tracked model's, unless given.
         base_model: the abstract model that the event model inherits from.
         attrs: more attributes of the model.
@@ -167,13 +169,15 @@ def create_event_model(
         has_chain=hash_chain,
     )
     label = app_label or _own_app_label(tracked_model, abstract)
-    name = model_name or _name_for(tracked_model, names)
+    base = _base(base_model)
+    name = model_name or _name_for(tracked_model, names, base)
     chosen = tuple(trackers or setting("PGHISTORY_DEFAULT_TRACKERS") or (InsertEvent(), UpdateEvent()))
     check_labels(tracked_model, f"{label}.{name}", chosen)
     check_level(level or setting("PGHISTORY_LEVEL"), f"The tracking of {tracked_model._meta.object_name}")
     written: Kwargs = dict(attrs or {})
+    reverse = "_".join([*names, f"{_snake_case(base.__name__)}s"])
     body = {
-        **_own_fields(tracked_model, obj_field, context_field, context_id_field, "_".join([*names, "events"]), chosen),
+        **_own_fields(tracked_model, obj_field, context_field, context_id_field, reverse, chosen),
         **(chain_fields() if hash_chain else {}),
         **_mirrors(tracked, written),
         **written,
@@ -188,7 +192,7 @@ def create_event_model(
         "pgh_partition_by": partition_by,
         "Meta": type("Meta", (), {"abstract": abstract, "app_label": label, **(meta or {})}),
     }  # fmt: skip
-    event_model = cast("EventModel", type(name, (_base(base_model),), body))
+    event_model = cast("EventModel", type(name, (base,), body))
     if not abstract:
         _publish(event_model)
     return event_model
@@ -207,10 +211,18 @@ def _mirrors(tracked: Iterable[AnyField], written: Kwargs) -> Kwargs:
     return {field.name: mirror(field) for field in tracked if field.name not in written}
 
 
-def _name_for(tracked_model: Model, names: Iterable[str]) -> str:
-    """Return the name of an event model: `PostEvent`, or `PostTitleEvent` for the field `title`."""
-    words = "".join(word.title() for name in names for word in name.split("_"))
-    return f"{tracked_model._meta.object_name}{words}Event"
+def _name_for(tracked_model: Model, names: Iterable[str], base: Model) -> str:
+    """Return the name of an event model: `PostEvent`, `PostTitleEvent` for the field `title`, `PostLog` of a base Log.
+
+    Tables and migrations that django-pghistory made have these names.
+    """
+    words = [word for name in [*names, base.__name__.lower()] for word in name.split("_")]
+    return f"{tracked_model._meta.object_name}{''.join(word[:1].upper() + word[1:] for word in words)}"
+
+
+def _snake_case(name: str) -> str:
+    """Return the name of a class in lower case, with an underscore before each word."""
+    return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)).lower()
 
 
 def _base(base_model: Model | None) -> Model:

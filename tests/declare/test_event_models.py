@@ -230,6 +230,24 @@ def test_composite_keys_need_no_object_field() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("base", "fields", "name", "accessor"),
+    [
+        ("Base", None, "ThingBase", "bases"),
+        ("BaseEvent", ["n"], "ThingNBaseevent", "n_base_events"),
+        ("audit_log", None, "ThingAuditLog", "audit_logs"),
+        ("HTTPLog", None, "ThingHttplog", "http_logs"),
+        ("Event", ["n"], "ThingNEvent", "n_events"),
+    ],
+)
+def test_a_base_of_ones_own_gives_the_name_that_it_gives_upstream(
+    base: str, fields: list[str] | None, name: str, accessor: str
+) -> None:
+    event = tracked(base_model=model(base, bases=(Event,), meta={"abstract": True}), fields=fields).pgh_event_model
+    assert event.__name__ == name
+    assert own(event)["pgh_obj"].remote_field.get_accessor_name() == accessor
+
+
 def test_a_base_that_is_not_an_abstract_model_is_refused() -> None:
     with pytest.raises(DeclarationError, match="The base of an event model is an abstract model"):
         tracked(base_model=ContentType)
