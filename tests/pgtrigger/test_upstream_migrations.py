@@ -108,21 +108,30 @@ WRITTEN = """
                 operation="UPDATE OR DELETE", pgid="pgtrigger_keep_00001", table="shop_item", when="BEFORE"))),
         pgtrigger.migrations.AddTrigger(model_name="item", trigger=pgtrigger.compiler.Trigger(
             name="snap_insert", sql=pgtrigger.compiler.UpsertTriggerSql(
-                func="INSERT INTO shop_itemevent (pgh_created_at, pgh_label, pgh_obj_id, id, number, status, active) "
-                     "VALUES (now(), 'snap', NEW.id, NEW.id, NEW.number, NEW.status, NEW.active); RETURN NULL;",
+                func="INSERT INTO shop_itemevent (pgh_created_at, pgh_label, pgh_obj_id, pgh_context_id, id, number, "
+                     "status, active) VALUES (now(), 'snap', NEW.id, _pgh_attach_context(), NEW.id, NEW.number, "
+                     "NEW.status, NEW.active); RETURN NULL;",
                 hash="2", operation="INSERT", pgid="pgtrigger_snap_insert_00002", table="shop_item", when="AFTER"))),
     ]
 """
 USE = """
 from django.db import InternalError, connection
+from pgmagic import pghistory
 from shop.models import Item, ItemEvent
-Item.objects.create(number=1)
+with pghistory.context(user=1):
+    Item.objects.create(number=1)
+    pghistory.context(user=2)
+    Item.objects.create(number=5)
+Item.objects.create(number=7)
 try:
     Item.objects.update(number=3)
 except InternalError:
     print("kept")
 with connection.cursor() as cursor:
-    cursor.execute("SELECT pgh_label, number FROM shop_itemevent ORDER BY pgh_id")
+    cursor.execute(
+        "SELECT pgh_label, number, (SELECT metadata ->> 'user' FROM pghistory_context WHERE id = pgh_context_id) "
+        "FROM shop_itemevent ORDER BY pgh_id"
+    )
     print(cursor.fetchall())
 """
 
@@ -145,7 +154,7 @@ def test_triggers_of_old_migrations_do_their_work(upstream: Project, operations:
     upstream.models(TRACKED)
     written(upstream, 1, operations % {"model": MODEL})
     upstream.run("migrate", "-v0")
-    assert upstream.python(USE).splitlines() == ["kept", "[('snap', 1)]"]
+    assert upstream.python(USE).splitlines() == ["kept", "[('snap', 1, '2'), ('snap', 5, '2'), ('snap', 7, None)]"]
     upstream.run("migrate", "-v0", "shop", "zero")
 
 
