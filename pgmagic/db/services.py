@@ -9,7 +9,7 @@ from django.db import connections, models
 from pgmagic.compile.declarations import asked_target, compile_declaration, target_of_model
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.compile.functions import Body, ready_made_body
-from pgmagic.compile.predicate import condition_sql
+from pgmagic.compile.predicate import built_in_sql, condition_sql
 from pgmagic.compile.sql import render
 from pgmagic.compile.target import Target
 from pgmagic.compile.transition_tables import transition_kwargs
@@ -36,6 +36,10 @@ class DeclarationCompiler:
     def condition(self, condition: Condition | models.Q, model: Model) -> str:
         """Return a condition as SQL on OLD and NEW."""
         return render(condition_sql(condition, model))
+
+    def built_in_condition(self, condition: Condition, model: Model) -> str:
+        """Return a condition as SQL as pgmagic renders it, also if its class has a `resolve` of its own."""
+        return render(built_in_sql(condition, model))
 
     def trigger(self, trigger: Trigger, model: Model, database: str | None) -> DesiredTrigger:
         """Return the function and the triggers that a declaration needs."""

@@ -40,6 +40,9 @@ class Compiler(Protocol):
     def condition(self, condition: Condition | models.Q, model: Model) -> str:
         """Return a condition as SQL on OLD and NEW."""
 
+    def built_in_condition(self, condition: Condition, model: Model) -> str:
+        """Return a condition as SQL as pgmagic renders it, also if its class has a `resolve` of its own."""
+
     def trigger(self, trigger: Trigger, model: Model, database: str | None) -> Compiled:
         """Return the compiled trigger."""
 

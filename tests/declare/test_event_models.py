@@ -168,6 +168,7 @@ def test_append_only_protects_the_event_table() -> None:
         ({}, {"fields": ["nope"]}, "Thing has no field named 'nope'"),
         ({}, {"exclude": ["nope"]}, "Thing has no field named 'nope'"),
         ({}, {"fields": "n"}, "a list of field names, but 'n' was given"),
+        ({}, {"exclude": "n,long_note"}, "a list of field names, but 'n,long_note' was given"),
         (
             {"tags": models.ManyToManyField(ContentType)},
             {"fields": ["tags"]},

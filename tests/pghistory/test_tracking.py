@@ -72,6 +72,19 @@ def test_tracker_records_its_operations(history: History, tracker: Any, expected
     assert history.events(found.Event, "n") == [(label, n) for label, values in labels.items() for n in values]
 
 
+@pytest.mark.parametrize("level", [pghistory.Statement, pghistory.Row])
+def test_change_of_an_untracked_field_alone_is_no_event_of_any_change(history: History, level: Any) -> None:
+    # As projects count views: three of them were three full events.
+    any_change = pghistory.AnyChange()
+    found = changes(history, pghistory.UpdateEvent(condition=any_change), exclude=["n"], level=level)
+    thing = found.Thing.objects.create(note="a")
+    for _ in range(3):
+        found.Thing.objects.filter(pk=thing.pk).update(n=models.F("n") + 1)
+    assert history.events(found.Event, "note") == []
+    found.Thing.objects.update(note="b", n=9)
+    assert history.events(found.Event, "note") == [("update", "b")]
+
+
 def test_defaults_are_inserts_and_real_updates(history: History) -> None:
     found = changes(history)
     do_everything(found.Thing, history)
