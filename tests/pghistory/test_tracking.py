@@ -177,8 +177,18 @@ def test_append_only_events_cannot_be_changed_or_deleted(history: History) -> No
     ):
         with pytest.raises(Exception, match=message), transaction.atomic():
             attempt()
-    with pytest.raises(Exception, match="Cannot truncate rows from hist_thingevent"), transaction.atomic():
-        history.run("TRUNCATE hist_thingevent")
+    assert history.events(found.Event, "n") == [("insert", 1)]
+    # As upstream: or `flush` would fail, and every TransactionTestCase with it.
+    history.run("TRUNCATE hist_thingevent")
+    assert history.events(found.Event, "n") == []
+
+
+def test_append_only_events_cannot_be_truncated_where_that_is_chosen(history: History) -> None:
+    found = changes(history, append_only="truncate")
+    found.Thing.objects.create(n=1)
+    for statement in ("DELETE FROM hist_thingevent", "TRUNCATE hist_thingevent"):
+        with pytest.raises(Exception, match="rows from hist_thingevent"), transaction.atomic():
+            history.run(statement)
     assert history.events(found.Event, "n") == [("insert", 1)]
 
 
