@@ -14,7 +14,7 @@ from pgmagic.compile.sql import render
 from pgmagic.compile.target import Target
 from pgmagic.compile.transition_tables import transition_kwargs
 from pgmagic.db.catalog import read_catalog
-from pgmagic.db.changes import Change, Restoration, lives_on, make
+from pgmagic.db.changes import Change, Restoration, belongs, lives_on, make
 from pgmagic.db.declared import compiled
 from pgmagic.db.installation import plan_installing
 from pgmagic.db.schemas import target_of
@@ -86,9 +86,13 @@ class LiveDatabase:
     def installation_status(self, model: Model, trigger: Trigger, database: str | None) -> tuple[str, bool | None]:
         """Return INSTALLED, OUTDATED, UNINSTALLED or UNALLOWED, and whether it is enabled (None: not installed)."""
         alias = database or _DEFAULT
-        if not lives_on(alias, model):
+        if not belongs(alias, model, trigger):
             return UNALLOWED, None
         return trigger_status(compiled(model, trigger, target_of(alias)), read_catalog(connections[alias]))
+
+    def allows(self, model: Model, database: str | None) -> bool:
+        """Return whether the triggers of a model may be in the database."""
+        return lives_on(database or _DEFAULT, model)
 
     def execute(self, sql: str, database: str | None, fetchall: bool) -> list[tuple[object, ...]] | None:
         """Execute SQL on the database; return all rows if asked to."""

@@ -71,6 +71,9 @@ class Database(Protocol):
     def installation_status(self, model: Model, trigger: Trigger, database: str | None) -> tuple[str, bool | None]:
         """Return the installation state of one trigger, and whether it is enabled."""
 
+    def allows(self, model: Model, database: str | None) -> bool:
+        """Return whether the triggers of a model may be in a database."""
+
     def execute(self, sql: str, database: str | None, fetchall: bool) -> list[tuple[object, ...]] | None:
         """Execute SQL; return all rows if asked to."""
 
