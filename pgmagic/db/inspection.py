@@ -47,7 +47,7 @@ def list_declared(*uris: str, database: str) -> dict[str, tuple[str, bool | None
     Raises:
         UnknownTriggerError: if nothing is registered under a URI.
     """
-    declared = registry.registered(*uris)
+    declared = registry.of_project(*uris)
     if postgres_alias(database) is None:
         return {trigger.get_uri(model): (UNALLOWED, None) for model, trigger in declared}
     installed, target = read_catalog(connections[database]), target_of(database)
@@ -70,7 +70,7 @@ def compare(*uris: str, database: str | None = None) -> list[Difference]:
         InstallationError: if the database refuses a declaration, or a lock is not free in time.
     """
     alias = database or "default"
-    allowed = [pair for pair in registry.registered(*uris) if belongs(alias, *pair)]
+    allowed = [pair for pair in registry.of_project(*uris) if belongs(alias, *pair)]
     target = target_of(alias)
     desired = [compiled(model, trigger, target) for model, trigger in allowed]
 

@@ -26,22 +26,22 @@ from pgmagic.plan.switching import plan_disabling, plan_enabling
 
 def installing(*uris: str) -> Change:
     """Return the change that `install` makes."""
-    return Change(registry.registered(*uris), _with_pruning(plan_installing, uris), "install")
+    return Change(registry.of_project(*uris), _with_pruning(plan_installing, uris), "install")
 
 
 def uninstalling(*uris: str) -> Change:
     """Return the change that `uninstall` makes."""
-    return Change(registry.registered(*uris), _with_pruning(plan_uninstalling, uris), "uninstall")
+    return Change(registry.of_project(*uris), _with_pruning(plan_uninstalling, uris), "uninstall")
 
 
 def enabling(*uris: str) -> Change:
     """Return the change that `enable` makes."""
-    return Change(registry.registered(*uris), plan_enabling, "enable")
+    return Change(registry.of_project(*uris), plan_enabling, "enable")
 
 
 def disabling(*uris: str) -> Change:
     """Return the change that `disable` makes."""
-    return Change(registry.registered(*uris), plan_disabling, "disable")
+    return Change(registry.of_project(*uris), plan_disabling, "disable")
 
 
 def install(*uris: str, database: str | None = None) -> Restoration:
@@ -220,7 +220,7 @@ def install_where_possible(database: str) -> None:
         ]
         return plan_installing(present, installed)
 
-    make(Change(registry.registered(), _with_pruning(plan, ())), database)
+    make(Change(registry.of_project(), _with_pruning(plan, ())), database)
 
 
 def plan_installing(triggers: Sequence[DesiredTrigger], installed: Installed) -> Plan:

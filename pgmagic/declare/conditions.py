@@ -191,7 +191,7 @@ class Change(Condition):
         chosen = (fields or self.fields or (), exclude or self.exclude or ())
         for names in chosen:
             if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-                raise DeclarationError(
+                raise UnknownFieldError(
                     f"{type(self).__name__} takes the names of fields and exclude= a list of them, got {names!r}."
                 )
         self.fields, self.exclude = tuple(chosen[0]), list(chosen[1])

@@ -36,7 +36,7 @@ from pgmagic.declare.event_trigger import check_level
 from pgmagic.declare.model_types import AnyField, AppendOnly, EventModel, Model, is_event_model
 from pgmagic.declare.trackers import OLDER, InsertEvent, Tracker, UpdateEvent, check_labels
 from pgmagic.declare.vocabulary import Level
-from pgmagic.errors import DeclarationError
+from pgmagic.errors import DeclarationError, UnknownFieldError
 
 M = TypeVar("M", bound=models.Model)
 T = TypeVar("T")
@@ -241,7 +241,7 @@ def _base(base_model: Model | None) -> Model:
 
 def _names_of(model: Model, names: Sequence[str] | None, argument: str) -> list[str]:
     if isinstance(names, str) or not all(isinstance(name, str) for name in names or ()):
-        raise DeclarationError(
+        raise UnknownFieldError(
             f"The {argument}= of {model._meta.object_name}'s events is a list of field names, but {names!r} was given."
         )
     return list(names or ())

@@ -19,7 +19,7 @@ from pgmagic.declare.event_trigger import EventTrigger, New, Old, Side, check_le
 from pgmagic.declare.model_types import AnyField, EventModel, Model
 from pgmagic.declare.signatures import arguments_checked
 from pgmagic.declare.vocabulary import Delete, Insert, Level, Operation, Update, UpdateOf
-from pgmagic.errors import DeclarationError
+from pgmagic.errors import DeclarationError, DuplicateNameError
 
 # The attribute of a tracked model that holds its event models by label.
 EVENT_MODELS: Final = "pgh_event_models"
@@ -383,7 +383,8 @@ def check_labels(tracked: Model, event_label: str, trackers: Iterable[Tracker]) 
     event_label: of the event model, as in `app.Name`.
 
     Raises:
-        DeclarationError: if two of them have, or something is not a tracker.
+        DuplicateNameError: if two of them have.
+        DeclarationError: if something is not a tracker.
     """
     taken: dict[str, str | None] = {
         label: other._meta.object_name
@@ -398,7 +399,7 @@ def check_labels(tracked: Model, event_label: str, trackers: Iterable[Tracker]) 
             )
         label = str(tracker.label)
         if label in taken:
-            raise DeclarationError(
+            raise DuplicateNameError(
                 f'{tracked._meta.object_name} has two trackers with the label "{label}" (events in {taken[label]}): '
                 f"give one of them another label, as its first argument."
             )

@@ -469,6 +469,30 @@ def test_class_may_decide_in_which_database_its_trigger_may_be(as_in_a_project, 
     assert five[0].allow_migrate(model)
 
 
+def test_models_of_another_registry_of_models_are_left_alone(as_in_a_project, live, model, five):
+    from django.test.utils import isolate_apps
+
+    with isolate_apps("tests"):
+
+        class Alone(models.Model):
+            class Meta:
+                app_label = "tests"
+                triggers = [pgtrigger.Protect(name="meta", operation=pgtrigger.Delete)]
+
+    # As upstream: those of Meta.triggers are not registered, and those that somebody registers are.
+    own = pgtrigger.Protect(name="own", operation=pgtrigger.Delete)
+    with own.register(Alone):
+        assert [trigger for owner, trigger in pgtrigger.registered() if owner is Alone] == [own]
+        # There is no table.
+        pgtrigger.install()
+        pgtrigger.enable()
+        pgtrigger.uninstall()
+        pgtrigger.install()
+        assert five[0].get_installation_status(model) == ("INSTALLED", True)
+        with pytest.raises(InstallationError, match='relation "tests_alone" does not exist'):
+            pgtrigger.install("tests.Alone:own")
+
+
 class OnlyDefault:
     """Lets the model be on one database."""
 

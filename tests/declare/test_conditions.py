@@ -93,7 +93,7 @@ def test_exclusive_or():
     ],
 )
 def test_change_condition_takes_names(declare):
-    with pytest.raises(DeclarationError, match="takes the names of fields"):
+    with pytest.raises(FieldDoesNotExist, match="takes the names of fields"):
         declare()
 
 

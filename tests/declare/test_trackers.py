@@ -98,7 +98,7 @@ def test_level_setting_is_read_when_a_model_is_tracked(settings_with: Any) -> No
 def test_two_event_models_of_one_model_share_no_label() -> None:
     with declaring():
         thing = pghistory.track(fields=["n"], model_name="Other")(model("Thing", n=models.IntegerField()))
-    with pytest.raises(DeclarationError, match=r'two trackers with the label "insert" \(events in Other\)'):
+    with pytest.raises(KeyError, match=r'two trackers with the label "insert" \(events in Other\)'):
         pghistory.track(fields=["n"])(thing)
 
 

@@ -14,7 +14,7 @@ from pgmagic.db.changes import postgres_alias
 from pgmagic.db.inspection import list_declared, list_visible
 from pgmagic.db.installation import disable, enable, install, prunable, prune, uninstall
 from pgmagic.db.runtime.search_path import schema
-from pgmagic.declare.registry import registered
+from pgmagic.declare.registry import of_project
 from pgmagic.errors import PgMagicError
 from pgmagic.plan.installation_state import FOREIGN, INSTALLED, PRUNE, UNALLOWED
 
@@ -89,7 +89,7 @@ class Command(BaseCommand):
         before = list_declared(*uris, database=alias)
         change(*uris, database=alias)
         after = list_declared(*uris, database=alias)
-        for model, trigger in registered(*uris):
+        for model, trigger in of_project(*uris):
             uri = trigger.get_uri(model)
             if before[uri] != after[uri]:
                 what = f"{trigger.get_name()} trigger for {model._meta.db_table} table"
