@@ -5,8 +5,9 @@ raise in the same place, so that existing `except` clauses keep working. A messa
 expected, and what to do next.
 
     PgMagicError
-    ├── DeclarationError (ValueError): a declaration contradicts itself; two triggers of a model have the same name
-    │   ├── UnknownFieldError (FieldDoesNotExist): a field does not exist; ReadOnly(fields=["titel"])
+    ├── DeclarationError (ValueError): a declaration contradicts itself; an InsertEvent with row=Old
+    │   ├── DuplicateNameError (KeyError): a name is taken; two triggers of a model have the same name
+    │   ├── UnknownFieldError (FieldDoesNotExist, FieldError): a field does not exist; ReadOnly(fields=["titel"])
     │   └── ConditionError (FieldError): a trigger cannot have this condition; a Q that contains a subquery
     ├── UnknownTriggerError (KeyError): no trigger has this URI; ignore("blog.Post:keep_publishd")
     ├── UnknownDatabaseError (ConnectionDoesNotExist): DATABASES lacks this alias; install(database="replica")
@@ -49,7 +50,11 @@ class ArgumentError(DeclarationError, TypeError):
     """A declaration is given an argument that it does not have, or by position one that it takes by name."""
 
 
-class UnknownFieldError(DeclarationError, FieldDoesNotExist):
+class DuplicateNameError(DeclarationError, KeyError):
+    """A model has another trigger of this name, or another tracker of this label."""
+
+
+class UnknownFieldError(DeclarationError, FieldDoesNotExist, FieldError):
     """A declaration names a field that its model does not have."""
 
 

@@ -15,7 +15,8 @@ from pgmagic.compile.offline import offline_connection
 from pgmagic.compile.predicate import check_readable, column_of, condition_sql, expression_sql, named_rows, reason
 from pgmagic.compile.rejecting import Rejection, primary_key, reject_row, reject_touched_rows
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, quoted, verbatim
-from pgmagic.compile.transition_tables import missing_row, touched_condition, touched_rows
+from pgmagic.compile.transition_tables import touched_condition, touched_rows
+from pgmagic.declare.composer import missing_row
 from pgmagic.declare.conditions import concrete_field, table_fields
 from pgmagic.declare.fsm import FSM
 from pgmagic.declare.model_types import AnyField, Model

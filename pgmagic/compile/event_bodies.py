@@ -27,8 +27,8 @@ from pgmagic.compile.predicate import named_rows
 from pgmagic.compile.qualified import EQUALS
 from pgmagic.compile.rejecting import primary_key
 from pgmagic.compile.sql import Fragment, compose, identifier, join, literal, verbatim
-from pgmagic.compile.transition_tables import IS_PARTITIONED, POSITION, missing_row, numbered, of_pairs
-from pgmagic.declare.composer import NEW_VALUES, OLD_VALUES
+from pgmagic.compile.transition_tables import IS_PARTITIONED, POSITION, numbered, of_pairs
+from pgmagic.declare.composer import NEW_VALUES, OLD_VALUES, missing_row
 from pgmagic.declare.event_trigger import EventTrigger
 from pgmagic.declare.model_types import Model
 from pgmagic.declare.vocabulary import Operation, Row, Truncate

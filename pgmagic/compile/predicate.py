@@ -40,7 +40,7 @@ def condition_sql(condition: Condition | models.Q, model: Model) -> Fragment:
     """
     if renders_itself(condition):
         return _raw(condition.resolve(model))
-    return _render(condition, model)
+    return built_in_sql(condition, model)
 
 
 def renders_itself(condition: object) -> TypeGuard[Condition]:
@@ -61,22 +61,23 @@ def _raw(sql: str) -> Fragment:
 
 
 @singledispatch
-def _render(condition: object, model: Model) -> Fragment:
+def built_in_sql(condition: object, model: Model) -> Fragment:
+    """Return a condition as SQL by what it holds; a class's own `resolve` may ask for that."""
     raise ConditionError(f"A condition is a Q, a Condition or a change condition, but {condition!r} was given.")
 
 
-@_render.register
+@built_in_sql.register
 def _(condition: Condition, model: Model) -> Fragment:
     return _raw(str(condition.sql))
 
 
-@_render.register
+@built_in_sql.register
 def _(condition: Combined, model: Model) -> Fragment:
     operands = [condition_sql(operand, model) for operand in condition.conditions]
     return compose("(", join(" AND " if condition.connector == "AND" else " OR ", operands), ")")
 
 
-@_render.register
+@built_in_sql.register
 def _(condition: Not, model: Model) -> Fragment:
     negated = condition.condition
     if isinstance(negated, Combined) and not renders_itself(negated):
@@ -88,7 +89,7 @@ def _(condition: Not, model: Model) -> Fragment:
     return compose("NOT ", condition_sql(negated, model))
 
 
-@_render.register
+@built_in_sql.register
 def _(condition: Change, model: Model) -> Fragment:
     operator = verbatim(" IS DISTINCT FROM " if condition.changed else " IS NOT DISTINCT FROM ")
     comparisons = []
@@ -102,8 +103,8 @@ def _(condition: Change, model: Model) -> Fragment:
     return compose("(", join(" AND " if condition.connector == "AND" else " OR ", comparisons), ")")
 
 
-@_render.register(Q)
-@_render.register(models.Q)
+@built_in_sql.register(Q)
+@built_in_sql.register(models.Q)
 def _(condition: models.Q, model: Model) -> Fragment:
     query = RowQuery(model)
     connection = offline_connection()

@@ -14,12 +14,12 @@ Source: https://www.postgresql.org/docs/current/sql-createtrigger.html (REFERENC
 
 from __future__ import annotations
 
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 from pgmagic.compile.predicate import check_readable, condition_sql, named_rows
 from pgmagic.compile.qualified import EQUALS
 from pgmagic.compile.sql import Fragment, compose, identifier, join, render, verbatim
-from pgmagic.declare.composer import NEW_VALUES, OLD_VALUES, Composer
+from pgmagic.declare.composer import NEW_VALUES, OLD_VALUES, Composer, check_rows
 from pgmagic.declare.model_types import Model
 from pgmagic.declare.vocabulary import Delete, Insert, Operation, Truncate, Update
 from pgmagic.errors import DeclarationError
@@ -39,13 +39,6 @@ ARE_UNPAIRED = compose(
 _ROW = "pgmagic_row"
 # No column has this name: the bare name of a table means its row only if no column has that name.
 _TABLE = "pgmagic_table"
-
-
-def missing_row(operation: Operation) -> Literal["old", "new"] | None:
-    """Return the row that an operation does not have; None for an update, which has both."""
-    if operation == Insert:
-        return "old"
-    return "new" if operation in (Delete, Truncate) else None
 
 
 def touched_rows(operation: Operation, model: Model, schema: str | None) -> Fragment:
@@ -126,8 +119,7 @@ class _Rows:
         for operation in self.trigger.operations:
             if operation == Truncate:
                 self._refuse("has no rows for TRUNCATE")
-            if (row := missing_row(operation)) in needed:
-                self._refuse(f"needs the {row} row, which {operation} does not have")
+            check_rows(self.trigger, operation, needed, self.template)
 
     def _refuse(self, why: str) -> NoReturn:
         raise DeclarationError(f'The "{{{self.template}}}" of the trigger "{self.trigger.name}" {why}.')

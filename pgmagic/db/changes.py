@@ -1,12 +1,12 @@
-"""Changing declared triggers on one database or on several, on all of them or on none; and undoing the change."""
+"""Changing declared triggers of a database, and undoing the change."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
-from django.db import connections, router, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
 from psycopg.pq import TransactionStatus
 
 from pgmagic.compile.desired import DesiredTrigger
@@ -107,69 +107,59 @@ class Restoration(AbstractContextManager[None]):
         ]
 
     def __exit__(self, *_exception: object) -> None:
-        by_alias: dict[str, _Before] = {}
-        for before in self._before:
+        for before in self._before[-1:]:
             connection = connections[before.alias]
             # A transaction in error is rolled back, which undoes the change.
             if not (connection.needs_rollback or transaction_status(connection) == TransactionStatus.INERROR):
-                by_alias[before.alias] = before
-        apply_to_each(list(by_alias), lambda alias: by_alias[alias].plan)
+                apply_to(before.alias, before.plan)
 
 
 def carry_out(change: Change, database: str | None = None) -> list[Outcome]:
-    """Make a change on a database, or on all that a router allows; return what became of each step, and its time.
+    """Make a change on a database, the default one unless given; return what became of each step, and its time.
 
     Raises:
-        InstallationError: if a database refuses; then no database is changed.
+        InstallationError: if the database refuses; then nothing is changed.
     """
-    return _change(change, aliases_of(database), execute_and_time)[1]
+    return _change(change, database, execute_and_time)[1]
 
 
-def aliases_of(database: str | None) -> list[str]:
-    """Return the aliases of the databases that a call means: the given one, or every Postgres."""
-    if database is not None:
-        return [database]
-    return [alias for alias in connections if connections[alias].vendor == "postgresql"]
+def postgres_alias(database: str | None) -> str | None:
+    """Return the alias of the database that a call means, the default one unless given; None if it is no Postgres."""
+    alias = database or DEFAULT_DB_ALIAS
+    return alias if connections[alias].vendor == "postgresql" else None
 
 
 def make(change: Change, database: str | None) -> Restoration:
     """Make a change; return what restores the triggers."""
-    return Restoration(_change(change, aliases_of(database), execute_untimed)[0])
+    return Restoration(_change(change, database, execute_untimed)[0])
 
 
-def _change(change: Change, aliases: Sequence[str], execution: Execution) -> tuple[list[_Before], list[Outcome]]:
-    """Change the triggers that each database may have; return what was there before, and what was done."""
-    targets = {alias: target_of(alias) for alias in aliases}
+def _change(change: Change, database: str | None, execution: Execution) -> tuple[list[_Before], list[Outcome]]:
+    """Change the triggers that a database may have; return what was there before, and what was done."""
+    before: list[_Before] = []
+    if (alias := postgres_alias(database)) is None:
+        return before, []
+    target = target_of(alias)
+    change = replace(change, declared=[pair for pair in change.declared if belongs(alias, *pair)])
     with models_at_rest():
-        desired = {
-            target: [(model, compiled(model, trigger, target)) for model, trigger in change.declared]
-            for target in {*targets.values()}
-        }
+        desired = [compiled(model, trigger, target) for model, trigger in change.declared]
     hooked = change.hooked
     apart = {trigger.get_uri(model) for model, trigger in hooked}
-    before: list[_Before] = []
-
-    def plan_for(alias: str) -> Callable[[Installed], Plan]:
-        return _planning(change, alias, desired[targets[alias]], apart, before)
-
+    planning = _planning(change, alias, desired, apart, before)
     if not hooked:
-        return before, apply_to_each(aliases, plan_for, execution)
-    with ExitStack() as stack:
-        for alias in aliases:
-            stack.enter_context(transaction.atomic(using=alias))
-        outcomes = apply_to_each(aliases, plan_for, execution)
-        for each in before:
-            for model, trigger in hooked:
-                if lives_on(each.alias, model):
-                    getattr(trigger, str(change.hook))(model, database=each.alias)
-            outcomes += each.outcomes(apart)
+        return before, apply_to(alias, planning, execution)
+    with transaction.atomic(using=alias):
+        outcomes = apply_to(alias, planning, execution)
+        for model, trigger in hooked:
+            getattr(trigger, str(change.hook))(model, database=alias)
+        outcomes += before[-1].outcomes(apart)
     return before, outcomes
 
 
 def _planning(
     change: Change,
     alias: str,
-    desired: Sequence[tuple[Model, DesiredTrigger]],
+    triggers: Sequence[DesiredTrigger],
     apart: Collection[str],
     before: list[_Before],
 ) -> Callable[[Installed], Plan]:
@@ -177,8 +167,6 @@ def _planning(
 
     apart: the URIs of triggers whose own methods make the change.
     """
-    allowed = {model for model in dict(desired) if lives_on(alias, model)}
-    triggers = [trigger for model, trigger in desired if model in allowed]
 
     def plan(installed: Installed) -> Plan:
         made = change.planner([each for each in triggers if each.uri not in apart], installed)
@@ -190,29 +178,30 @@ def _planning(
     return plan
 
 
-def apply_to_each(
-    aliases: Sequence[str],
-    plan_for: Callable[[str], Callable[[Installed], Plan]],
-    execution: Execution = execute_untimed,
+def apply_to(
+    alias: str, planning: Callable[[Installed], Plan], execution: Execution = execute_untimed
 ) -> list[Outcome]:
-    """Carry out a plan on every database or on none; return what became of all steps.
+    """Carry out a plan on a database, or nothing of it; return what became of all steps.
 
     Raises:
-        InstallationError: if a database refuses.
+        InstallationError: if the database refuses.
     """
-    outcomes: list[Outcome] = []
-    with ExitStack() as stack:
-        # The plan of a single database is a transaction by itself.
-        for alias in aliases if len(aliases) > 1 else ():
-            stack.enter_context(transaction.atomic(using=alias))
-        for alias in aliases:
-            applied = plan_and_apply(connections[alias], plan_for(alias), execution=execution)
-            if applied.error is not None:
-                raise applied.error
-            outcomes += applied.outcomes
-    return outcomes
+    applied = plan_and_apply(connections[alias], planning, execution=execution)
+    if applied.error is not None:
+        raise applied.error
+    return list(applied.outcomes)
+
+
+def belongs(alias: str, model: Model, trigger: Trigger) -> bool:
+    """Return whether a database may have a trigger: whether it may have its model, unless its class knows better."""
+    return trigger.allow_migrate(model, database=alias)
 
 
 def lives_on(alias: str, model: Model) -> bool:
-    """Return whether the router lets a database have the table of a model; a proxy has the table of its base."""
-    return not model._meta.swapped and bool(router.allow_migrate_model(alias, model._meta.concrete_model or model))
+    """Return whether triggers of a model may be in a database.
+
+    It is a Postgres, and the router lets it have the model's table; a proxy has the table of its base.
+    """
+    if model._meta.swapped or postgres_alias(alias) is None:
+        return False
+    return bool(router.allow_migrate_model(alias, model._meta.concrete_model or model))

@@ -10,7 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from pgmagic.compile.desired import Desired
 from pgmagic.db.apply import try_out
 from pgmagic.db.catalog import read_catalog, read_whole_catalog
-from pgmagic.db.changes import lives_on
+from pgmagic.db.changes import belongs, postgres_alias
 from pgmagic.db.declared import compiled
 from pgmagic.db.installation import registered_uris
 from pgmagic.db.schemas import target_of
@@ -35,7 +35,7 @@ def list_visible(database: str | None = None) -> list[Listed]:
 
 def _list(alias: str, read: Callable[[BaseDatabaseWrapper], Installed]) -> list[Listed]:
     declared = registry.registered()
-    unallowed = {trigger.get_uri(model) for model, trigger in declared if not lives_on(alias, model)}
+    unallowed = {trigger.get_uri(model) for model, trigger in declared if not belongs(alias, model, trigger)}
     target = target_of(alias)
     desired = [compiled(model, trigger, target) for model, trigger in declared]
     return list_triggers(desired, unallowed, read(connections[alias]))
@@ -47,11 +47,13 @@ def list_declared(*uris: str, database: str) -> dict[str, tuple[str, bool | None
     Raises:
         UnknownTriggerError: if nothing is registered under a URI.
     """
-    declared = registry.registered(*uris)
+    declared = registry.of_project(*uris)
+    if postgres_alias(database) is None:
+        return {trigger.get_uri(model): (UNALLOWED, None) for model, trigger in declared}
     installed, target = read_catalog(connections[database]), target_of(database)
     return {
         trigger.get_uri(model): trigger_status(compiled(model, trigger, target), installed)
-        if lives_on(database, model)
+        if belongs(database, model, trigger)
         else (UNALLOWED, None)
         for model, trigger in declared
     }
@@ -68,7 +70,7 @@ def compare(*uris: str, database: str | None = None) -> list[Difference]:
         InstallationError: if the database refuses a declaration, or a lock is not free in time.
     """
     alias = database or "default"
-    allowed = [pair for pair in registry.registered(*uris) if lives_on(alias, pair[0])]
+    allowed = [pair for pair in registry.of_project(*uris) if belongs(alias, *pair)]
     target = target_of(alias)
     desired = [compiled(model, trigger, target) for model, trigger in allowed]
 

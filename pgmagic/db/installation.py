@@ -1,4 +1,7 @@
-"""Installing, dropping, enabling and disabling declared triggers: all triggers of a call, or none."""
+"""Installing, dropping, enabling and disabling declared triggers: all triggers of a call, or none.
+
+A call is about one database, the default one unless another is named. Nothing happens if that is not Postgres.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from django.db import connections
 from pgmagic.compile.desired import Desired, DesiredTrigger
 from pgmagic.db.apply import execute_and_time
 from pgmagic.db.catalog import read_catalog
-from pgmagic.db.changes import Change, Planner, Restoration, aliases_of, apply_to_each, make
+from pgmagic.db.changes import Change, Planner, Restoration, apply_to, make, postgres_alias
 from pgmagic.declare import registry
 from pgmagic.declare.conditions import table_fields
 from pgmagic.errors import UnknownTriggerError
@@ -23,26 +26,26 @@ from pgmagic.plan.switching import plan_disabling, plan_enabling
 
 def installing(*uris: str) -> Change:
     """Return the change that `install` makes."""
-    return Change(registry.registered(*uris), _with_pruning(plan_installing, uris), "install")
+    return Change(registry.of_project(*uris), _with_pruning(plan_installing, uris), "install")
 
 
 def uninstalling(*uris: str) -> Change:
     """Return the change that `uninstall` makes."""
-    return Change(registry.registered(*uris), _with_pruning(plan_uninstalling, uris), "uninstall")
+    return Change(registry.of_project(*uris), _with_pruning(plan_uninstalling, uris), "uninstall")
 
 
 def enabling(*uris: str) -> Change:
     """Return the change that `enable` makes."""
-    return Change(registry.registered(*uris), plan_enabling, "enable")
+    return Change(registry.of_project(*uris), plan_enabling, "enable")
 
 
 def disabling(*uris: str) -> Change:
     """Return the change that `disable` makes."""
-    return Change(registry.registered(*uris), plan_disabling, "disable")
+    return Change(registry.of_project(*uris), plan_disabling, "disable")
 
 
 def install(*uris: str, database: str | None = None) -> Restoration:
-    """Install registered triggers, or replace what is installed of them, in one transaction for each database.
+    """Install registered triggers, or replace what is installed of them, in one transaction.
 
     Installing takes a SHARE ROW EXCLUSIVE lock on each table whose triggers change, and waits at most 10 seconds for
     it. Triggers that are installed as declared are not touched.
@@ -50,15 +53,15 @@ def install(*uris: str, database: str | None = None) -> Restoration:
     Args:
         uris: `app_label.Model:trigger_name`; without a URI, all registered triggers. Without a URI, triggers that are
             no longer registered are dropped, unless `PGTRIGGER_PRUNE_ON_INSTALL` is False.
-        database: An alias of DATABASES; None means every Postgres. A trigger is installed where a router allows its
-            model.
+        database: An alias of DATABASES; the default one unless given. A trigger is installed if a router allows its
+            model there; a database that is not Postgres gets none.
 
     Returns:
         A context manager that restores at the end of its block what was installed before.
 
     Raises:
         UnknownTriggerError: if nothing is registered under a URI.
-        InstallationError: if a database refuses, or a lock is not free in time; then no database is changed.
+        InstallationError: if the database refuses, or a lock is not free in time; then nothing is changed.
 
     Example:
         >>> pgtrigger.install("notebook.Post:keep_published")
@@ -74,14 +77,14 @@ def uninstall(*uris: str, database: str | None = None) -> Restoration:
 
     Args:
         uris: `app_label.Model:trigger_name`; without a URI, all registered triggers.
-        database: An alias of DATABASES; None means every Postgres.
+        database: An alias of DATABASES; the default one unless given.
 
     Returns:
         A context manager that restores at the end of its block what was installed before.
 
     Raises:
         UnknownTriggerError: if nothing is registered under a URI.
-        InstallationError: if a database refuses, or a lock is not free in time; then no database is changed.
+        InstallationError: if the database refuses, or a lock is not free in time; then nothing is changed.
 
     Example:
         >>> with pgtrigger.uninstall("notebook.Post:keep_published"):
@@ -98,7 +101,7 @@ def enable(*uris: str, database: str | None = None) -> Restoration:
 
     Args:
         uris: `app_label.Model:trigger_name`; without a URI, all registered triggers.
-        database: An alias of DATABASES; None means every Postgres.
+        database: An alias of DATABASES; the default one unless given.
 
     Returns:
         A context manager that restores at the end of its block whether the triggers were enabled.
@@ -106,7 +109,7 @@ def enable(*uris: str, database: str | None = None) -> Restoration:
     Raises:
         UnknownTriggerError: if nothing is registered under a URI.
         NotInstalledError: if a trigger is not installed; then none is enabled.
-        InstallationError: if a database refuses, or a lock is not free in time; then no database is changed.
+        InstallationError: if the database refuses, or a lock is not free in time; then nothing is changed.
 
     Example:
         >>> pgtrigger.enable("notebook.Post:keep_published")
@@ -122,7 +125,7 @@ def disable(*uris: str, database: str | None = None) -> Restoration:
 
     Args:
         uris: `app_label.Model:trigger_name`; without a URI, all registered triggers.
-        database: An alias of DATABASES; None means every Postgres.
+        database: An alias of DATABASES; the default one unless given.
 
     Returns:
         A context manager that restores at the end of its block whether the triggers were enabled.
@@ -130,7 +133,7 @@ def disable(*uris: str, database: str | None = None) -> Restoration:
     Raises:
         UnknownTriggerError: if nothing is registered under a URI.
         NotInstalledError: if a trigger is not installed; then none is disabled.
-        InstallationError: if a database refuses, or a lock is not free in time; then no database is changed.
+        InstallationError: if the database refuses, or a lock is not free in time; then nothing is changed.
 
     Example:
         >>> with pgtrigger.disable("notebook.Post:keep_published"):
@@ -143,13 +146,13 @@ def disable(*uris: str, database: str | None = None) -> Restoration:
 def prune(database: str | None = None) -> None:
     """Drop the triggers that pgmagic installed and that are not registered, and functions without a trigger.
 
-    One transaction for each database, with an ACCESS EXCLUSIVE lock on each table that loses a trigger.
+    It is one transaction, with an ACCESS EXCLUSIVE lock on each table that loses a trigger.
 
     Args:
-        database: An alias of DATABASES; None means every Postgres.
+        database: An alias of DATABASES; the default one unless given.
 
     Raises:
-        InstallationError: if a database refuses, or a lock is not free in time; then no database is changed.
+        InstallationError: if the database refuses, or a lock is not free in time; then nothing is changed.
 
     Example:
         >>> pgtrigger.prune()
@@ -175,27 +178,28 @@ def prune_only(uris: Collection[str], database: str | None) -> list[Outcome]:
                 raise UnknownTriggerError(f"There is nothing to prune under {uri!r}; what can be pruned: {known}.")
         return plan_pruning(installed, registered | (prunable - {*uris} if uris else set()))
 
-    return apply_to_each(aliases_of(database), lambda _alias: plan, execute_and_time)
+    alias = postgres_alias(database)
+    return [] if alias is None else apply_to(alias, plan, execute_and_time)
 
 
 def prunable(database: str | None = None) -> list[tuple[str, str, bool, str]]:
     """Return the triggers that `prune` would drop: those that pgmagic installed and that are not registered.
 
     Args:
-        database: An alias of DATABASES; None means every Postgres.
+        database: An alias of DATABASES; the default one unless given.
 
     Returns:
-        (table, name in Postgres, whether it is enabled, database) for each trigger, by database, table and name.
+        (table, name in Postgres, whether it is enabled, database) for each trigger, by table and name.
 
     Example:
         >>> pgtrigger.prunable()
         []
     """
-    return [
-        (found.table, found.name, found.is_enabled, alias)
-        for alias in aliases_of(database)
-        for found in prunable_triggers(read_catalog(connections[alias]), registered_uris())
-    ]
+    alias = postgres_alias(database)
+    if alias is None:
+        return []
+    found = prunable_triggers(read_catalog(connections[alias]), registered_uris())
+    return [(trigger.table, trigger.name, trigger.is_enabled, alias) for trigger in found]
 
 
 def install_where_possible(database: str) -> None:
@@ -216,7 +220,7 @@ def install_where_possible(database: str) -> None:
         ]
         return plan_installing(present, installed)
 
-    make(Change(registry.registered(), _with_pruning(plan, ())), database)
+    make(Change(registry.of_project(), _with_pruning(plan, ())), database)
 
 
 def plan_installing(triggers: Sequence[DesiredTrigger], installed: Installed) -> Plan:

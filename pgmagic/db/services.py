@@ -9,12 +9,12 @@ from django.db import connections, models
 from pgmagic.compile.declarations import asked_target, compile_declaration, target_of_model
 from pgmagic.compile.desired import DesiredTrigger
 from pgmagic.compile.functions import Body, ready_made_body
-from pgmagic.compile.predicate import condition_sql
+from pgmagic.compile.predicate import built_in_sql, condition_sql
 from pgmagic.compile.sql import render
 from pgmagic.compile.target import Target
 from pgmagic.compile.transition_tables import transition_kwargs
 from pgmagic.db.catalog import read_catalog
-from pgmagic.db.changes import Change, Restoration, lives_on, make
+from pgmagic.db.changes import Change, Restoration, belongs, lives_on, make
 from pgmagic.db.declared import compiled
 from pgmagic.db.installation import plan_installing
 from pgmagic.db.schemas import target_of
@@ -36,6 +36,10 @@ class DeclarationCompiler:
     def condition(self, condition: Condition | models.Q, model: Model) -> str:
         """Return a condition as SQL on OLD and NEW."""
         return render(condition_sql(condition, model))
+
+    def built_in_condition(self, condition: Condition, model: Model) -> str:
+        """Return a condition as SQL as pgmagic renders it, also if its class has a `resolve` of its own."""
+        return render(built_in_sql(condition, model))
 
     def trigger(self, trigger: Trigger, model: Model, database: str | None) -> DesiredTrigger:
         """Return the function and the triggers that a declaration needs."""
@@ -82,9 +86,13 @@ class LiveDatabase:
     def installation_status(self, model: Model, trigger: Trigger, database: str | None) -> tuple[str, bool | None]:
         """Return INSTALLED, OUTDATED, UNINSTALLED or UNALLOWED, and whether it is enabled (None: not installed)."""
         alias = database or _DEFAULT
-        if not lives_on(alias, model):
+        if not belongs(alias, model, trigger):
             return UNALLOWED, None
         return trigger_status(compiled(model, trigger, target_of(alias)), read_catalog(connections[alias]))
+
+    def allows(self, model: Model, database: str | None) -> bool:
+        """Return whether the triggers of a model may be in the database."""
+        return lives_on(database or _DEFAULT, model)
 
     def execute(self, sql: str, database: str | None, fetchall: bool) -> list[tuple[object, ...]] | None:
         """Execute SQL on the database; return all rows if asked to."""

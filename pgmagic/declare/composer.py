@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Literal
 
 from django.db import models
 
@@ -30,6 +31,8 @@ from pgmagic.errors import DeclarationError
 # The names under which a statement-level function finds the rows before and after the statement.
 OLD_VALUES = "old_values"
 NEW_VALUES = "new_values"
+# The rows that the placeholders of a body need.
+_ROWS = {"cond_old_values": ("old",), "cond_new_values": ("new",), "cond_joined_values": ("old", "new")}
 
 
 class Composer(Trigger):
@@ -45,7 +48,8 @@ class Composer(Trigger):
         referencing: not supported; the transition tables are there by themselves.
 
     Raises:
-        DeclarationError: if `referencing` is given; when compiled, if there is no body for the level.
+        DeclarationError: if `referencing` is given, or the body names rows that an operation does not have; when
+            compiled, if there is no body for the level.
 
     Example:
         >>> count = pgtrigger.Composer(
@@ -82,9 +86,22 @@ class Composer(Trigger):
         self.compose()
 
     def compose(self) -> None:
-        """Name the transition tables that the level and the operations need."""
+        """Name the transition tables that the level and the operations need.
+
+        Raises:
+            DeclarationError: if the body names rows that an operation does not have.
+        """
         if self.level == Statement and self.when == After:
             self.referencing = transition_tables(self.operations)
+        body = self.func.get(Statement) if isinstance(self.func, Mapping) else self.func
+        if self.referencing is None or not isinstance(body, Func):
+            return
+        for template, rows in _ROWS.items():
+            if f"{{{template}}}" in body.func:
+                for operation in self.operations:
+                    # TRUNCATE, which has no rows at all, is refused when the body is rendered.
+                    if operation != Truncate:
+                        check_rows(self, operation, rows, template)
 
     def _validate_referencing(self) -> None:
         raise DeclarationError(
@@ -111,6 +128,27 @@ class Composer(Trigger):
     def get_func_template_kwargs(self, model: Model) -> dict[str, object]:
         """Return what the text of a `Func` may name in braces, the rows of the condition included."""
         return super().get_func_template_kwargs(model) | doors.compiler().transition_kwargs(self, model)
+
+
+def check_rows(trigger: Composer, operation: Operation, rows: Collection[str], template: str) -> None:
+    """Check that an operation has the rows, "old" or "new", that a placeholder of a trigger's body needs.
+
+    Raises:
+        DeclarationError: if it does not.
+    """
+    row = missing_row(operation)
+    if row is not None and row in rows:
+        raise DeclarationError(
+            f'Composer trigger references {row.upper()} values, but operation "{operation}" doesn\'t allow for that: '
+            f'the "{{{template}}}" of the trigger "{trigger.name}" needs the {row} row.'
+        )
+
+
+def missing_row(operation: Operation) -> Literal["old", "new"] | None:
+    """Return the row that an operation does not have; None for an update, which has both."""
+    if operation == Insert:
+        return "old"
+    return "new" if operation in (Delete, Truncate) else None
 
 
 def transition_tables(operations: tuple[Operation, ...]) -> Referencing | None:

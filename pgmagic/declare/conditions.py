@@ -5,7 +5,8 @@ A condition is data: it is rendered for given row aliases by `compile/predicate.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from typing import ClassVar, Literal, cast, overload
 
 from django.db import models
@@ -56,7 +57,7 @@ class Condition:
             UnknownFieldError: if it names a field that the model does not have.
             ConditionError: if it needs a join, or Django does not know the lookup.
         """
-        return doors.compiler().condition(self, model)
+        return doors.compiler().built_in_condition(self, model)
 
     def __and__(self, other: Condition | models.Q) -> Condition:
         return _combine("AND", self, other)
@@ -175,30 +176,37 @@ def _combine(connector: Connector, *sides: object) -> Condition:
 
 
 class Change(Condition):
-    """A comparison, field by field, of the row before with the row after."""
+    """A comparison, field by field, of the row before with the row after. Each argument may be a class attribute."""
 
     connector: ClassVar[Connector]
     changed: ClassVar[bool]
 
+    fields: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    exclude_auto: bool = False
+    # The fields that are compared if none is named: those that a tracker tracks, or without any the model's.
+    unnamed: tuple[str, ...] = ()
+
     def __init__(self, *fields: str, exclude: list[str] | None = None, exclude_auto: bool | None = None) -> None:
-        for names in (fields, exclude or ()):
+        chosen = (fields or self.fields or (), exclude or self.exclude or ())
+        for names in chosen:
             if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-                raise DeclarationError(
+                raise UnknownFieldError(
                     f"{type(self).__name__} takes the names of fields and exclude= a list of them, got {names!r}."
                 )
-        self.fields = fields
-        self.exclude = list(exclude or ())
-        self.exclude_auto = bool(exclude_auto)
+        self.fields, self.exclude = tuple(chosen[0]), list(chosen[1])
+        self.exclude_auto = bool(self.exclude_auto if exclude_auto is None else exclude_auto)
 
     def compared_fields(self, model: Model) -> list[AnyField]:
         """Return the concrete fields that are compared, in the model's order.
 
-        Without names these are all but the excluded and the generated ones: a BEFORE trigger cannot see the latter.
+        Without names these are the tracked fields in a tracker's condition; elsewhere all but the generated ones,
+        which a BEFORE trigger cannot see. The excluded ones are left out.
 
         Raises:
             UnknownFieldError: if a name does not belong to a field with a column.
         """
-        named = concrete_fields(model, self.fields)
+        named = concrete_fields(model, self.fields or self.unnamed)
         left_out = set(concrete_fields(model, self.exclude))
         for field in table_fields(model):
             is_auto = getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False)
@@ -214,7 +222,8 @@ class AnyChange(Change):
     """True if at least one of the fields changed.
 
     Args:
-        fields: names of fields; without a name, all but the excluded and the generated ones.
+        fields: names of fields; without a name, all but the excluded and the generated ones, or in the condition of
+            a tracker those that it tracks.
         exclude: names of fields that are not compared.
         exclude_auto: whether to leave out fields with `auto_now` or `auto_now_add`.
 
@@ -257,6 +266,20 @@ class AllDontChange(Change):
     """
 
     connector, changed = "AND", False
+
+
+def within(condition: Condition, names: Sequence[str]) -> Condition:
+    """Return a condition in which changes without named fields are changes of the given fields.
+
+    Without any, they stay changes of the model's fields. The condition that is given stays as it is.
+    """
+    if isinstance(condition, Change):
+        narrowed = copy(condition)
+        narrowed.unnamed = tuple(names)
+        return narrowed
+    if isinstance(condition, Combined):
+        return Combined(condition.connector, *(within(part, names) for part in condition.conditions))
+    return Not(within(condition.condition, names)) if isinstance(condition, Not) else condition
 
 
 def table_fields(model: Model) -> list[AnyField]:

@@ -40,6 +40,9 @@ class Compiler(Protocol):
     def condition(self, condition: Condition | models.Q, model: Model) -> str:
         """Return a condition as SQL on OLD and NEW."""
 
+    def built_in_condition(self, condition: Condition, model: Model) -> str:
+        """Return a condition as SQL as pgmagic renders it, also if its class has a `resolve` of its own."""
+
     def trigger(self, trigger: Trigger, model: Model, database: str | None) -> Compiled:
         """Return the compiled trigger."""
 
@@ -67,6 +70,9 @@ class Database(Protocol):
 
     def installation_status(self, model: Model, trigger: Trigger, database: str | None) -> tuple[str, bool | None]:
         """Return the installation state of one trigger, and whether it is enabled."""
+
+    def allows(self, model: Model, database: str | None) -> bool:
+        """Return whether the triggers of a model may be in a database."""
 
     def execute(self, sql: str, database: str | None, fetchall: bool) -> list[tuple[object, ...]] | None:
         """Execute SQL; return all rows if asked to."""

@@ -34,10 +34,10 @@ from pgmagic.declare.event_fields import (
     setting,
 )
 from pgmagic.declare.event_trigger import check_level
-from pgmagic.declare.model_types import AnyField, EventModel, Model, is_event_model
+from pgmagic.declare.model_types import AnyField, AppendOnly, EventModel, Model, is_event_model
 from pgmagic.declare.trackers import OLDER, InsertEvent, Tracker, UpdateEvent, check_labels
 from pgmagic.declare.vocabulary import Level
-from pgmagic.errors import DeclarationError
+from pgmagic.errors import DeclarationError, UnknownFieldError
 
 M = TypeVar("M", bound=models.Model)
 T = TypeVar("T")
@@ -59,7 +59,7 @@ def track(
     obj_field: ObjField = UNSET,
     context_field: ContextField = UNSET,
     context_id_field: ContextIdField = UNSET,
-    append_only: bool | Unset = UNSET,
+    append_only: AppendOnly | Unset = UNSET,
     model_name: str | None = None,
     app_label: str | None = None,
     base_model: Model | None = None,
@@ -109,7 +109,7 @@ def create_event_model(
     obj_field: ObjField = UNSET,
     context_field: ContextField = UNSET,
     context_id_field: ContextIdField = UNSET,
-    append_only: bool | Unset = UNSET,
+    append_only: AppendOnly | Unset = UNSET,
     model_name: str | None = None,
     app_label: str | None = None,
     base_model: Model | None = None,
@@ -130,7 +130,8 @@ def create_event_model(
         obj_field: how `pgh_obj` is made; None leaves it out.
         context_field: how `pgh_context` is made; None leaves it out.
         context_id_field: how `pgh_context_id` is made, which goes with a `ContextJSONField`; None leaves it out.
-        append_only: whether events may neither be changed nor removed.
+        append_only: whether UPDATE and DELETE of events are refused; "truncate" for TRUNCATE, too. Then Django's
+            `flush` fails, and with it every `TransactionTestCase`.
         model_name: `PostEvent` for all fields of `Post`, `PostTitleEvent` for its field `title`, unless given. The name
             of a `base_model` takes the place of `Event`.
         app_label: the tracked model's, unless given.
@@ -184,9 +185,7 @@ def create_event_model(
         "__module__": _module(tracked_model, app_label),
         "pgh_tracked_model": tracked_model,
         "pgh_trackers": chosen,
-        "pgh_append_only": bool(
-            setting("PGHISTORY_APPEND_ONLY", False) if append_only is UNSET else append_only
-        ),
+        "pgh_append_only": _checked_append_only(tracked_model, append_only),
         "pgh_level": level,
         "pgh_hash_chain": hash_chain,
         "pgh_partition_by": partition_by,
@@ -204,6 +203,21 @@ def _check_partitioning(tracked_model: Model, partition_by: object) -> None:
             f'The events of {tracked_model._meta.object_name} are partitioned by "month" or not at all, but '
             f"partition_by={partition_by!r} was given."
         )
+
+
+def _checked_append_only(tracked_model: Model, given: AppendOnly | Unset) -> AppendOnly:
+    """Return whether, and how, events are protected.
+
+    Raises:
+        DeclarationError: if it is a text other than "truncate".
+    """
+    chosen: object = _chosen(given, "PGHISTORY_APPEND_ONLY", False)
+    if isinstance(chosen, str) and chosen != "truncate":
+        raise DeclarationError(
+            f"The events of {tracked_model._meta.object_name} are given append_only={chosen!r}, which is neither a "
+            f'boolean nor "truncate": use True to refuse UPDATE and DELETE, or "truncate" to refuse TRUNCATE, too.'
+        )
+    return "truncate" if chosen == "truncate" else bool(chosen)
 
 
 def _mirrors(tracked: Iterable[AnyField], written: Kwargs) -> Kwargs:
@@ -239,7 +253,7 @@ def _base(base_model: Model | None) -> Model:
 
 def _names_of(model: Model, names: Sequence[str] | None, argument: str) -> list[str]:
     if isinstance(names, str) or not all(isinstance(name, str) for name in names or ()):
-        raise DeclarationError(
+        raise UnknownFieldError(
             f"The {argument}= of {model._meta.object_name}'s events is a list of field names, but {names!r} was given."
         )
     return list(names or ())

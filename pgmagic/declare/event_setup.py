@@ -38,6 +38,7 @@ def set_up(event_model: EventModel) -> None:
         tracker.pghistory_setup(event_model)
     if event_model.pgh_append_only:
         Protect(name=APPEND_ONLY, operation=Update | Delete).register(event_model)
+    if event_model.pgh_append_only == "truncate":
         # A trigger of its own, so that the message about updates and deletes stays as it always was.
         Protect(name=f"{APPEND_ONLY}_truncate", operation=Truncate).register(event_model)
     if getattr(event_model, "pgh_hash_chain", False):

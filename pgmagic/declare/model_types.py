@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
 
 from django.db import models
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         pgh_context: object
         pgh_tracked_model: ClassVar[type[models.Model]]
         pgh_trackers: ClassVar[tuple[Tracker, ...]]
-        pgh_append_only: ClassVar[bool]
+        pgh_append_only: ClassVar[AppendOnly]
         pgh_level: ClassVar[Level | None]
         pgh_hash_chain: ClassVar[bool]
         pgh_partition_by: ClassVar[str | None]
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 Model: TypeAlias = type[models.Model]
 """A model class."""
+
+AppendOnly: TypeAlias = bool | Literal["truncate"]
+"""Whether events cannot be updated or deleted; "truncate": nor truncated."""
 
 EventModel: TypeAlias = "type[EventRow]"
 """The class of an event model."""

@@ -26,7 +26,7 @@ from pgmagic.declare.vocabulary import (
     UpdateOf,
     When,
 )
-from pgmagic.errors import DeclarationError
+from pgmagic.errors import DeclarationError, UnknownFieldError
 
 
 class Protect(ReadyMade, Composer):
@@ -133,7 +133,7 @@ class ReadOnly(Protect):
         self.exclude = exclude or self.exclude
         for argument, value in (("fields", self.fields), ("exclude", self.exclude)):
             if isinstance(value, str):
-                raise DeclarationError(f"ReadOnly takes {argument}= as a list of names, got {value!r}.")
+                raise UnknownFieldError(f"ReadOnly takes {argument}= as a list of names, got {value!r}.")
         if self.fields and self.exclude:
             raise DeclarationError('Must provide only one of "fields" or "exclude" to ReadOnly trigger.')
         super().__init__(

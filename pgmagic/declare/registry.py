@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
+from django.apps import apps
 from django.db import models
 
 from pgmagic.declare import names
 from pgmagic.declare.model_types import Model
-from pgmagic.errors import DeclarationError, UnknownTriggerError
+from pgmagic.errors import DeclarationError, DuplicateNameError, UnknownTriggerError
 
 if TYPE_CHECKING:
     from pgmagic.declare.trigger import Trigger
@@ -26,13 +27,14 @@ def add(model: Model, trigger: Trigger) -> None:
     """Register a trigger for a model; one of the same name on a former class of the model is replaced.
 
     Raises:
-        DeclarationError: if the model already has another trigger of that name, is not a model, or has no table.
+        DuplicateNameError: if the model already has another trigger of that name.
+        DeclarationError: if it is not a model, or has no table.
     """
     check_model(model)
     uri = trigger.get_uri(model)
     known = _registry.get(uri)
     if known and known[0] is model and known[1] is not trigger and uri not in _before_block:
-        raise DeclarationError(
+        raise DuplicateNameError(
             f'{model._meta.object_name} has two triggers named "{trigger.name}": give one of them another name.'
         )
     _registry[uri] = (model, trigger)
@@ -142,6 +144,15 @@ def registered(*uris: str) -> list[tuple[Model, Trigger]]:
         if uri not in _registry:
             raise UnknownTriggerError(_unknown(uri))
     return [_registry[uri] for uri in uris] if uris else list(_registry.values())
+
+
+def of_project(*uris: str) -> list[tuple[Model, Trigger]]:
+    """Return what `registered` does; without a URI, only of the project's models.
+
+    Those of another registry of models, such as `isolate_apps` makes for a test, are left out.
+    """
+    found = registered(*uris)
+    return found if uris else [(model, trigger) for model, trigger in found if model._meta.apps is apps]
 
 
 def _unknown(uri: str) -> str:

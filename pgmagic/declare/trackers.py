@@ -13,13 +13,13 @@ from typing import Final
 
 from django.db import models
 
-from pgmagic.declare.conditions import AnyChange, Condition, table_fields
+from pgmagic.declare.conditions import AnyChange, Condition, table_fields, within
 from pgmagic.declare.event_fields import UNSET, Unset, setting
 from pgmagic.declare.event_trigger import EventTrigger, New, Old, Side, check_level, recording_level
 from pgmagic.declare.model_types import AnyField, EventModel, Model
 from pgmagic.declare.signatures import arguments_checked
 from pgmagic.declare.vocabulary import Delete, Insert, Level, Operation, Update, UpdateOf
-from pgmagic.errors import DeclarationError
+from pgmagic.errors import DeclarationError, DuplicateNameError
 
 # The attribute of a tracked model that holds its event models by label.
 EVENT_MODELS: Final = "pgh_event_models"
@@ -87,7 +87,8 @@ class RowEvent(Tracker):
     Args:
         label: the name of the events.
         condition: only changes for which it is true are recorded. Without a condition, an update is recorded only if
-            a tracked field really changed; None records every update.
+            a tracked field really changed; None records every update. `AnyChange()` and its like without fields speak
+            of the tracked ones.
         operation: which changes, as in `pghistory.Insert | pghistory.Update`.
         row: `Old` or `New`: the row before or after the change.
         trigger_name: derived from label and operation, unless given.
@@ -163,6 +164,8 @@ class RowEvent(Tracker):
         operation, condition = self.operation or Insert, self.condition
         if isinstance(condition, Unset):
             condition = real_change(event_model) if is_update(operation) else None
+        elif isinstance(condition, Condition):
+            condition = within(condition, _tracked_names(event_model))
         trigger = EventTrigger(
             event_model=event_model,
             label=str(self.label),
@@ -358,7 +361,12 @@ def is_update(operation: Operation | None) -> bool:
 
 def real_change(event_model: EventModel) -> Condition:
     """Return a condition that is true where a tracked field changed; where no field is tracked, where any field did."""
-    return AnyChange(*(tracked.name for _, tracked in tracked_fields(event_model)))
+    return AnyChange(*_tracked_names(event_model))
+
+
+def _tracked_names(event_model: EventModel) -> list[str]:
+    """Return the names of the tracked fields."""
+    return [tracked.name for _, tracked in tracked_fields(event_model)]
 
 
 def tracked_fields(event_model: EventModel) -> Iterator[tuple[AnyField, AnyField]]:
@@ -375,7 +383,8 @@ def check_labels(tracked: Model, event_label: str, trackers: Iterable[Tracker]) 
     event_label: of the event model, as in `app.Name`.
 
     Raises:
-        DeclarationError: if two of them have, or something is not a tracker.
+        DuplicateNameError: if two of them have.
+        DeclarationError: if something is not a tracker.
     """
     taken: dict[str, str | None] = {
         label: other._meta.object_name
@@ -390,7 +399,7 @@ def check_labels(tracked: Model, event_label: str, trackers: Iterable[Tracker]) 
             )
         label = str(tracker.label)
         if label in taken:
-            raise DeclarationError(
+            raise DuplicateNameError(
                 f'{tracked._meta.object_name} has two trackers with the label "{label}" (events in {taken[label]}): '
                 f"give one of them another label, as its first argument."
             )

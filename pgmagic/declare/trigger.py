@@ -319,6 +319,13 @@ class Trigger:
         """Return INSTALLED, OUTDATED, UNINSTALLED or UNALLOWED, and whether it is enabled (None: not installed)."""
         return doors.database().installation_status(model, self, database)
 
+    def allow_migrate(self, model: Model, database: str | None = None) -> bool:
+        """Return whether a database may have it: a Postgres that the routers let have the model. May be overridden.
+
+        Where it may not be, its state is UNALLOWED, and installing it does nothing.
+        """
+        return doors.database().allows(model, database)
+
     def exec_sql(
         self, sql: str, model: Model, database: str | None = None, fetchall: bool = False
     ) -> list[tuple[object, ...]] | None:

@@ -247,21 +247,16 @@ def _data(event_model: EventModel, alias: str) -> Fragment:
 
 
 def _of_objects(event_model: EventModel, groups: tuple[Rows, ...]) -> Fragment | None:
-    """Return the condition that an event belongs to one of the objects; None if no event can."""
+    """Return the condition that an event belongs to one of the objects; None if no event can.
+
+    An event without `pgh_obj` belongs to no object, as upstream.
+    """
     tracked = _label(event_model.pgh_tracked_model)
     found = [instance for rows in groups if rows.label == tracked for instance in rows.objects]
-    fields = object_fields(event_model)
-    if not found or not fields:
+    field = _own(event_model).get("pgh_obj")
+    if not found or not isinstance(field, models.ForeignKey):
         return None
-    if fields[0].name == "pgh_obj" and isinstance(fields[0], models.ForeignKey):
-        attname = fields[0].target_field.attname
-        return _is_one_of(fields[0], [getattr(instance, attname) for instance in found])
-    columns = [_column("event", field) for field in fields]
-    rows = []
-    for instance in found:
-        key = instance.pk if isinstance(instance.pk, tuple) else (instance.pk,)
-        rows.append(compose("(", join(", ", map(_value_of, fields, key)), ")"))
-    return compose("(", join(", ", columns), ") IN (", join(", ", rows), ")")
+    return _is_one_of(field, [getattr(instance, field.target_field.attname) for instance in found])
 
 
 def _refers_to(event_model: EventModel, groups: tuple[Rows, ...]) -> Fragment | None:

@@ -144,6 +144,8 @@ class EventsQuerySet(models.QuerySet["Events"]):
     def tracks(self, *objects: models.Model | Iterable[models.Model]) -> EventsQuerySet:
         """Return only the events of some objects; no events if no objects are given.
 
+        Events that are declared with `obj_field=None` belong to no object.
+
         Args:
             objects: objects, or iterables of objects such as a query set.
 

@@ -11,7 +11,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
 from pgmagic.declare import event_setup
-from pgmagic.declare.model_types import EventModel, Model
+from pgmagic.declare.model_types import AppendOnly, EventModel, Model
 from pgmagic.declare.proxy_fields import ProxyField
 from pgmagic.declare.trackers import Tracker
 from pgmagic.declare.vocabulary import Level
@@ -82,7 +82,7 @@ class Event(models.Model):
     # Set by `create_event_model`.
     pgh_tracked_model: ClassVar[Model]
     pgh_trackers: ClassVar[tuple[Tracker, ...]]
-    pgh_append_only: ClassVar[bool]
+    pgh_append_only: ClassVar[AppendOnly]
     pgh_level: ClassVar[Level | None]
     pgh_hash_chain: ClassVar[bool] = False
     pgh_partition_by: ClassVar[str | None] = None

@@ -405,33 +405,92 @@ def states(trigger, model):
     return [trigger.get_installation_status(model, database=alias)[0] for alias in ("default", "other")]
 
 
-def test_functions_without_database_are_about_all_databases(as_in_a_project, model, five, other_database):
+def test_functions_without_database_are_about_the_default_one(as_in_a_project, model, five, other_database):
     trigger = five[0]
     assert states(trigger, model) == ["UNINSTALLED", "UNINSTALLED"]
     pgtrigger.install()
-    assert states(trigger, model) == ["INSTALLED", "INSTALLED"]
-    pgtrigger.uninstall(database="default")
+    assert states(trigger, model) == ["INSTALLED", "UNINSTALLED"]
+    pgtrigger.install(database="other")
+    pgtrigger.disable()
+    assert trigger.get_installation_status(model, database="other") == ("INSTALLED", True)
+    assert trigger.get_installation_status(model) == ("INSTALLED", False)
+    pgtrigger.disable(database="other")
+    pgtrigger.enable()
+    assert trigger.get_installation_status(model, database="other") == ("INSTALLED", False)
+    pgtrigger.uninstall()
     assert states(trigger, model) == ["UNINSTALLED", "INSTALLED"]
     trigger.install(model)
-    trigger.uninstall(model, database="other")
-    assert states(trigger, model) == ["INSTALLED", "UNINSTALLED"]
     trigger.unregister(model)
-    five[1].unregister(model)
-    assert {entry[3] for entry in pgtrigger.prunable()} == {"default", "other"}
+    assert [entry[3] for entry in pgtrigger.prunable()] == ["default"]
+    pgtrigger.prune()
+    assert pgtrigger.prunable() == []
+    assert [entry[3] for entry in pgtrigger.prunable(database="other")] == ["other"]
     pgtrigger.prune(database="other")
-    assert {entry[3] for entry in pgtrigger.prunable()} == {"default"}
+    assert pgtrigger.prunable(database="other") == []
 
 
-def test_failure_on_one_database_changes_no_database(as_in_a_project, live, model, five, other_database):
-    with other_database.cursor() as cursor:
-        cursor.execute("ALTER TABLE live_post RENAME TO elsewhere")
-    with pytest.raises(InstallationError, match='relation "live_post" does not exist'):
+@pytest.fixture
+def lite():
+    """A database that is not Postgres."""
+    from django.db import connections
+
+    connections.settings["lite"] = connections.settings["default"] | {
+        "ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:", "OPTIONS": {},
+    }  # fmt: skip
+    yield "lite"
+    del connections["lite"], connections.settings["lite"]
+
+
+def test_nothing_happens_in_a_database_that_is_not_postgres(as_in_a_project, live, model, five, lite):
+    for change in (pgtrigger.install, pgtrigger.uninstall, pgtrigger.enable, pgtrigger.disable):
+        with change(database=lite) as nothing:
+            assert nothing is None
+        assert repr(change("live.Post:t1", database=lite)) == "<changed: nothing>"
+        getattr(five[0], change.__name__)(model, database=lite)
+    pgtrigger.prune(database=lite)
+    assert pgtrigger.prunable(database=lite) == []
+    assert five[0].get_installation_status(model, database=lite) == ("UNALLOWED", None)
+    assert not five[0].allow_migrate(model, database=lite)
+    assert names(live) == []
+
+
+def test_class_may_decide_in_which_database_its_trigger_may_be(as_in_a_project, live, model, five):
+    class Elsewhere(pgtrigger.Protect):
+        def allow_migrate(self, model, database=None):
+            return database == "elsewhere"
+
+    trigger = Elsewhere(name="elsewhere", operation=pgtrigger.Delete)
+    with trigger.register(model):
         pgtrigger.install()
-    assert names(live) == functions(live) == []
-    with other_database.cursor() as cursor:
-        cursor.execute("ALTER TABLE elsewhere RENAME TO live_post")
-    pgtrigger.install()
-    assert states(five[0], model) == ["INSTALLED", "INSTALLED"]
+        trigger.install(model)
+        assert trigger.get_installation_status(model) == ("UNALLOWED", None)
+        assert five[0].get_installation_status(model) == ("INSTALLED", True)
+        assert "elsewhere" not in " ".join(names(live))
+    assert five[0].allow_migrate(model)
+
+
+def test_models_of_another_registry_of_models_are_left_alone(as_in_a_project, live, model, five):
+    from django.test.utils import isolate_apps
+
+    with isolate_apps("tests"):
+
+        class Alone(models.Model):
+            class Meta:
+                app_label = "tests"
+                triggers = [pgtrigger.Protect(name="meta", operation=pgtrigger.Delete)]
+
+    # As upstream: those of Meta.triggers are not registered, and those that somebody registers are.
+    own = pgtrigger.Protect(name="own", operation=pgtrigger.Delete)
+    with own.register(Alone):
+        assert [trigger for owner, trigger in pgtrigger.registered() if owner is Alone] == [own]
+        # There is no table.
+        pgtrigger.install()
+        pgtrigger.enable()
+        pgtrigger.uninstall()
+        pgtrigger.install()
+        assert five[0].get_installation_status(model) == ("INSTALLED", True)
+        with pytest.raises(InstallationError, match='relation "tests_alone" does not exist'):
+            pgtrigger.install("tests.Alone:own")
 
 
 class OnlyDefault:
@@ -446,7 +505,9 @@ def test_router_decides_for_each_database(as_in_a_project, monkeypatch, live, mo
 
     monkeypatch.setattr(router, "routers", [OnlyDefault()])
     pgtrigger.install()
+    pgtrigger.install(database="other")
     assert states(five[0], model) == ["INSTALLED", "UNALLOWED"]
+    assert [five[0].allow_migrate(model, database=alias) for alias in (None, "default", "other")] == [True, True, False]
     assert read_catalog(other_database).triggers == ()
 
 

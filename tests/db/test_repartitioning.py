@@ -56,7 +56,7 @@ def thing(history: History) -> Any:
         return pghistory.track(
             pghistory.InsertEvent(),
             pghistory.UpdateEvent(),
-            append_only=True,
+            append_only="truncate",
             hash_chain=True,
             obj_field=pghistory.ObjForeignKey(db_constraint=True, on_delete=models.CASCADE),
             attrs={"note": models.TextField(default="", db_default="-", db_comment="what was said")},

@@ -211,11 +211,13 @@ def test_condition_in_a_function_does_not_follow_the_writers_path(live):
     [
         (
             lambda: composer(pgtrigger.Delete, NOTE),
-            'The "{cond_new_values}" of the trigger "see" needs the new row, which DELETE does not have.',
+            'Composer trigger references NEW values, but operation "DELETE" doesn\'t allow for that: the '
+            '"{cond_new_values}" of the trigger "see" needs the new row.',
         ),
         (
             lambda: composer(pgtrigger.Insert | pgtrigger.Update, NOTE, condition=pgtrigger.AnyChange("title")),
-            'The "{cond_new_values}" of the trigger "see" needs the old row, which INSERT does not have.',
+            'Composer trigger references OLD values, but operation "INSERT" doesn\'t allow for that: the '
+            '"{cond_new_values}" of the trigger "see" needs the old row.',
         ),
         (
             lambda: composer(pgtrigger.Insert | pgtrigger.Truncate, NOTE),
@@ -243,6 +245,23 @@ def test_rows_that_do_not_exist_are_refused_at_declaration(live, trigger, senten
     with pytest.raises(DeclarationError) as raised:
         live.try_declare("Post", [trigger()], **fields())
     assert str(raised.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("operation", "template", "row"),
+    [
+        (pgtrigger.Insert, "cond_old_values", "OLD"),
+        (pgtrigger.Insert, "cond_joined_values", "OLD"),
+        (pgtrigger.Insert | pgtrigger.Update, "cond_old_values", "OLD"),
+        (pgtrigger.Delete, "cond_new_values", "NEW"),
+    ],
+)
+@pytest.mark.parametrize("by_level", [False, True])
+def test_composer_refuses_rows_that_do_not_exist_when_it_is_made(operation, template, row, by_level):
+    func = pgtrigger.Func(f"PERFORM count(*) FROM {{{template}}}; RETURN NULL;")
+    sentence = f"Composer trigger references {row} values, but operation"
+    with pytest.raises(ValueError, match=sentence):
+        composer(operation, {pgtrigger.Statement: func} if by_level else func)
 
 
 @pytest.mark.parametrize("level", [pgtrigger.Row, pgtrigger.Statement])

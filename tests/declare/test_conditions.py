@@ -87,11 +87,13 @@ def test_exclusive_or():
         lambda: pgtrigger.AnyChange(1),
         lambda: pgtrigger.AnyChange(["title"]),
         lambda: pgtrigger.AllChange(exclude="title"),
+        lambda: pgtrigger.AnyChange(exclude="title,pages"),
+        lambda: type("Written", (pgtrigger.AnyChange,), {"fields": "title"})(),
         lambda: pgtrigger.AnyChange("title", exclude=[Book]),
     ],
 )
 def test_change_condition_takes_names(declare):
-    with pytest.raises(DeclarationError, match="takes the names of fields"):
+    with pytest.raises(FieldDoesNotExist, match="takes the names of fields"):
         declare()
 
 
@@ -123,6 +125,46 @@ ALL = [field.name for field in Book._meta.local_concrete_fields if field.name !=
 )
 def test_change_condition_compares(condition, compared):
     assert [field.name for field in condition.compared_fields(Book)] == compared
+
+
+class Retitled(pgtrigger.AnyChange):
+    fields = ["title", "pages"]
+    exclude = ["pages"]
+
+
+class ByHand(pgtrigger.AllDontChange):
+    exclude_auto = True
+
+
+@pytest.mark.parametrize(
+    ("condition", "compared"),
+    [
+        (Retitled(), ["title"]),
+        (Retitled("order", "pages"), ["order"]),
+        (Retitled(exclude=["title"]), ["pages"]),
+        # As upstream: nothing to exclude means what the class excludes.
+        (Retitled(exclude=[]), ["title"]),
+        (ByHand("title", "updated"), ["title"]),
+        (ByHand("title", "updated", exclude_auto=False), ["title", "updated"]),
+    ],
+)
+def test_class_attributes_of_change_conditions_serve_as_arguments(condition, compared):
+    assert [field.name for field in condition.compared_fields(Book)] == compared
+
+
+def test_condition_of_ones_own_builds_on_what_it_overrides():
+    class Loud(pgtrigger.AnyChange):
+        def resolve(self, model):
+            return f"NEW.loud AND {super().resolve(model)}"
+
+    class More(pgtrigger.Condition):
+        sql = "NEW.pages > OLD.pages"
+
+        def resolve(self, model):
+            return f"NOT {super().resolve(model)}"
+
+    assert Loud("title").resolve(Book) == 'NEW.loud AND (OLD."title" IS DISTINCT FROM NEW."title")'
+    assert (~More()).resolve(Book) == "NOT (NOT (NEW.pages > OLD.pages))"
 
 
 def test_child_compares_its_own_table_only():

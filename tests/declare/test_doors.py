@@ -103,14 +103,14 @@ def test_installation_compiles_for_each_database(name, other, monkeypatch):
     monkeypatch.setattr(backend.choice, "schema", "own one")
     planned = {}
 
-    def apply_to_each(aliases, plan_for, _execution):
-        for alias in aliases:
-            steps = plan_for(alias)(Installed()).steps
-            planned[alias] = "\n".join(sql for step in steps for sql in step.sql if isinstance(sql, str))
+    def apply_to(alias, planning, _execution):
+        steps = planning(Installed()).steps
+        planned[alias] = "\n".join(sql for step in steps for sql in step.sql if isinstance(sql, str))
         return []
 
-    monkeypatch.setattr(changes, "apply_to_each", apply_to_each)
-    changes.make(changes.Change([(Book, DECLARED[name])], plan_installing), None)
+    monkeypatch.setattr(changes, "apply_to", apply_to)
+    for alias in (None, other):
+        changes.make(changes.Change([(Book, DECLARED[name])], plan_installing), alias)
     assert '"own one".' in planned["default"]
     assert planned["default"].replace('"own one".', "") == planned[other]
 

@@ -156,10 +156,30 @@ def test_attrs_and_meta_extend_the_model() -> None:
     assert event._meta.get_field("extra").null
 
 
-def test_append_only_protects_the_event_table() -> None:
-    event = tracked(append_only=True).pgh_event_model
+UPDATE_DELETE, AND_TRUNCATE = {"append_only": "UPDATE OR DELETE"}, {"append_only_truncate": "TRUNCATE"}
+
+
+@pytest.mark.parametrize(
+    ("append_only", "refused"),
+    [(False, {}), (True, UPDATE_DELETE), (1, UPDATE_DELETE), ("truncate", UPDATE_DELETE | AND_TRUNCATE)],
+)
+@pytest.mark.parametrize("as_setting", [False, True])
+def test_append_only_refuses_truncate_only_if_it_says_so(
+    settings_with: Any,  # noqa: F811
+    as_setting: bool,
+    append_only: Any,
+    refused: dict[str, str],
+) -> None:
+    with settings_with(PGHISTORY_APPEND_ONLY=append_only if as_setting else False):
+        event = tracked(**({} if as_setting else {"append_only": append_only})).pgh_event_model
     names = {trigger.name: str(trigger.operation) for owner, trigger in registry.registered() if owner is event}
-    assert names == {"append_only": "UPDATE OR DELETE", "append_only_truncate": "TRUNCATE"}
+    assert names == refused
+    assert event.pgh_append_only == append_only
+
+
+def test_append_only_is_a_boolean_or_truncate() -> None:
+    with pytest.raises(DeclarationError, match="The events of Thing are given append_only='strict', which is neither"):
+        tracked(append_only="strict")
 
 
 @pytest.mark.parametrize(
@@ -168,6 +188,7 @@ def test_append_only_protects_the_event_table() -> None:
         ({}, {"fields": ["nope"]}, "Thing has no field named 'nope'"),
         ({}, {"exclude": ["nope"]}, "Thing has no field named 'nope'"),
         ({}, {"fields": "n"}, "a list of field names, but 'n' was given"),
+        ({}, {"exclude": "n,long_note"}, "a list of field names, but 'n,long_note' was given"),
         (
             {"tags": models.ManyToManyField(ContentType)},
             {"fields": ["tags"]},

@@ -512,6 +512,26 @@ def test_restarted_kernel_finds_everything_unchanged(shell, schema):
     assert world()["catalog"] == before
 
 
+TRACKED = """%%pgtrigger
+@pghistory.track(append_only={})
+class Post(models.Model):
+    title = models.CharField(max_length=20)
+"""
+
+
+@pytest.mark.parametrize("kernel", ["same", "new"])
+def test_trigger_that_append_only_no_longer_has_is_dropped_by_the_cell(shell, kernel):
+    # Until then, append_only=True refused TRUNCATE.
+    shell.run(TRACKED.format("'truncate'"))
+    if kernel == "new":
+        [(model, former)] = registry.registered("notebook.PostEvent:append_only_truncate")
+        former.unregister(model)
+    frame = shell.run(TRACKED.format("True"))
+    assert ("notebook.PostEvent:append_only_truncate", "trigger", "drop", "done") in steps(frame)
+    with default.cursor() as cursor:
+        cursor.execute("TRUNCATE notebook_postevent")
+
+
 def test_table_of_the_same_name_in_public_is_left_alone(shell, schema):
     with default.cursor() as cursor:
         cursor.execute("CREATE TABLE public.notebook_post (id bigint PRIMARY KEY, title varchar(20))")

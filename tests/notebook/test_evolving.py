@@ -282,3 +282,29 @@ def test_ignore_in_the_users_transaction_stays_as_it_was(post, edited):
     assert rows(post, "title") == []
     post.run("Post.objects.create(title='c', n=1)")
     assert "Cannot delete" in str(post.error("Post.objects.all().delete()"))
+
+
+GENERATED = """%%pgtrigger
+@pghistory.track(pghistory.Snapshot())
+class Line(models.Model):
+    price = models.IntegerField(default=0)
+    {}
+"""
+
+
+def test_tracked_generated_field_is_recorded_in_an_ordinary_column(shell, schema):
+    def field(times, kind="Integer"):
+        return (
+            f"total = models.GeneratedField(expression=models.F('price') * {times}, "
+            f"output_field=models.{kind}Field(), db_persist=True)"
+        )
+
+    shell.run(GENERATED.format(""))
+    shell.run("line = Line.objects.create(price=1)")
+    for number, text in enumerate(
+        [field(2), field(3), field(3, "BigInteger"), "total = models.IntegerField(null=True)"]
+    ):
+        shell.run(GENERATED.format(text))
+        shell.run(f"Line.objects.filter(pk=line.pk).update(price={number + 2})")
+    recorded = shell.run("list(LineEvent.objects.order_by('pgh_id').values_list('price', 'total'))")
+    assert recorded == [(1, None), (2, 4), (3, 9), (4, 12), (5, None)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 from django.db import connection as default
+from django.db import connections
 from IPython.core.error import UsageError
 
 from pgmagic.db.installation_frame import InstallationFrame
@@ -233,6 +234,15 @@ def test_mistake_is_reported_in_one_line_by_sub_commands(post, line):
     assert type(error) is UsageError
     assert MISTAKES[line] in str(error)
     assert "\n" not in str(error)
+
+
+def test_database_that_is_not_postgres_is_refused_by_sub_commands(post, monkeypatch):
+    sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:", "OPTIONS": {}}
+    monkeypatch.setitem(connections.settings, "lite", connections.settings["default"] | sqlite)
+    for command in ("ls", "install", "diff", "prune"):
+        error = post.error(f"%pgtrigger {command} --database lite")
+        assert "the database 'lite' is not Postgres, so it has no triggers" in str(error)
+    del connections["lite"]
 
 
 def test_refused_installation_is_reported_in_one_line_and_keeps_nothing(post):

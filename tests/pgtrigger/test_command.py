@@ -4,7 +4,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import models
+from django.db import connections, models
 
 from pgmagic import pgtrigger
 
@@ -75,6 +75,53 @@ def test_schema_option_names_where_tables_are(live, item):
         assert len(said("ls", "-s", f"{live.schema} 2", "-s", live.schema)) == 2
     finally:
         live.sql(f'DROP SCHEMA "{live.schema} 2"')
+
+
+def altered(live, item):
+    pgtrigger.uninstall("live.Item:ro")
+
+
+def disabled(live, item):
+    pgtrigger.disable("live.Item:ro")
+
+
+def edited(live, item):
+    [(model, ro)] = pgtrigger.registered("live.Item:ro")
+    live.sql(f'ALTER FUNCTION "{ro.get_pgid(model)}"() SECURITY DEFINER')
+
+
+def declared_no_more(live, item):
+    [(model, ro)] = pgtrigger.registered("live.Item:ro")
+    ro.unregister(model)
+
+
+@pytest.mark.parametrize("differ", [altered, disabled, edited, declared_no_more])
+def test_list_can_check_that_everything_is_as_declared(live, item, differ):
+    live.sql(
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; "
+        "CREATE TRIGGER theirs BEFORE UPDATE ON live_item FOR EACH ROW EXECUTE FUNCTION f()"
+    )
+    listed = said("ls")
+    assert said("ls", "--check") == listed
+    differ(live, item)
+    with pytest.raises(CommandError, match=r"1 of \d triggers listed is not in the database as declared") as caught:
+        said("ls", "--check")
+    assert caught.value.returncode == 1
+    assert said("ls", "--check", "live.Item:stay") == ["INSTALLED ENABLED live.Item:stay"]
+
+
+@pytest.mark.parametrize("command", ["ls", "install", "uninstall", "enable", "disable", "prune"])
+def test_database_that_is_not_postgres_is_named_and_left_alone(live, item, monkeypatch, command):
+    monkeypatch.setitem(connections.settings, "lite", connections.settings["default"] | {
+        "ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:", "OPTIONS": {},
+    })  # fmt: skip
+    try:
+        assert said(command, "-d", "lite") == [
+            'pgtrigger: The database "lite" is not Postgres, so it has no triggers: nothing was done.'
+        ]
+    finally:
+        del connections["lite"]
+    assert said("ls", "--check") == ["INSTALLED ENABLED live.Item:stay", "INSTALLED ENABLED live.Item:ro"]
 
 
 @pytest.mark.parametrize(

@@ -285,13 +285,20 @@ class Member(User):
             MIGRATE + 'call_command("migrate", database="other", verbosity=0)\n' + USE.format(name="Item", price=3)
         )
         assert said.splitlines()[-3:] == judged("shop_item", 3)
-        listed = project.run("pgtrigger", "--no-color", "ls").splitlines()
-        assert "INSTALLED ENABLED shop.Member:stay on default" in listed
-        assert "INSTALLED ENABLED shop.Item:ro on other" in listed
-        assert len(listed) == 6
-        assert project.run("pgtrigger", "install") == ""
-        project.run("pgtrigger", "uninstall")
-        assert project.run("pgtrigger", "install").count("Installing") == 6
+        command = ("pgtrigger", "--no-color")
+        # Without a database, a command is about the default one.
+        listed = project.run(*command, "ls", "--check").splitlines()
+        assert "INSTALLED ENABLED shop.Member:stay" in listed
+        assert "UNALLOWED N/A     shop.Item:ro" in listed
+        assert "INSTALLED ENABLED shop.Item:ro" in project.run(*command, "ls", "-d", "other").splitlines()
+        assert project.run(*command, "install") == ""
+        assert project.run(*command, "uninstall").count("Uninstalling") == 1
+        assert project.run(*command, "uninstall", "--database", "other").count("Uninstalling") == 5
+        assert "1 of 6 triggers listed is not in the database as declared" in project.run(
+            *command, "ls", "--check", fails=True
+        )
+        assert project.run(*command, "install").count("Installing") == 1
+        assert project.run(*command, "install", "-d", "other").count("Installing") == 5
     finally:
         with connection.cursor() as cursor:
             cursor.execute(f'DROP SCHEMA "{other}" CASCADE')

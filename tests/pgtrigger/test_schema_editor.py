@@ -48,6 +48,71 @@ def test_retyped_column_keeps_its_trigger(migrating, state, enabled, atomic):
     assert installed(migrating).enabled == after.enabled
 
 
+def generated(*, persist: bool = True) -> models.GeneratedField:
+    """Return a field as django-pghistory mirrors a generated one."""
+    return models.GeneratedField(
+        expression=models.F("price") * 2,
+        output_field=models.IntegerField(),
+        db_persist=persist,
+        db_column="The Twice",
+    )
+
+
+def events(**fields: models.Field[Any, Any]) -> ops.CreateModel:
+    """Return the operation that creates a table of events as django-pghistory does."""
+    own = [
+        ("pgh_id", models.AutoField(primary_key=True)),
+        ("pgh_created_at", models.DateTimeField(auto_now_add=True)),
+        ("pgh_label", models.TextField()),
+    ]
+    return ops.CreateModel("ItemEvent", [*own, ("price", models.IntegerField()), *fields.items()])
+
+
+def how_generated(migrating: Migrating) -> list[Any]:
+    return migrating.sql(
+        "SELECT attgenerated, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute "
+        "WHERE attrelid = 'shop_itemevent'::regclass AND attname = 'The Twice'"
+    )
+
+
+@pytest.mark.parametrize("trigger_friendly", [True, False])
+@pytest.mark.parametrize("persist", [True, False])
+@pytest.mark.parametrize(
+    ("mirror", "column"),
+    [
+        (models.IntegerField(null=True, db_column="The Twice"), ("", "integer", False)),
+        (models.BigIntegerField(null=True, db_column="The Twice"), ("", "bigint", False)),
+    ],
+)
+def test_generated_column_of_an_event_table_becomes_an_ordinary_one_with_its_values(
+    migrating, persist, mirror, column, trigger_friendly
+):
+    if not persist and migrating.connection.pg_version < 180000:
+        persist = True
+    migrating.forwards(events(twice=generated(persist=persist)), AddTrigger("itemevent", pgtrigger.Protect(
+        name="append_only", operation=pgtrigger.Update | pgtrigger.Delete)))  # fmt: skip
+    was = how_generated(migrating)
+    insert = "INSERT INTO shop_itemevent (pgh_created_at, pgh_label, price) VALUES (now(), 'insert', 3)"
+    migrating.sql(insert)
+    alter = ops.AlterField("itemevent", "twice", mirror)
+    with override_settings(PGTRIGGER_SCHEMA_EDITOR=trigger_friendly):
+        assert "DROP EXPRESSION" in migrating.sql_of(alter)
+        migrating.forwards(alter)
+        assert how_generated(migrating) == [column]
+        assert migrating.sql('SELECT price, "The Twice" FROM shop_itemevent') == [(3, 6)]
+        migrating.sql(insert)
+        # The way back makes the column again: its values follow from the others.
+        migrating.backwards()
+    assert how_generated(migrating) == was
+    assert migrating.sql('SELECT price, "The Twice" FROM shop_itemevent') == [(3, 6), (3, 6)]
+
+
+def test_generated_column_of_another_table_is_left_to_django(migrating):
+    migrating.forwards(create("Item", price=models.IntegerField(), twice=generated()))
+    with pytest.raises(ValueError, match="must be removed and re-added"):
+        migrating.forwards(ops.AlterField("item", "twice", models.IntegerField(null=True, db_column="The Twice")))
+
+
 def test_mixed_case_table_keeps_its_trigger_and_a_foreign_comment(migrating):
     table = "My Shop"
     migrating.forwards(

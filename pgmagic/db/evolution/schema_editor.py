@@ -24,6 +24,7 @@ from pgmagic.compile.partitions import after_table, before_table, partition_of, 
 from pgmagic.compile.target import Target
 from pgmagic.db.catalog import read_catalog
 from pgmagic.db.evolution import migrating
+from pgmagic.db.evolution.generated_columns import is_regenerated, made_ordinary
 from pgmagic.db.marks import marks_sql
 from pgmagic.db.schemas import target_of
 from pgmagic.declare import registry
@@ -104,7 +105,7 @@ class DatabaseSchemaEditorMixin(Base):
         self._moved, self._marks = [], {}
         try:
             with self._transaction:
-                super().alter_field(model, old_field, new_field, strict)
+                self._alter(model, old_field, new_field, strict)
                 for trigger in self._moved:
                     self._restore(trigger)
                 if self._marks:
@@ -112,6 +113,16 @@ class DatabaseSchemaEditorMixin(Base):
                     self.execute(marks_sql(list(self._marks.values())), params=None)
         finally:
             self._moved = None
+
+    def _alter(self, model: Model, old_field: AnyField, new_field: AnyField, strict: bool) -> None:
+        """Alter a field, also a mirrored one whose column is no longer generated, or is again."""
+        if not is_regenerated(model, old_field, new_field):
+            super().alter_field(model, old_field, new_field, strict)
+        elif new_field.generated:
+            self.remove_field(model, old_field)
+            self.add_field(model, new_field)
+        else:
+            super().alter_field(model, made_ordinary(self, model, old_field), new_field, strict)
 
     def remove_field(self, model: Model, field: AnyField) -> None:
         """Remove a field.

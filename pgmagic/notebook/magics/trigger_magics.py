@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 
 from django.db import DEFAULT_DB_ALIAS
@@ -13,6 +13,7 @@ from IPython.core.magic_arguments import argument
 from IPython.display import display
 
 from pgmagic.db import trigger_frames
+from pgmagic.db.changes import postgres_alias
 from pgmagic.db.evolution.renames import Wishes
 from pgmagic.notebook.declaring import install_cell, plan_cell
 from pgmagic.notebook.magics.lines import (
@@ -31,8 +32,20 @@ from pgmagic.tables.frame import ResultFrame
 from pgmagic.tables.highlighting import sql_html, sql_text
 from pgmagic.trial.matrix_frame import try_field
 
-# Without the option, a change is made on every database that a router allows.
-_DATABASE = argument("--database", type=database_alias, metavar="ALIAS", help="which of the project's databases")
+
+def _postgres(text: str) -> str:
+    """Return the name of one of Django's databases that has triggers.
+
+    Raises:
+        ArgumentTypeError: if no database has the name, or it is not Postgres.
+    """
+    if postgres_alias(database_alias(text)) is None:
+        raise ArgumentTypeError(f"the database {text!r} is not Postgres, so it has no triggers; choose another")
+    return text
+
+
+# Without the option, it is the default one.
+_DATABASE = argument("--database", type=_postgres, metavar="ALIAS", help="which of the project's databases")
 _URI = argument("uri", metavar="URI", help="app_label.Model:trigger_name")
 _URIS = argument("uris", nargs="*", metavar="URI", help="app_label.Model:trigger_name; without any: all of them")
 _FIELD = argument("field", metavar="MODEL.FIELD", help="such as Post.status")
