@@ -26,7 +26,8 @@ class OutcomeRow:
     """One step and what it did to the database; see the columns of `OutcomeFrame`.
 
     messages: the server's, as in `NOTICE: checked`. effects: what triggers did to rows that they wrote themselves, and
-    what was written to each table, where the other fields do not say it.
+    what was written to each table, where the other fields do not say it. raised: what Django raised over a row that a
+    trigger swallowed.
     """
 
     step: int = 1
@@ -39,11 +40,12 @@ class OutcomeRow:
     elapsed_ms: float | None = None
     messages: tuple[str, ...] = ()
     effects: tuple[str, ...] = ()
+    raised: tuple[str, ...] = ()
 
     @property
     def lines(self) -> tuple[str, ...]:
         """What is shown under the step."""
-        return (*self.messages, *self.effects)
+        return (*self.messages, *self.effects, *self.raised)
 
     def taken_back(self) -> OutcomeRow:
         """Return the outcome of a step whose rows a later step has rolled back."""
@@ -84,7 +86,8 @@ class OutcomeFrame(ResultFrame):
 
     Under a step (`attached`, the row's label to its lines): the server's messages, then what triggers did to rows that
     they wrote themselves, then the rows that the database counted in each table, as in `in comment: 3 rows deleted`, if
-    they are in several tables or are not what was asked for. `notes`: what was seen of the cell as a whole, such as
+    they are in several tables or are not what was asked for, then what Django raised over a row that was swallowed,
+    which ends the statement but not the cell. `notes`: what was seen of the cell as a whole, such as
     what could not be observed, and what COMMIT did.
     """
 

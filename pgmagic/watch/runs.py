@@ -47,11 +47,11 @@ def trace_of(steps: Steps, connection: BaseDatabaseWrapper) -> TraceFrame:
         notes = steps.run(cell.step)
     said: list[str] = []
     for step, outcome in enumerate(cell.outcomes, 1):
-        if outcome.verdict == "rejected":
+        if outcome.verdict == "rejected" or outcome.raised:
             by = f" by {outcome.trigger}" if outcome.trigger else ""
-            said.append(f"Step {step} was rejected{by}: {outcome.reason}")
+            said.append(f"Step {step} was {outcome.verdict}{by}: {outcome.reason}")
         # What the server said outside of any trigger.
-        said += [f"Step {step}: {line}" for line in outcome.messages]
+        said += [f"Step {step}: {line}" for line in (*outcome.messages, *outcome.raised)]
     return trace_frame(cell.timeline.rows, notes=[*said, *notes, *elsewhere_note(cell), *cell.notes])
 
 

@@ -297,6 +297,11 @@ class CellTracer(CellObserver):
         with super().step():
             yield
 
+    def swallowed_inserts(self) -> list[Observed]:
+        """Return whose insertion triggers swallowed in this step."""
+        self.probing.end_statement()
+        return self.timeline.swallowed_inserts()
+
     def finish(self) -> None:
         """Fire what is deferred until COMMIT, which is traced as part of no step."""
         self.probing.turn(None)

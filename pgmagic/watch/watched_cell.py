@@ -53,10 +53,14 @@ class CellObserver(WatchedConnection):
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Watch one step. An error of the database that leaves it ends here; every other exception goes on."""
+        """Watch one step. An error of the database that leaves it ends here; every other exception goes on.
+
+        What Django raises over a row that a trigger swallowed ends here, too.
+        """
         for watched in self.connections.values():
             watched.begin_step()
         error: DatabaseFailure | psycopg.Error | None = None
+        missed: dict[str, Exception] = {}
         try:
             yield
         except PgMagicError:
@@ -64,14 +68,14 @@ class CellObserver(WatchedConnection):
         except (DatabaseFailure, psycopg.Error) as failure:
             error = failure
         except Exception as failure:
-            for watched in self.connections.values():
-                watched.explain(failure)
-            raise
+            missed = self._missing_rows(failure)
+            if not missed:
+                raise
         # An error that did not come from a statement, for example one of the driver, is reported once.
         elsewhere = any(watched.has_rejections for watched in self.others.watched.values())
         try:
             parts = {
-                alias: watched.end_step(None if watched is not self or elsewhere else error)
+                alias: watched.end_step(None if watched is not self or elsewhere else error, missed.get(alias))
                 for alias, watched in self.connections.items()
             }
         except psycopg.Error as own:
@@ -81,6 +85,14 @@ class CellObserver(WatchedConnection):
             ) from own
         self._parts.append(parts)
         self._places.append({alias: watched.step_in_log for alias, watched in self.connections.items()})
+
+    def _missing_rows(self, failure: Exception) -> dict[str, Exception]:
+        """Return an error by the database whose row Django missed; explain any other error."""
+        missed = {alias: failure for alias, watched in self.connections.items() if watched.misses_row(failure)}
+        if not missed:
+            for watched in self.connections.values():
+                watched.explain(failure)
+        return missed
 
     def finish(self) -> None:
         """Fire what is deferred until COMMIT, in all databases.

@@ -69,7 +69,8 @@ def _run(
     with watched(CellCapturer, connection, keep=False) as cell:
         prepare(cell)
         steps.run(cell.step)
-    notes = [*cell.notes_of_trial, *elsewhere_note(cell)]
+    raised = [f"Step {step}: {line}" for step, outcome in enumerate(cell.outcomes, 1) for line in outcome.raised]
+    notes = [*raised, *cell.notes_of_trial, *elsewhere_note(cell)]
     if any(each.autocommit.hooks for each in cell.connections.values()):
         notes.append(_NO_HOOKS)
     return Run(cell.outcomes, cell.changes, started, datetime.now(UTC)), notes
