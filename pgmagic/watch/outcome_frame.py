@@ -54,7 +54,7 @@ class OutcomeRow:
         return replace(self, verdict="rolled back", rows=0, trigger=None, reason=ROLLED_BACK_BY_CELL, effects=())
 
     def rolled_back(self, refusal: Rejection) -> OutcomeRow:
-        """Return the outcome of a step whose rows a rejected COMMIT has taken back."""
+        """Return the outcome of a step whose rows a rejected COMMIT, or an exception after it, has taken back."""
         if self.verdict not in ("applied", "rewritten"):
             return replace(self, effects=())
         return replace(self, verdict="rolled back", trigger=refusal.trigger, reason=refusal.reason, effects=())
@@ -68,8 +68,8 @@ class OutcomeFrame(ResultFrame):
         statement (string): its source.
         verdict (string): the first of these that happened in the step: `rejected` (an error of the database),
             `suppressed` (a trigger or rule swallowed rows), `rewritten` (something else was stored than asked for),
-            `applied`, `rolled back` (by the cell itself, or by a refused COMMIT), `no rows`, `read`; missing where the
-            step issued no SQL.
+            `applied`, `rolled back` (by the cell itself, by a refused COMMIT, or by an error in a later step),
+            `no rows`, `read`; missing where the step issued no SQL.
         rows (Int64): how many rows its statements wrote, or read if it only read. If Postgres reports no number for
             the statements, as for a call of a function that writes: the rows written to all tables. Missing where
             Postgres reports no number at all.

@@ -302,6 +302,13 @@ class CellTracer(CellObserver):
         self.probing.end_statement()
         return self.timeline.swallowed_inserts()
 
+    def break_off(self, error: BaseException, *, kept: bool) -> bool:
+        """Note that an exception ended the cell; see `CellObserver.break_off`."""
+        if isinstance(error, Exception):
+            # After an interrupt, what a trigger under way would have done is not known.
+            self.probing.end_statement()
+        return super().break_off(error, kept=kept)
+
     def finish(self) -> None:
         """Fire what is deferred until COMMIT, which is traced as part of no step."""
         self.probing.turn(None)

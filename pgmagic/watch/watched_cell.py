@@ -148,6 +148,21 @@ class CellObserver(WatchedConnection):
                         f"The on_commit hook {name} raised {type(error).__name__}: {error}. The rows are kept."
                     )
 
+    def break_off(self, error: BaseException, *, kept: bool) -> bool:
+        """Note that an exception ended the cell, so that nothing of it was kept; return whether the notes are sound.
+
+        kept: whether it would have been kept; if not, the verdicts remain.
+        """
+        if any(watched.recorder.failure or watched.raw.closed for watched in self.connections.values()):
+            return False
+        raised = "was interrupted" if isinstance(error, KeyboardInterrupt) else f"raised {type(error).__name__}"
+        ended = f"{len(self._parts) + 1} {raised}"
+        refusal = Rejection(f"step {ended}")
+        for parts in self._parts if kept else ():
+            parts.update({alias: part.rolled_back(refusal) for alias, part in parts.items()})
+        self.notes.append(f"Step {ended}: the whole cell was rolled back, and nothing of it was kept.")
+        return True
+
     def roll_back(self, refusal: Rejection) -> None:
         """Note that COMMIT was refused, so that no written row was kept."""
         committed = self.others.committed
