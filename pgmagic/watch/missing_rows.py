@@ -22,8 +22,8 @@ _ORM = f"{Path(str(models.__file__)).parent}{os.sep}"
 _READERS = ("_save_table", "_assign_returned_values", "bulk_create", "apply_converters")
 
 
-def is_over_missing_row(error: BaseException, executed: Sequence[Executed]) -> bool:
-    """Return whether an error is Django's over a row that one of the executed INSERTs did not return.
+def is_over_missing_row(error: BaseException, executed: Sequence[Executed], alias: str) -> bool:
+    """Return whether an error is Django's over a row that one of the INSERTs executed in a database did not return.
 
     An error of the user's own code is not raised in Django's functions that read returned rows.
     """
@@ -34,8 +34,11 @@ def is_over_missing_row(error: BaseException, executed: Sequence[Executed]) -> b
         is_likely = isinstance(error, AssertionError) and bool(inserts)
     if not is_likely:
         return False
-    code = [frame.f_code for frame, _ in walk_tb(error.__traceback__)][-1]
-    return code.co_filename.startswith(_ORM) and code.co_name in _READERS
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    code, names = frame.f_code, frame.f_locals
+    used = getattr(names.get("self"), "db", None) if code.co_name == "bulk_create" else names.get("using")
+    is_here = used in (alias, None)
+    return is_here and code.co_filename.startswith(_ORM) and code.co_name in _READERS
 
 
 def inserts_among(executed: Sequence[Executed]) -> list[Executed]:

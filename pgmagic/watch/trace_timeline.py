@@ -126,7 +126,7 @@ class Timeline:
         return True
 
     def swallowed_inserts(self) -> list[Observed]:
-        """Return the rows of the step under way whose insertion a trigger swallowed, trigger by trigger."""
+        """Return what each trigger swallowed of the rows that the step under way inserted."""
         swallowed = Counter(
             (row.table, row.trigger)
             for row in self.rows

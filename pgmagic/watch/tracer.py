@@ -298,7 +298,7 @@ class CellTracer(CellObserver):
             yield
 
     def swallowed_inserts(self) -> list[Observed]:
-        """Return whose insertion triggers swallowed in this step."""
+        """Return what triggers swallowed of the rows that this step inserted."""
         self.probing.end_statement()
         return self.timeline.swallowed_inserts()
 

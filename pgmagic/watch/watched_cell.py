@@ -87,7 +87,7 @@ class CellObserver(WatchedConnection):
         self._places.append({alias: watched.step_in_log for alias, watched in self.connections.items()})
 
     def _missing_rows(self, failure: Exception) -> dict[str, Exception]:
-        """Return an error by the database whose row Django missed; explain any other error."""
+        """Return the error under the alias of the database in which Django missed a row; explain any other error."""
         missed = {alias: failure for alias, watched in self.connections.items() if watched.misses_row(failure)}
         if not missed:
             for watched in self.connections.values():
@@ -149,9 +149,9 @@ class CellObserver(WatchedConnection):
                     )
 
     def break_off(self, error: BaseException, *, kept: bool) -> bool:
-        """Note that an exception ended the cell, so that nothing of it was kept; return whether the notes are sound.
+        """Note that an exception ended the cell, so that nothing of it was kept; return False if that is not certain.
 
-        kept: whether it would have been kept; if not, the verdicts remain.
+        kept: whether the cell was to be kept; if not, the verdicts remain.
         """
         if any(watched.recorder.failure or watched.raw.closed for watched in self.connections.values()):
             return False

@@ -142,10 +142,10 @@ class WatchedConnection:
     def misses_row(self, failure: Exception) -> bool:
         """Return whether Django raised an error over a row that did not come back from an INSERT of this step."""
         is_sound = self.recorder.failure is None and not self.raw.closed
-        return is_sound and is_over_missing_row(failure, self.recorder.log[self._start :])
+        return is_sound and is_over_missing_row(failure, self.recorder.log[self._start :], self.connection.alias)
 
     def swallowed_inserts(self) -> Iterable[Observed]:
-        """Return whose insertion triggers swallowed in this step before the cell itself rolled back."""
+        """Return what triggers swallowed of the rows that this step inserted and then rolled back."""
         swallowed = [each for each in self.recorder.taken_back if _is_swallowed_insert(each)]
         return {(each.table, each.triggers): each for each in swallowed}.values()
 

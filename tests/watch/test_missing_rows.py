@@ -167,7 +167,7 @@ def test_error_of_a_signal_handler_over_a_swallowed_row_ends_the_cell(cells: Any
 def test_step_without_an_insert_is_none_of_it() -> None:
     with pytest.raises(TypeError) as raised:
         zip(None)  # type: ignore[call-overload]
-    assert not is_over_missing_row(raised.value, [])
+    assert not is_over_missing_row(raised.value, [], "default")
 
 
 def test_trigger_on_a_view_is_not_probed_and_the_insert_is_suppressed_all_the_same(
