@@ -13,17 +13,10 @@ from pgmagic.db.schemas import target_of
 from pgmagic.declare import registry
 from pgmagic.declare.model_types import Model
 from pgmagic.declare.trigger import Trigger
-from pgmagic.errors import DeclarationError
 
 
 def desired_by(declared: Sequence[Model], alias: str) -> Desired:
-    """Compile models that a block has declared, with the triggers that it registered, for a database.
-
-    Raises:
-        DeclarationError: if a model has no field but the key that Django adds.
-    """
-    for model in declared:
-        check_fields(model)
+    """Compile models that a block has declared, with the triggers that it registered, for a database."""
     target = target_of(alias)
     on_declared = [(model, trigger) for model, trigger in registry.registered() if model in declared]
     triggers = dict.fromkeys([*registry.registered_in_block(), *on_declared])
@@ -44,17 +37,9 @@ def compiled(model: Model, trigger: Trigger, target: Target) -> DesiredTrigger:
     return desired.declared_with_model() if registry.is_declared_with_model(trigger, model) else desired
 
 
-def check_fields(model: Model) -> None:
-    """Refuse a model that its author has not filled in yet.
-
-    Raises:
-        DeclarationError: if the model has no field but the key that Django adds.
-    """
-    own = [field for field in (*model._meta.fields, *model._meta.many_to_many) if not field.auto_created]
-    if not own and model._meta.managed and not model._meta.proxy and not model._meta.auto_created:
-        raise DeclarationError(
-            f"{model._meta.object_name} has no fields: add at least one, as in `title = models.TextField()`."
-        )
+def has_own_fields(model: Model) -> bool:
+    """Return whether a model has any field but the keys that Django adds."""
+    return not all(field.auto_created for field in (*model._meta.fields, *model._meta.many_to_many))
 
 
 def _with_referred_models(declared: Sequence[Model], *, of_all_apps: bool) -> list[Model]:

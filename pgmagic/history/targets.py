@@ -20,10 +20,17 @@ def resolve(target: Target) -> tuple[Model, list[object] | None]:
     """Return the model, and the primary key of the object in a list; None for all objects.
 
     Raises:
-        HistoryError: the target is something else, or no model has the name, or several have it.
+        HistoryError: the target is something else, or an object without a key, or no model has the name, or several
+            have it.
     """
     if isinstance(target, models.Model):
-        return type(target), None if target.pk is None else [target.pk]
+        if None in (target.pk if isinstance(target.pk, tuple) else (target.pk,)):
+            name = target._meta.object_name
+            raise HistoryError(
+                f"This {name} has no primary key, because it was never saved or was deleted: give an object that has "
+                f"one, as {name}(pk=3) has, or the model {name} for all objects."
+            )
+        return type(target), [target.pk]
     if isinstance(target, type) and issubclass(target, models.Model):
         return target, None
     if not isinstance(target, str):

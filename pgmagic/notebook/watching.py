@@ -6,9 +6,11 @@ import ast
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
+from dataclasses import replace
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.display import display
 
 from pgmagic.declare import registry
 from pgmagic.declare.trigger import Trigger
@@ -73,7 +75,7 @@ def compare_cell(
         with _namespace_restored(shell):
             return steps.run(step)
 
-    return what_if(Steps(steps.sources, run), connections[using], ignored=ignored, exchanges=exchanges)
+    return what_if(replace(steps, run=run), connections[using], ignored=ignored, exchanges=exchanges)
 
 
 def _steps(shell: InteractiveShell, source: str) -> Steps:
@@ -84,7 +86,7 @@ def _steps(shell: InteractiveShell, source: str) -> Steps:
     def run(step: Callable[[], AbstractContextManager[None]]) -> Sequence[str]:
         return pending_note(execute_each(shell, tree.body, filename, step))
 
-    return Steps(tuple(_statement_source(statement, text) for statement in tree.body), run)
+    return Steps(tuple(_statement_source(statement, text) for statement in tree.body), run, display)
 
 
 def _statement_source(statement: ast.stmt, text: str) -> str:

@@ -156,7 +156,8 @@ class Search:
         using = self.connection.alias
         row = any_row(self.model, using) or made_up(self.model, using)
         unique = unique_fields(self.model)
-        fields = [each for each in self._fields() if not isinstance(each, models.AutoField)]
+        # A row without a field of its own is written with its key: SQL has no list of no columns.
+        fields = [each for each in self._fields() if not isinstance(each, models.AutoField)] or self._fields()
         base: Values = {}
         for each in fields:
             base[each.attname] = getattr(row, each.attname)

@@ -141,6 +141,7 @@ class OtherDatabases:
             table=f"{alias}: {outcome.table}" if outcome.table else (alias if outcome.verdict else None),
             messages=tuple(f"{alias}: {line}" for line in outcome.messages),
             effects=tuple(f"{alias}: {line}" for line in outcome.effects),
+            raised=tuple(f"{alias}: {line}" for line in outcome.raised),
         )
 
 
@@ -171,6 +172,7 @@ def combined(outcomes: Sequence[OutcomeRow]) -> OutcomeRow:
         outcome,
         messages=tuple(line for each in outcomes for line in each.messages),
         effects=(*(line for each in outcomes for line in each.effects), *outcome.effects),
+        raised=tuple(line for each in outcomes for line in each.raised),
     )
 
 

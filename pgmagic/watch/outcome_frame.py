@@ -26,7 +26,8 @@ class OutcomeRow:
     """One step and what it did to the database; see the columns of `OutcomeFrame`.
 
     messages: the server's, as in `NOTICE: checked`. effects: what triggers did to rows that they wrote themselves, and
-    what was written to each table, where the other fields do not say it.
+    what was written to each table, where the other fields do not say it. raised: what Django raised over a row that a
+    trigger swallowed.
     """
 
     step: int = 1
@@ -39,11 +40,12 @@ class OutcomeRow:
     elapsed_ms: float | None = None
     messages: tuple[str, ...] = ()
     effects: tuple[str, ...] = ()
+    raised: tuple[str, ...] = ()
 
     @property
     def lines(self) -> tuple[str, ...]:
         """What is shown under the step."""
-        return (*self.messages, *self.effects)
+        return (*self.messages, *self.effects, *self.raised)
 
     def taken_back(self) -> OutcomeRow:
         """Return the outcome of a step whose rows a later step has rolled back."""
@@ -52,7 +54,7 @@ class OutcomeRow:
         return replace(self, verdict="rolled back", rows=0, trigger=None, reason=ROLLED_BACK_BY_CELL, effects=())
 
     def rolled_back(self, refusal: Rejection) -> OutcomeRow:
-        """Return the outcome of a step whose rows a rejected COMMIT has taken back."""
+        """Return the outcome of a step whose rows a rejected COMMIT, or an exception after it, has taken back."""
         if self.verdict not in ("applied", "rewritten"):
             return replace(self, effects=())
         return replace(self, verdict="rolled back", trigger=refusal.trigger, reason=refusal.reason, effects=())
@@ -66,8 +68,8 @@ class OutcomeFrame(ResultFrame):
         statement (string): its source.
         verdict (string): the first of these that happened in the step: `rejected` (an error of the database),
             `suppressed` (a trigger or rule swallowed rows), `rewritten` (something else was stored than asked for),
-            `applied`, `rolled back` (by the cell itself, or by a refused COMMIT), `no rows`, `read`; missing where the
-            step issued no SQL.
+            `applied`, `rolled back` (by the cell itself, by a refused COMMIT, or by an error in a later step),
+            `no rows`, `read`; missing where the step issued no SQL.
         rows (Int64): how many rows its statements wrote, or read if it only read. If Postgres reports no number for
             the statements, as for a call of a function that writes: the rows written to all tables. Missing where
             Postgres reports no number at all.
@@ -84,7 +86,8 @@ class OutcomeFrame(ResultFrame):
 
     Under a step (`attached`, the row's label to its lines): the server's messages, then what triggers did to rows that
     they wrote themselves, then the rows that the database counted in each table, as in `in comment: 3 rows deleted`, if
-    they are in several tables or are not what was asked for. `notes`: what was seen of the cell as a whole, such as
+    they are in several tables or are not what was asked for, then what Django raised over a row that was swallowed,
+    which ends the statement but not the cell. `notes`: what was seen of the cell as a whole, such as
     what could not be observed, and what COMMIT did.
     """
 

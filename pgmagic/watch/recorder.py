@@ -19,6 +19,7 @@ from pgmagic.errors import CellError, DatabaseUnavailableError, PgMagicError
 from pgmagic.watch.autocommit import LOST, RENEWAL, EmulatedAutocommit
 from pgmagic.watch.driver_cursors import Finish, watched_cursors
 from pgmagic.watch.instruments import AnyInstruments, Observed
+from pgmagic.watch.missing_rows import inserts_among
 from pgmagic.watch.statements import LONGEST_REMEMBERED, Executed, Facts, answers, facts_of, is_ddl, text_of
 from pgmagic.watch.written import Written, WrittenRows
 
@@ -241,6 +242,10 @@ class Recorder:
         if what == "set":
             self._renew()
             self._count_written()
+        names = [known for known, _, _ in self._savepoints]
+        place = len(names) - 1 - names[::-1].index(name) if name in names else None
+        if what == "undo" and place is not None:
+            self._look_before_undo(place)
         self.is_guarding = True
         try:
             yield
@@ -249,15 +254,19 @@ class Recorder:
             raise
         finally:
             self.is_guarding = False
-        names = [known for known, _, _ in self._savepoints]
         if what == "set":
             self._clock += 1
             self._savepoints.append((name, self._clock, len(self.log)))
-        elif name in names:
-            place = len(names) - 1 - names[::-1].index(name)
+        elif place is not None:
             if what == "undo":
                 self._undone(place)
             del self._savepoints[place + (what == "undo") :]
+
+    def _look_before_undo(self, place: int) -> None:
+        """Read what triggers did to inserted rows before a savepoint takes that back, and with it what was observed."""
+        _, _, start = self._savepoints[place]
+        if self.autocommit.status == TransactionStatus.INTRANS and inserts_among(self.log[start:]):
+            self.autocommit.before_undo()
 
     def _undone(self, place: int) -> None:
         """Note that everything since a savepoint was rolled back, and put back the probes that were removed by it."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal, NotRequired, TypedDict
 
 import psycopg
 
 from pgmagic.db.catalog import describe_kind
+from pgmagic.watch.instruments import Observed
 from pgmagic.watch.trace_frame import TraceRow
 from pgmagic.watch.trace_sql import TracedTrigger
 from pgmagic.watch.trigger_catalog import LiveTrigger
@@ -122,6 +124,17 @@ class Timeline:
             return False
         firing[-1].entry.notices.append(line)
         return True
+
+    def swallowed_inserts(self) -> list[Observed]:
+        """Return what each trigger swallowed of the rows that the step under way inserted."""
+        swallowed = Counter(
+            (row.table, row.trigger)
+            for row in self.rows
+            if row.step == self.step and row.depth == 1 and "INSERT" in row.fires and _SWALLOWED in row.notices
+        )
+        return [
+            Observed(table, "INSERT", "swallowed", (trigger,), 1, rows) for (table, trigger), rows in swallowed.items()
+        ]
 
     def end_statement(self, error: BaseException | None) -> None:
         """Close what is still under way: triggers that raised the error, or swallowed their row."""

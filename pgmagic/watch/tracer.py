@@ -297,6 +297,18 @@ class CellTracer(CellObserver):
         with super().step():
             yield
 
+    def swallowed_inserts(self) -> list[Observed]:
+        """Return what triggers swallowed of the rows that this step inserted."""
+        self.probing.end_statement()
+        return self.timeline.swallowed_inserts()
+
+    def break_off(self, error: BaseException, *, kept: bool) -> bool:
+        """Note that an exception ended the cell; see `CellObserver.break_off`."""
+        if isinstance(error, Exception):
+            # After an interrupt, what a trigger under way would have done is not known.
+            self.probing.end_statement()
+        return super().break_off(error, kept=kept)
+
     def finish(self) -> None:
         """Fire what is deferred until COMMIT, which is traced as part of no step."""
         self.probing.turn(None)

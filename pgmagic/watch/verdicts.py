@@ -13,7 +13,7 @@ from operator import attrgetter
 
 from pgmagic.watch.effects import Effects, effects_of, rows_text
 from pgmagic.watch.instruments import Observed
-from pgmagic.watch.outcome_frame import ROLLED_BACK_BY_CELL, OutcomeRow, Verdict
+from pgmagic.watch.outcome_frame import ROLLED_BACK_BY_CELL, VERDICTS, OutcomeRow, Verdict
 from pgmagic.watch.rejections import Rejection, rejection, value_in_line
 from pgmagic.watch.statements import Executed
 from pgmagic.watch.trigger_catalog import TriggerCatalog
@@ -39,21 +39,24 @@ def step_outcome(
     catalog: TriggerCatalog | None,
     messages: Iterable[str] = (),
     written: Sequence[Written] = (),
+    short_inserts: Sequence[Executed] = (),
 ) -> OutcomeRow:
     """Return the outcome of a step.
 
     error: the database's error that left the step, if one did. catalog: needed to name the trigger of a rejection.
-    written: the rows that the database counted.
+    written: the rows that the database counted. short_inserts: INSERTs among which are those that did not return each
+    row, if Django failed on that.
     """
     counted = [statement for statement in executed if not statement.undone]
     own = [observation for observation in observed if observation.depth == 1]
     effects = effects_of(counted, own, written)
-    findings = [
+    found = [
         *_rejections(executed, error, catalog),
         *_of_probes(own, counted),
         *(_ruled(counted, effects, catalog) if catalog is not None else ()),
         *_plain(executed, effects),
     ]
+    findings = _with_missed(found, short_inserts)
     lines = [*(_effect(observation) for observation in observed if observation.depth > 1), *effects.lines()]
     if not findings:
         return OutcomeRow(messages=tuple(messages), effects=tuple(lines))
@@ -68,6 +71,17 @@ def step_outcome(
         messages=tuple(messages),
         effects=tuple(lines),
     )
+
+
+def _with_missed(findings: list[_Finding], inserts: Sequence[Executed]) -> list[_Finding]:
+    """Return the findings on a step in which an INSERT did not return a row, also if no probe saw what swallowed it."""
+    if not inserts:
+        return findings
+    decided = [finding for finding in findings if finding.verdict in ("rejected", "suppressed", "rewritten")]
+    if not any(finding.verdict == "suppressed" for finding in decided):
+        table = next((insert.table for insert in inserts if not insert.rows), inserts[-1].table)
+        decided.append(_Finding("suppressed", "insert swallowed", table))
+    return sorted(decided, key=lambda finding: VERDICTS.index(finding.verdict))
 
 
 def _reasons(findings: Sequence[_Finding]) -> Iterable[str]:

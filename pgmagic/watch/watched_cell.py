@@ -53,10 +53,14 @@ class CellObserver(WatchedConnection):
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Watch one step. An error of the database that leaves it ends here; every other exception goes on."""
+        """Watch one step. An error of the database that leaves it ends here; every other exception goes on.
+
+        What Django raises over a row that a trigger swallowed ends here, too.
+        """
         for watched in self.connections.values():
             watched.begin_step()
         error: DatabaseFailure | psycopg.Error | None = None
+        missed: dict[str, Exception] = {}
         try:
             yield
         except PgMagicError:
@@ -64,14 +68,14 @@ class CellObserver(WatchedConnection):
         except (DatabaseFailure, psycopg.Error) as failure:
             error = failure
         except Exception as failure:
-            for watched in self.connections.values():
-                watched.explain(failure)
-            raise
+            missed = self._missing_rows(failure)
+            if not missed:
+                raise
         # An error that did not come from a statement, for example one of the driver, is reported once.
         elsewhere = any(watched.has_rejections for watched in self.others.watched.values())
         try:
             parts = {
-                alias: watched.end_step(None if watched is not self or elsewhere else error)
+                alias: watched.end_step(None if watched is not self or elsewhere else error, missed.get(alias))
                 for alias, watched in self.connections.items()
             }
         except psycopg.Error as own:
@@ -81,6 +85,14 @@ class CellObserver(WatchedConnection):
             ) from own
         self._parts.append(parts)
         self._places.append({alias: watched.step_in_log for alias, watched in self.connections.items()})
+
+    def _missing_rows(self, failure: Exception) -> dict[str, Exception]:
+        """Return the error under the alias of the database in which Django missed a row; explain any other error."""
+        missed = {alias: failure for alias, watched in self.connections.items() if watched.misses_row(failure)}
+        if not missed:
+            for watched in self.connections.values():
+                watched.explain(failure)
+        return missed
 
     def finish(self) -> None:
         """Fire what is deferred until COMMIT, in all databases.
@@ -135,6 +147,21 @@ class CellObserver(WatchedConnection):
                     self.notes.append(
                         f"The on_commit hook {name} raised {type(error).__name__}: {error}. The rows are kept."
                     )
+
+    def break_off(self, error: BaseException, *, kept: bool) -> bool:
+        """Note that an exception ended the cell, so that nothing of it was kept; return False if that is not certain.
+
+        kept: whether the cell was to be kept; if not, the verdicts remain.
+        """
+        if any(watched.recorder.failure or watched.raw.closed for watched in self.connections.values()):
+            return False
+        raised = "was interrupted" if isinstance(error, KeyboardInterrupt) else f"raised {type(error).__name__}"
+        ended = f"{len(self._parts) + 1} {raised}"
+        refusal = Rejection(f"step {ended}")
+        for parts in self._parts if kept else ():
+            parts.update({alias: part.rolled_back(refusal) for alias, part in parts.items()})
+        self.notes.append(f"Step {ended}: the whole cell was rolled back, and nothing of it was kept.")
+        return True
 
     def roll_back(self, refusal: Rejection) -> None:
         """Note that COMMIT was refused, so that no written row was kept."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -18,6 +18,7 @@ from pgmagic.watch.driver_cursors import unwatched
 from pgmagic.watch.effects import Effects
 from pgmagic.watch.instruments import AnyInstruments, Observed
 from pgmagic.watch.messages import Messages
+from pgmagic.watch.missing_rows import inserts_among, is_over_missing_row, what_django_raised
 from pgmagic.watch.outcome_frame import OutcomeRow
 from pgmagic.watch.probing import Probing
 from pgmagic.watch.recorder import Recorder
@@ -91,19 +92,29 @@ class WatchedConnection:
         """Whether a statement of the step under way was rejected."""
         return any(statement.error is not None for statement in self.recorder.log[self._start :])
 
-    def end_step(self, error: DatabaseFailure | psycopg.Error | None) -> OutcomeRow:
-        """Return what the step did here. error: the error that left the step, if it came from this database."""
+    def end_step(
+        self, error: DatabaseFailure | psycopg.Error | None, missed: BaseException | None = None
+    ) -> OutcomeRow:
+        """Return what the step did here.
+
+        error: the error that left the step, if it came from this database. missed: the error that Django raised over a
+        row that did not come back from this database.
+        """
         self.recorder.check_connection()
         self.recorder.recover()
         executed = self.recorder.log[self._start :]
         catalog = self.probing.catalog if needs_catalog(executed, error) else None
         observed = self._observed(executed)
+        short = []
+        if missed is not None:
+            short = inserts_among(executed)
+            observed = self._with_swallowed(observed)
         written = self.recorder.take_written()
         self.probing.note_written({name for each in written for name in each.names})
-        outcome = step_outcome(executed, observed, error, catalog, self.messages.take(), written)
+        outcome = step_outcome(executed, observed, error, catalog, self.messages.take(), written, short)
         if outcome.verdict == "read" and outcome.table is None:
             outcome = replace(outcome, table=self._tables_read(executed))
-        return outcome
+        return outcome if missed is None else replace(outcome, raised=(what_django_raised(missed, executed),))
 
     def _observed(self, executed: Sequence[Executed]) -> list[Observed]:
         readable = self.autocommit.status == TransactionStatus.INTRANS
@@ -127,6 +138,21 @@ class WatchedConnection:
     def step_in_log(self) -> tuple[int, int]:
         """Where the statements of the step under way, or of the last one, are in the recorder's log."""
         return self._start, len(self.recorder.log)
+
+    def misses_row(self, failure: Exception) -> bool:
+        """Return whether Django raised an error over a row that did not come back from an INSERT of this step."""
+        is_sound = self.recorder.failure is None and not self.raw.closed
+        return is_sound and is_over_missing_row(failure, self.recorder.log[self._start :], self.connection.alias)
+
+    def swallowed_inserts(self) -> Iterable[Observed]:
+        """Return what triggers swallowed of the rows that this step inserted and then rolled back."""
+        swallowed = [each for each in self.recorder.taken_back if _is_swallowed_insert(each)]
+        return {(each.table, each.triggers): each for each in swallowed}.values()
+
+    def _with_swallowed(self, observed: list[Observed]) -> list[Observed]:
+        """Return what was observed together with the swallowed rows that only `swallowed_inserts` knows."""
+        seen = {(each.table, each.triggers) for each in observed if _is_swallowed_insert(each)}
+        return [*observed, *(each for each in self.swallowed_inserts() if (each.table, each.triggers) not in seen)]
 
     def explain(self, failure: Exception) -> None:
         """Add to an error of the user's code that a trigger swallowed a row just before.
@@ -163,3 +189,7 @@ class WatchedConnection:
         effects = Effects({}, {}, self.recorder.take_written()).lines()
         lines = [f"At COMMIT: {line}" for line in [*self.messages.take(), *effects]]
         return [*lines, *self.probing.unobserved, *self.written.unobserved]
+
+
+def _is_swallowed_insert(observation: Observed) -> bool:
+    return (observation.event, observation.kind, observation.depth) == ("INSERT", "swallowed", 1)

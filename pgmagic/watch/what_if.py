@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from pgmagic.db.runtime.ignore import ignore
+from pgmagic.tables.frame import ResultFrame
 from pgmagic.watch.capture import CellCapturer
 from pgmagic.watch.differences import Run, compare_runs
 from pgmagic.watch.exchange import Exchange
-from pgmagic.watch.runs import Steps, elsewhere_note
-from pgmagic.watch.watched_cell import watched
+from pgmagic.watch.outcome_frame import outcome_frame
+from pgmagic.watch.runs import Steps, elsewhere_note, numbered, run_watched
 from pgmagic.watch.whatif_frame import WhatIfFrame, whatif_frame
 
 _TWICE = (
@@ -34,20 +36,25 @@ def what_if(
     changed = " and ".join(
         [*(f"without {uri}" for uri in ignored), *(f"with another {exchange.uri}" for exchange in exchanges)]
     )
-    as_is, notes = _run(steps, connection, lambda _cell: None)
+    as_is, notes = _run(steps, connection, lambda _cell: None, "As it is")
 
     def exchange_all(cell: CellCapturer) -> None:
         with cell.messages.quietly():
             for exchange in exchanges:
                 exchange.take_place(cell.raw, connection.alias)
 
-    # The first run has already printed what the steps print.
-    with ignore(*ignored) if ignored else nullcontext(), redirect_stdout(io.StringIO()):
-        try:
-            otherwise, other_notes = _run(steps, connection, exchange_all)
-        except Exception as error:
+    broken: list[ResultFrame] = []
+    quiet = replace(steps, show=broken.append)
+    try:
+        # The first run has already printed what the steps print.
+        with ignore(*ignored) if ignored else nullcontext(), redirect_stdout(io.StringIO()):
+            otherwise, other_notes = _run(quiet, connection, exchange_all, f"What if {changed}")
+    except BaseException as error:
+        for frame in broken:
+            steps.show(frame)
+        if isinstance(error, Exception):
             error.add_note(f"pgmagic: as it is, the cell ran without an error; this happened {changed}.")
-            raise
+        raise
     rows = compare_runs(as_is, otherwise, steps.sources)
     said = [_TWICE, *_notes_of_both(notes, other_notes)]
     return whatif_frame(rows, caption=f"What if {changed}", notes=said if rows else ["Nothing differs.", *said])
@@ -63,13 +70,17 @@ def _notes_of_both(notes: Sequence[str], other_notes: Sequence[str]) -> list[str
 
 
 def _run(
-    steps: Steps, connection: BaseDatabaseWrapper, prepare: Callable[[CellCapturer], None]
+    steps: Steps, connection: BaseDatabaseWrapper, prepare: Callable[[CellCapturer], None], caption: str
 ) -> tuple[Run, list[str]]:
+    """Run steps, and return what they did, and notes. caption: of the frame that is shown if an exception ends them."""
+
+    def outcomes(cell: CellCapturer, _notes: Sequence[str]) -> ResultFrame:
+        return outcome_frame(numbered(cell.outcomes, steps), caption=caption, notes=cell.notes)
+
     started = datetime.now(UTC)
-    with watched(CellCapturer, connection, keep=False) as cell:
-        prepare(cell)
-        steps.run(cell.step)
-    notes = [*cell.notes_of_trial, *elsewhere_note(cell)]
+    cell, _ = run_watched(steps, CellCapturer, connection, keep=False, frame=outcomes, prepare=prepare)
+    raised = [f"Step {step}: {line}" for step, outcome in enumerate(cell.outcomes, 1) for line in outcome.raised]
+    notes = [*raised, *cell.notes_of_trial, *elsewhere_note(cell)]
     if any(each.autocommit.hooks for each in cell.connections.values()):
         notes.append(_NO_HOOKS)
     return Run(cell.outcomes, cell.changes, started, datetime.now(UTC)), notes

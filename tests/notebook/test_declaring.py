@@ -382,6 +382,104 @@ def test_ignore_reaches_a_re_run_trigger(shell):
     assert post.pk
 
 
+# Models without fields of their own
+
+BARE = """%%pgtrigger
+class CannotDelete(models.Model):
+    class Meta:
+        triggers = [pgtrigger.Protect(name="protect_deletes", operation=pgtrigger.Delete)]
+"""
+TRACKED_BARE = BARE.replace("class CannotDelete", "@pghistory.track()\nclass CannotDelete")
+ONLY_KEY = "CannotDelete has no fields of its own: its table holds the key id alone."
+
+
+def test_model_without_fields_is_installed_and_noted_when_its_table_is_made(shell):
+    frame = shell.run(BARE.replace("%%pgtrigger", "%%pgtrigger --dry-run"))
+    assert frame.notes == [ONLY_KEY]
+    frame = shell.run(BARE)
+    assert [row[1:] for row in steps(frame)] == [(kind, "create", "done") for kind in ("table", "function", "trigger")]
+    assert frame.notes == [ONLY_KEY]
+    again = shell.run(BARE)
+    assert set(again["action"]) == {"unchanged"}
+    assert again.notes == []
+    row = shell["CannotDelete"].objects.create()
+    assert row.pk == 1
+    with pytest.raises(TriggerError, match="Cannot delete rows from notebook_cannotdelete table"):
+        row.delete()
+
+
+def test_class_with_a_body_of_pass_is_installed_with_a_note(shell):
+    frame = shell.run("%%pgtrigger\nclass Post(models.Model):\n    pass\nclass Long(Post): ...\n")
+    assert frame.notes == [
+        "Post has no fields of its own: its table holds the key id alone.",
+        "Long has no fields of its own: its table holds the key post_ptr_id alone.",
+    ]
+    assert shell["Long"].objects.create().pk == 1
+
+
+def test_models_with_fields_get_no_note(shell):
+    proxy = "class Shown(Post):\n    class Meta:\n        proxy = True\n"
+    many = "class Tag(models.Model):\n    posts = models.ManyToManyField(Post)\n"
+    assert shell.run(POST + proxy + many).notes == []
+
+
+def test_model_without_fields_evolves_when_it_gets_one_and_loses_it(shell):
+    shell.run(BARE)
+    shell["CannotDelete"].objects.create()
+    filled = BARE.replace("    class Meta", "    title = models.TextField(default='x')\n    class Meta")
+    frame = shell.run(filled)
+    assert ("notebook.CannotDelete", "table", "alter", "done") in steps(frame)
+    assert frame.notes == []
+    assert list(shell["CannotDelete"].objects.values_list("pk", "title")) == [(1, "x")]
+    frame = shell.run(BARE.replace("%%pgtrigger", "%%pgtrigger --allow-data-loss"))
+    assert ("notebook.CannotDelete", "table", "alter", "done") in steps(frame)
+    assert list(shell["CannotDelete"].objects.values_list()) == [(1,)]
+
+
+def test_model_without_fields_is_tracked(shell):
+    shell.run(BARE)
+    shell["CannotDelete"].objects.create()
+    shell.run(TRACKED_BARE)
+    assert set(shell.run(TRACKED_BARE)["action"]) == {"unchanged"}
+    model = shell["CannotDelete"]
+    with default.cursor() as cursor:
+        cursor.execute("INSERT INTO notebook_cannotdelete DEFAULT VALUES")
+    model.objects.bulk_create([model(), model()])
+    shell.run("import pgmagic")
+    assert shell.run("list(pgmagic.history(CannotDelete)['id'])") == [2, 3, 4]
+    assert shell.run("len(pgmagic.diff(CannotDelete))") == 0
+    filled = TRACKED_BARE.replace("    class Meta", "    title = models.TextField(default='x')\n    class Meta")
+    frame = shell.run(filled)
+    assert ("notebook.CannotDeleteEvent.title", "column", "create", "done") in steps(frame)
+    model.objects.filter(pk=2).update(id=20)
+    assert shell.run("list(pgmagic.history(CannotDelete)['pgh_label'])") == ["insert"] * 3 + ["update"]
+
+
+def test_model_without_fields_is_watched_and_tried_as_any_other(shell):
+    shell.run(BARE)
+    insert = "with connection.cursor() as cursor: cursor.execute('INSERT INTO notebook_cannotdelete DEFAULT VALUES')"
+    shell.run("from django.db import connection")
+    frame = shell.run(
+        f"%%pgoutcome\n{insert}\nCannotDelete.objects.bulk_create([CannotDelete(), CannotDelete()])\n"
+        "CannotDelete.objects.all().delete()"
+    )
+    assert list(zip(frame["verdict"], frame["rows"], strict=True)) == [("applied", 1), ("applied", 2), ("rejected", 0)]
+    trace = shell.run(f"%%pgtrace\n{insert}\nCannotDelete.objects.all().delete()")
+    assert list(zip(trace["step"], trace["trigger"], trace["row"], strict=True)) == [
+        (2, "notebook.CannotDelete:protect_deletes", 1)
+    ]
+    ways = shell.run("%pgbypass notebook.CannotDelete:protect_deletes").set_index("way")["result"]
+    assert (ways["delete()"], ways["raw SQL"], ways["TRUNCATE"]) == ("held", "held", "got through")
+
+
+def test_every_way_to_insert_into_a_table_without_fields_is_tried(shell):
+    shell.run(BARE.replace("pgtrigger.Delete", "pgtrigger.Insert"))
+    ways = shell.run("%pgbypass notebook.CannotDelete:protect_deletes").set_index("way")["result"].to_dict()
+    held = ("save()", "bulk_create()", "raw SQL", "a CTE", "INSERT … ON CONFLICT", "COPY", "MERGE")
+    assert {ways[way] for way in held} == {"held"}
+    assert ways["pgtrigger.ignore()"] == "got through"
+
+
 # Cells that fail
 
 
@@ -393,7 +491,6 @@ FAILURES = {
     "exception": "raise ZeroDivisionError\n",
     "interrupt": "raise KeyboardInterrupt\n",
     "exit": "raise SystemExit\n",
-    "no fields": "class Empty(models.Model): ...\n",
     "unknown field": with_meta('[pgtrigger.ReadOnly(name="t", fields=["b"])]'),
     "no list": with_meta('pgtrigger.ReadOnly(name="t")'),
     "unresolved": 'class T(models.Model):\n    a = models.ForeignKey("Nowhere", models.CASCADE)\n',

@@ -60,7 +60,6 @@ def time_out():
 # Where a cell can be hit: the function that is called there, in the order in which a cell comes to them.
 PHASES = {
     "running the cell": "pgmagic.notebook.declaring.execute",
-    "checking fields": "pgmagic.db.declared.check_fields",
     "compiling tables": "pgmagic.db.declared.compile_table",
     "compiling triggers": "pgmagic.db.declared.compiled",
     "retargeting relations": "pgmagic.declare.model_registry._retarget",

@@ -35,14 +35,6 @@ MISTAKES = {
         "SyntaxError in line 2 of the cell: 'await' outside async function",
     ),
     "return": ("%%pgtrigger\nreturn 3\n", "SyntaxError in line 1 of the cell: 'return' outside function"),
-    "no fields": (
-        "%%pgtrigger\nclass Post(models.Model):\n    pass\n",
-        "Post has no fields: add at least one, as in `title = models.TextField()`.",
-    ),
-    "only Meta": (
-        "%%pgtrigger\nclass Post(models.Model):\n    class Meta:\n        triggers = []\n",
-        "Post has no fields: add at least one",
-    ),
     "unknown field in a condition": (
         post('[pgtrigger.Protect(name="t", operation=pgtrigger.Delete, condition=pgtrigger.Q(old__titel="x"))]'),
         "Post has no field named 'titel'; its fields are id, title.",

@@ -214,3 +214,29 @@ def test_database_of_another_kind_is_said_not_to_be_watched(
     ]
     with sqlite3.connect(tmp_path / "lite") as lite:
         assert lite.execute("SELECT count(*) FROM t").fetchone() == (0,)
+
+
+def test_row_that_another_database_suppresses(connection: Any, execute: Any, there: Any) -> None:
+    """Only the database that did not return the row has suppressed it."""
+    from django.db import models
+
+    def unmanaged(table: str) -> type[models.Model]:
+        meta = type("Meta", (), {"app_label": "other_databases", "db_table": table, "managed": False})
+        return type(table.title(), (models.Model,), {"__module__": "cell", "name": models.TextField(), "Meta": meta})
+
+    here, elsewhere = unmanaged("here"), unmanaged("elsewhere")
+    execute("CREATE TABLE here (id serial, name text); CREATE TABLE elsewhere (LIKE here INCLUDING ALL)")
+    execute(trigger("skip", "BEFORE INSERT", "IF NEW.name = '' THEN RETURN NULL; END IF; RETURN NEW;", "elsewhere"))
+
+    def both() -> None:
+        here._default_manager.create(name="kept")
+        elsewhere._default_manager.using("other").bulk_create([elsewhere(name="a"), elsewhere(name="")])
+
+    cell = watch(connection, both, lambda: there("SELECT 1"))
+    [step, after] = cell.outcomes
+    assert (step.verdict, step.table, step.trigger) == ("suppressed", "other: elsewhere", "skip")
+    assert "here: applied, 1 row" in step.lines
+    line = next(line for line in step.lines if "Django raised" in line)
+    assert line.startswith("other: Django raised AssertionError")
+    assert after.verdict == "read"
+    assert execute("SELECT name FROM here") == [("kept",)]

@@ -354,10 +354,13 @@ def test_mistakes_are_one_line_and_nothing_is_kept(cells: Any, cell: str, messag
     assert list(cells.run("%%pgoutcome\nPost.objects.update(status='published')")["verdict"]) == ["applied"]
 
 
-def test_error_of_a_swallowed_create_names_the_trigger(cells: Any) -> None:
-    """Django fails on the row that did not come back; the trigger is named beside it."""
-    error = cells.error("%%pgoutcome\nPost.objects.bulk_create([Post(title='')])")
-    assert "notebook.Post:trim swallowed 1 row(s) of the INSERT on notebook_post" in error.__notes__[0]
+def test_error_after_a_swallowed_row_names_the_trigger(cells: Any) -> None:
+    """Code fails on the row that is not there; the trigger is named beside the error."""
+    error = cells.error(
+        "%%pgoutcome\ndef work():\n    Post.objects.bulk_create([Post(pk=8, title=''), Post(pk=9, title='')])\n"
+        "    [][0]\nwork()"
+    )
+    assert "notebook.Post:trim swallowed 2 row(s) of the INSERT on notebook_post" in error.__notes__[0]
 
 
 def test_everything_about_the_connection_is_as_before(cells: Any) -> None:

@@ -34,8 +34,9 @@ class WatchMagics(Magics):
         `rejected`, `rewritten`, `suppressed`, `rolled back`, `no rows`, `read`), `rows`, `table`, `trigger` (which
         decided), `reason`, `elapsed_ms` (milliseconds). Messages of the server are shown under their statement.
 
-        Each statement has a savepoint: a statement that the database rejects leaves the others alone. Any other error
-        rolls the whole cell back and is raised. It is an error if a transaction is open already.
+        Each statement has a savepoint: a statement that the database rejects leaves the others alone, and so does
+        `create()` or `bulk_create()` of a row that a trigger swallows. Any other error rolls the whole cell back and is
+        raised below the table of the statements before it. It is an error if a transaction is open already.
 
         Other databases of the project that the cell uses are watched, too, and kept only if everything is kept. They
         are committed one after the other: if the connection to one breaks in that moment, the notes say what was kept.
@@ -67,7 +68,7 @@ class WatchMagics(Magics):
         `notice`.
 
         The cell is committed at its end. A statement that the database rejects leaves the others alone; any other
-        error rolls everything back and is raised. It is an error if a transaction is open already.
+        error rolls everything back and is raised below the table. It is an error if a transaction is open already.
 
         The probes end with the cell, and no other session sees them. They lock the tables that the cell writes to:
         writes of other sessions to the same tables wait until the cell ends.
