@@ -568,3 +568,12 @@ def test_invalid_names_in_postgres_are_refused(shell):
 def listed(shell):
     frame = here(shell.run("%pgtrigger ls"))
     return list(zip(frame["name"], frame["state"], strict=True))
+
+
+def test_track_without_parentheses_works_as_track_with_them(shell):
+    cell = "%%pgtrigger\n@pghistory.track{}\nclass Post(models.Model):\n    title = models.TextField()\n"
+    bare = shell.run(cell.format(""))
+    assert shell.run("Post.__name__, Post.objects.create(title='a').events.count()") == ("Post", 1)
+    again = shell.run(cell.format("()"))
+    assert list(again["object"]) == list(bare["object"])
+    assert set(again["action"]) == {"unchanged"}

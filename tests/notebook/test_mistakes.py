@@ -95,6 +95,27 @@ MISTAKES = {
         post('[pgtrigger.Protect(name="t", operation=pgtrigger.Delete, condition=pgtrigger.Q(new__title="x"))]'),
         "Postgres refused to create the trigger notebook.Post:t: DELETE trigger's WHEN condition cannot refer",
     ),
+    "register without parentheses": (
+        "%%pgtrigger\n@pgtrigger.register\nclass Post(models.Model):\n    a = models.TextField()\n",
+        "pgtrigger.register was given the model Post, but it takes the triggers of a model: write @pgtrigger.register(",
+    ),
+    "ignore without parentheses": (
+        "%%pgtrigger\n@pgtrigger.ignore\ndef tidy_up():\n    pass\n",
+        "pgtrigger.ignore was given the function tidy_up, because its parentheses are missing: "
+        "write @pgtrigger.ignore() above it.",
+    ),
+    "schema without parentheses": (
+        "%%pgtrigger\n@pgtrigger.schema\ndef tidy_up():\n    pass\n",
+        "pgtrigger.schema was given the function tidy_up, because its parentheses are missing: ",
+    ),
+    "context without parentheses": (
+        "%%pgtrigger\n@pghistory.context\nasync def tidy_up():\n    pass\n",
+        "pghistory.context was given the function tidy_up, because its parentheses are missing: ",
+    ),
+    "context without names": (
+        "%%pgtrigger\nwith pghistory.context({'user': 1}):\n    pass\n",
+        "pghistory.context takes metadata by name, but {'user': 1} was given: write context(user=\"ann\").",
+    ),
     "unknown model": (
         "%%pgtrigger\nclass Comment(models.Model):\n    post = models.ForeignKey('Pots', models.CASCADE)\n",
         "Comment.post refers to Pots, but there is no such model: declare it first",
