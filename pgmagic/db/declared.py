@@ -11,6 +11,7 @@ from pgmagic.compile.model_tables import compile_table
 from pgmagic.compile.target import Target
 from pgmagic.db.schemas import target_of
 from pgmagic.declare import registry
+from pgmagic.declare.field_choices import outside_choices
 from pgmagic.declare.model_types import Model
 from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import DeclarationError
@@ -25,17 +26,27 @@ def desired_by(declared: Sequence[Model], alias: str) -> Desired:
     for model in declared:
         check_fields(model)
     target = target_of(alias)
-    on_declared = [(model, trigger) for model, trigger in registry.registered() if model in declared]
-    triggers = dict.fromkeys([*registry.registered_in_block(), *on_declared])
     event_models = [model for model in declared if hasattr(model, "pgh_tracked_model")]
     # Only a notebook's own schema is filled with the tables of installed apps; a project has made its own.
     models = _with_referred_models(declared, of_all_apps=target.schema is not None)
     return Desired(
         tables=[compile_table(model, target.schema) for model in models],
         routines=compile_routines(event_models, target),
-        triggers=[compiled(model, trigger, target) for model, trigger in triggers],
+        triggers=[compiled(model, trigger, target) for model, trigger in _triggers_of(declared)],
         owned_labels=frozenset(model._meta.label for model in declared),
     )
+
+
+def _triggers_of(declared: Sequence[Model]) -> list[tuple[Model, Trigger]]:
+    """Return what the block registered, and every other trigger of the models that it declared."""
+    on_declared = [(model, trigger) for model, trigger in registry.registered() if model in declared]
+    return list(dict.fromkeys([*registry.registered_in_block(), *on_declared]))
+
+
+def advice(declared: Sequence[Model]) -> list[str]:
+    """Return what the author of a block's declarations may not have meant, a sentence each."""
+    sentences = [outside_choices(model, trigger) for model, trigger in _triggers_of(declared)]
+    return [sentence for sentence in sentences if sentence is not None]
 
 
 def compiled(model: Model, trigger: Trigger, target: Target) -> DesiredTrigger:

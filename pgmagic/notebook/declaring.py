@@ -13,7 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from pgmagic.compile.desired import Desired
 from pgmagic.db.apply import plan_and_apply
 from pgmagic.db.catalog import read_catalog
-from pgmagic.db.declared import create_sql, desired_by
+from pgmagic.db.declared import advice, create_sql, desired_by
 from pgmagic.db.evolution.evolve import plan_with_evolutions
 from pgmagic.db.evolution.renames import Wishes
 from pgmagic.db.installation_frame import InstallationFrame
@@ -54,7 +54,7 @@ def install_cell(shell: InteractiveShell, source: str, app_label: str, wishes: W
         with Shield() as shield, _declared(shell, source, app_label, wishes, shield) as (declaration, desired):
             planner = plan_with_evolutions(connection, desired, wishes)
             applied = plan_and_apply(connection, planner, before_commit=shield.begin)
-            frame = InstallationFrame.from_rows(applied.outcomes)
+            frame = InstallationFrame.from_rows(applied.outcomes, notes=advice(declaration.models))
             result = CellResult(frame, create_sql(desired), applied.error)
             if applied.error is not None:
                 raise _NotKept(result)
@@ -70,9 +70,10 @@ def install_cell(shell: InteractiveShell, source: str, app_label: str, wishes: W
 def plan_cell(shell: InteractiveShell, source: str, app_label: str, wishes: Wishes) -> CellResult:
     """Run a cell of declarations and plan their installation; nothing is kept."""
     try:
-        with Shield() as shield, _declared(shell, source, app_label, wishes, shield) as (_, desired):
+        with Shield() as shield, _declared(shell, source, app_label, wishes, shield) as (declaration, desired):
             plan = plan_with_evolutions(connection, desired, wishes)(read_catalog(connection))
-            frame = InstallationFrame.from_rows(Outcome(step, "planned") for step in plan.steps)
+            outcomes = [Outcome(step, "planned") for step in plan.steps]
+            frame = InstallationFrame.from_rows(outcomes, notes=advice(declaration.models))
             raise _NotKept(CellResult(frame, create_sql(desired)))
     except _NotKept as unkept:
         return unkept.result

@@ -577,3 +577,43 @@ def test_track_without_parentheses_works_as_track_with_them(shell):
     again = shell.run(cell.format("()"))
     assert list(again["object"]) == list(bare["object"])
     assert set(again["action"]) == {"unchanged"}
+
+
+CHOICES = """%%pgtrigger{options}
+class Task(models.Model):
+    status = models.CharField(max_length=9, choices=[("open", "Open"), ("done", "Done")])
+    size = models.IntegerField(null=True, choices=[(1, "Small"), (2, "Large")])
+    class Meta:
+        triggers = [{triggers}]
+"""
+
+
+@pytest.mark.parametrize("options", ["", " --dry-run"])
+@pytest.mark.parametrize(
+    ("triggers", "notes"),
+    [
+        (
+            'pgtrigger.FSM(name="flow", field="status", transitions=[("open", "doen"), ("doen", "closed")])',
+            [
+                "The FSM \"flow\" has the state 'doen', 'closed', which the choices of Task.status do not have: "
+                "they are 'open', 'done'."
+            ],
+        ),
+        (
+            'pgtrigger.SoftDelete(name="soft", field="status", value="gone")',
+            [
+                "The SoftDelete \"soft\" sets the value 'gone', which the choices of Task.status do not have: "
+                "they are 'open', 'done'."
+            ],
+        ),
+        ('pgtrigger.SoftDelete(name="soft", field="size", value=3)', ["they are 1, 2."]),
+        ('pgtrigger.SoftDelete(name="soft", field="size", value=None)', []),
+        ('pgtrigger.SoftDelete(name="soft", field="size", value=models.F("id"))', []),
+        ('pgtrigger.FSM(name="flow", field="status", transitions=[("open", "done")])', []),
+        ('pgtrigger.FSM(name="flow", field="size", transitions=[("1", 2), (None, 1)])', []),
+    ],
+)
+def test_note_names_the_choices_if_a_trigger_names_another_value(shell, options, triggers, notes):
+    frame = shell.run(CHOICES.format(options=options, triggers=triggers))
+    assert len(frame.notes) == len(notes)
+    assert all(found.endswith(expected) for found, expected in zip(frame.notes, notes, strict=True))

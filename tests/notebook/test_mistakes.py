@@ -91,9 +91,37 @@ MISTAKES = {
         post('[pgtrigger.Trigger(name="t", when=pgtrigger.Before, operation=pgtrigger.Insert, func="RETRUN NEW;")]'),
         'Postgres refused to create the function notebook.Post:t: syntax error at or near "RETRUN"',
     ),
-    "NEW in a delete": (
+    "new row in a delete": (
         post('[pgtrigger.Protect(name="t", operation=pgtrigger.Delete, condition=pgtrigger.Q(new__title="x"))]'),
-        "Postgres refused to create the trigger notebook.Post:t: DELETE trigger's WHEN condition cannot refer",
+        'A delete has no new row, so the condition of "t" cannot name it: use old__… alone, or declare the rule for ',
+    ),
+    "old row in an insert": (
+        post('[pgtrigger.Protect(name="t", operation=pgtrigger.Insert, condition=pgtrigger.Q(old__title="x"))]'),
+        'An insert has no old row, so the condition of "t" cannot name it: use new__… alone, or declare the rule for ',
+    ),
+    "a change in an insert or update": (
+        post(
+            '[pgtrigger.Protect(name="t", operation=pgtrigger.Insert | pgtrigger.Update, '
+            "condition=pgtrigger.AnyChange())]"
+        ),
+        'An insert has no old row, so the condition of "t" cannot name it: use new__… alone, or declare the rule for ',
+    ),
+    "OLD in the SQL of an insert's condition": (
+        post(
+            '[pgtrigger.Protect(name="t", operation=pgtrigger.Insert, '
+            "condition=pgtrigger.Condition('OLD.title = NEW.title'))]"
+        ),
+        'An insert has no old row, so the condition of "t" cannot name it: use new__… alone, or declare the rule for ',
+    ),
+    "when as a text": (
+        post('[pgtrigger.Protect(name="t", when="before", operation=pgtrigger.Delete)]'),
+        'Invalid "when" attribute of trigger "t": expected pgtrigger.When, got \'before\'. The choices are '
+        "pgtrigger.Before, pgtrigger.After, pgtrigger.InsteadOf.",
+    ),
+    "operation as a text": (
+        post('[pgtrigger.Protect(name="t", operation="delete")]'),
+        'Invalid "operation" attribute of trigger "t": expected pgtrigger.Operation, got \'delete\'. The choices '
+        "are pgtrigger.Update, pgtrigger.Delete, pgtrigger.Truncate, pgtrigger.Insert.",
     ),
     "register without parentheses": (
         "%%pgtrigger\n@pgtrigger.register\nclass Post(models.Model):\n    a = models.TextField()\n",
