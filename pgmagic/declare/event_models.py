@@ -16,7 +16,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models.signals import class_prepared
 
-from pgmagic.declare import doors, event_setup
+from pgmagic.declare import doors, event_setup, registry
 from pgmagic.declare.conditions import concrete_fields, table_fields
 from pgmagic.declare.event_chain import CHAIN_FIELDS, chain_fields
 from pgmagic.declare.event_fields import (
@@ -163,6 +163,7 @@ def create_event_model(
         >>> kept.__name__, kept._meta.abstract, [field.name for field in kept._meta.fields][-1]
         ('PostTitleEvent', True, 'title')
     """
+    registry.check_class(tracked_model, "A model can be tracked")
     _check_partitioning(tracked_model, partition_by)
     names = _names_of(tracked_model, fields, "fields")
     tracked = _tracked_fields(

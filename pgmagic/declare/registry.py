@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from django.db import models
 
@@ -39,17 +39,29 @@ def add(model: Model, trigger: Trigger) -> None:
     _before_block.pop(uri, None)
 
 
+def check_class(given: object, expectation: str) -> None:
+    """Check that something is a model; expectation: what a model is needed for, as the beginning of a sentence.
+
+    Raises:
+        DeclarationError: if it is not.
+    """
+    if isinstance(given, type) and issubclass(given, models.Model):
+        return
+    advice = f": write `class {given.__name__}(models.Model):`" if isinstance(given, type) else ""
+    raise DeclarationError(f"{expectation}, but {given!r} was given{advice}.")
+
+
 def check_model(model: object) -> None:
     """Check that something is a model with a table.
 
     Raises:
         DeclarationError: if it is not.
     """
-    if not (isinstance(model, type) and issubclass(model, models.Model)):
-        raise DeclarationError(f"A trigger is registered for a model, but {model!r} was given.")
-    if model._meta.abstract:
+    check_class(model, "A trigger is registered for a model")
+    checked = cast("Model", model)
+    if checked._meta.abstract:
         raise DeclarationError(
-            f"{model.__name__} is abstract, so it has no table: name the trigger in its Meta.triggers, which each "
+            f"{checked.__name__} is abstract, so it has no table: name the trigger in its Meta.triggers, which each "
             f"child has as its own, or register it for a child."
         )
 

@@ -21,6 +21,7 @@ from pgmagic.declare.model_registry import Redeclaration, redeclaring
 from pgmagic.errors import InstallationError
 from pgmagic.notebook.cells import execute, namespace_restored_on_error, parse_cell, pending_note
 from pgmagic.notebook.interrupts import Shield
+from pgmagic.notebook.slips import check_classes
 from pgmagic.plan.steps import Outcome
 
 # The module in which a kernel runs cells.
@@ -87,9 +88,11 @@ def _declared(
     tree, filename = parse_cell(shell, source)
     names = {new.rpartition(".")[2]: former.rpartition(".")[2] for new, former in wishes.models.items()}
     with namespace_restored_on_error(shell), redeclaring(app_label, _CELL_MODULE, names) as declaration:
+        known = list(shell.user_ns.values())
         try:
             with declaration.collecting():
                 pending = execute(shell, tree.body, filename)
+            check_classes(shell.user_ns, known)
             for sentence in pending_note(pending):
                 print(sentence, file=sys.stderr)
             yield declaration, desired_by(declaration.models, connection.alias)

@@ -144,6 +144,34 @@ MISTAKES = {
         "%%pgtrigger\nwith pghistory.context({'user': 1}):\n    pass\n",
         "pghistory.context takes metadata by name, but {'user': 1} was given: write context(user=\"ann\").",
     ),
+    "tracked class that is no model": (
+        "%%pgtrigger\n@pghistory.track()\nclass Post:\n    pass\n",
+        "A model can be tracked, but <class '__main__.Post'> was given: write `class Post(models.Model):`.",
+    ),
+    "bare track on a class that is no model": (
+        "%%pgtrigger\n@pghistory.track\nclass Post:\n    pass\n",
+        "A model can be tracked, but <class '__main__.Post'> was given: write `class Post(models.Model):`.",
+    ),
+    "trigger on a class that is no model": (
+        '%%pgtrigger\n@pgtrigger.register(pgtrigger.Protect(name="t", operation=pgtrigger.Delete))\n'
+        "class Post:\n    pass\n",
+        "A trigger is registered for a model, but <class '__main__.Post'> was given: write `class "
+        "Post(models.Model):`.",
+    ),
+    "fields in a class that is no model": (
+        "%%pgtrigger\nclass Post:\n    title = models.TextField()\n",
+        "Post is not a model, so its field title gets no column: write `class Post(models.Model):`.",
+    ),
+    "one percent sign": (
+        "%pgtrigger\nclass Post(models.Model):\n    title = models.TextField()\n",
+        "%pgtrigger, with one percent sign, takes a command, as in `%pgtrigger ls`: to declare the models of "
+        "this cell, "
+        "write %%pgtrigger, with two.",
+    ),
+    "one percent sign and an option": (
+        "%pgtrigger --app shop\nclass Post(models.Model):\n    title = models.TextField()\n",
+        "%pgtrigger, with one percent sign, takes a command, as in `%pgtrigger ls`: to declare",
+    ),
     "unknown model": (
         "%%pgtrigger\nclass Comment(models.Model):\n    post = models.ForeignKey('Pots', models.CASCADE)\n",
         "Comment.post refers to Pots, but there is no such model: declare it first",
@@ -207,6 +235,53 @@ def test_error_in_the_cells_own_code_shows_only_its_line(shell, capsys):
     assert "y = x / 0" in text
     assert "pgmagic" not in text
     assert "x" not in shell.shell.user_ns
+
+
+EXPLAINED = {
+    "no magic": (
+        "class Post(models.Model):\n    title = models.TextField()\n",
+        "RuntimeError: The model Post is declared in an ordinary cell, so it has no app and no table: write "
+        "%%pgtrigger in "
+        "the first line of the cell.",
+    ),
+    "another magic": (
+        "%%pgoutcome\nclass Post(models.Model):\n    title = models.TextField()\n",
+        "RuntimeError: The model Post is declared in an ordinary cell, so it has no app and no table: write "
+        "%%pgtrigger in ",
+    ),
+    "magic in the second line": (
+        "import json\n%%pgtrigger\nclass Post(models.Model):\n    title = models.TextField()\n",
+        "UsageError: %%pgtrigger is not in the first line of the cell: move it there, and what is above it "
+        "into a cell of "
+        "its own or below it.",
+    ),
+    "magic with options after a comment": (
+        "# posts\n%%pgoutcome --rollback\nprint(1)\n",
+        "UsageError: %%pgoutcome is not in the first line of the cell: ",
+    ),
+    "other errors as ever": ("raise RuntimeError('mine')", "RuntimeError: mine"),
+    "other magics as ever": ("1\n%%nope", "UsageError: Line magic function `%%nope` not found."),
+    "other options as ever": ("%pgtrigger nope", "UsageError: argument COMMAND: invalid choice: 'nope'"),
+}
+
+
+@pytest.mark.parametrize("slip", EXPLAINED)
+def test_slip_outside_of_a_declaration_is_explained(shell, capsys, slip):
+    cell, sentence = EXPLAINED[slip]
+    error = shell.error(cell)
+    assert isinstance(error, (RuntimeError, UsageError))
+    shown = capsys.readouterr()
+    text = re.sub(r"\x1b\[[\d;]*m", "", shown.out + shown.err)
+    assert sentence in " ".join(text.split())
+    assert "app_label" not in text
+    assert ("Traceback" in text) == isinstance(error, RuntimeError)
+    assert "site-packages" not in text
+    assert "Post" not in shell.shell.user_ns
+
+
+def test_class_with_fields_that_the_notebook_had_before_does_not_matter(shell):
+    shell.run("class Mine:\n    field = models.TextField()")
+    shell.run(post())
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from pgmagic.notebook.magics.lines import (
     sub_commands,
 )
 from pgmagic.notebook.settings import PgMagic
+from pgmagic.notebook.slips import check_percent_signs
 from pgmagic.tables.frame import ResultFrame
 from pgmagic.tables.highlighting import sql_html, sql_text
 from pgmagic.trial.matrix_frame import try_field
@@ -158,5 +159,6 @@ class TriggerMagics(Magics):
 
             %pgtrigger fsm Post.status
         """
+        check_percent_signs(line)
         arguments = parsed(self.pgtrigger, line)
         return keep(self.kernel, arguments.output, arguments.run(arguments))
