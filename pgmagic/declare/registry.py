@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from django.db import models
 
@@ -134,13 +135,14 @@ def registered(*uris: str) -> list[tuple[Model, Trigger]]:
     """Return the model and the trigger of each URI.
 
     Args:
-        uris: such as "app_label.ModelName:trigger_name"; without a URI, all triggers.
+        uris: such as "app_label.ModelName:trigger_name"; without a URI, all triggers. "ModelName:trigger_name" and
+            "ModelName.field_name" (of an FSM's field) are enough if only one trigger is meant.
 
     Returns:
         Pairs, in the order of the URIs; of all triggers, in the order in which they were registered.
 
     Raises:
-        DeclarationError: if a text is not a URI.
+        DeclarationError: if a text is not a URI, or a short one may mean several triggers.
         UnknownTriggerError: if nothing is registered under it.
 
     Example:
@@ -149,11 +151,43 @@ def registered(*uris: str) -> list[tuple[Model, Trigger]]:
         >>> pgtrigger.registered("notebook.Post:forward_only")
         [(<class '__main__.Post'>, <FSM: forward_only>)]
     """
-    for uri in uris:
+    return [_meant(uri) for uri in uris] if uris else list(_registry.values())
+
+
+def _meant(uri: str) -> tuple[Model, Trigger]:
+    """Return what a URI, or a short form of it, means."""
+    if isinstance(uri, str) and uri in _registry:
+        return _registry[uri]
+    found = _found_by_short_name(uri) if isinstance(uri, str) else []
+    if not found:
+        _refuse_unknown(uri)
+    if len(found) > 1:
+        meant = " or ".join(sorted(trigger.get_uri(model) for model, trigger in found))
+        raise DeclarationError(f'"{uri}" may mean several triggers: write {meant}.')
+    return found[0]
+
+
+def _found_by_short_name(text: str) -> list[tuple[Model, Trigger]]:
+    """Return what `Model:name`, `Model.name` or `Model.field` may mean, with an app label or without."""
+    separator = ":" if ":" in text else "."
+    label, _, name = text.partition(":") if separator == ":" else text.rpartition(".")
+    wanted = label.lower()
+    of_model = [
+        (model, trigger)
+        for model, trigger in _registry.values()
+        if wanted in (model._meta.label_lower, model._meta.model_name)
+    ]
+    named = [(model, trigger) for model, trigger in of_model if trigger.get_name() == name]
+    if named or separator == ":":
+        return named
+    return [(model, trigger) for model, trigger in of_model if getattr(trigger, "field", None) == name]
+
+
+def _refuse_unknown(uri: str) -> NoReturn:
+    is_short = isinstance(uri, str) and re.fullmatch(r"[^.:]+:.+", uri)
+    if not is_short:
         names.split_uri(uri)
-        if uri not in _registry:
-            raise UnknownTriggerError(_unknown(uri))
-    return [_registry[uri] for uri in uris] if uris else list(_registry.values())
+    raise UnknownTriggerError(_unknown(uri))
 
 
 def _unknown(uri: str) -> str:

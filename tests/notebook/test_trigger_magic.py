@@ -214,7 +214,7 @@ def test_sql_is_text_that_installs_the_trigger(post):
 
 
 MISTAKES = {
-    "%pgtrigger": "the following arguments are required: COMMAND",
+    "%pgtrigger": "%pgtrigger, with one percent sign, takes a command, as in `%pgtrigger ls`: ",
     "%pgtrigger nope": "invalid choice: 'nope'",
     "%pgtrigger sql": "the following arguments are required: URI",
     "%pgtrigger sql notebook.Post": 'must be in the format of "app_label.model_name:trigger_name"',
@@ -275,3 +275,50 @@ def test_other_notebooks_triggers_are_listed_and_left_alone(post, schema):
         assert len(_rows(f"""SELECT 1 FROM pg_trigger WHERE tgrelid = '"{other}".notebook_post'::regclass""")) == 2
     finally:
         execute(f'DROP SCHEMA "{other}" CASCADE')
+
+
+SHORT = """%%pgtrigger{app}
+class Order(models.Model):
+    state = models.CharField(max_length=9, default="open")
+    class Meta:
+        triggers = [
+            pgtrigger.FSM(name="flow", field="state", transitions=[("open", "paid")]),
+            pgtrigger.Protect(name="hide", operation=pgtrigger.Delete),
+        ]
+"""
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%pgbypass Order:hide",
+        "%pgbypass Order.state",
+        "%pgtrigger sql Order:hide",
+        "%pgtrigger diff Order:hide Order.state",
+        "%pgtrigger uninstall Order:hide",
+        "%pgtrigger install Order:hide",
+        "%pgtrigger disable order:hide",
+        "%pgtrigger enable order:hide",
+        "%pgtrigger fsm Order.state",
+        "%pgtrigger fsm Order:flow",
+        "with pgtrigger.ignore('Order:hide'):\n    Order.objects.create().delete()",
+        "%%pgwhatif --ignore Order.state\nOrder.objects.update(state='nope')",
+    ],
+)
+def test_short_name_is_accepted_where_it_means_one_trigger(shell, cell):
+    shell.run(SHORT.format(app=""))
+    shell.run("Order.objects.create()")
+    shell.run(cell)
+    shell.run(SHORT.format(app=" --app shop"))
+    error = shell.error(cell)
+    name = ".state" if "fsm Order." in cell else ":hide" if ":hide" in cell else ":flow"
+    for label in ("notebook.Order", "shop.Order"):
+        assert f"{label}{name}" in str(error)
+
+
+def test_frames_name_the_trigger_that_a_short_name_means(shell):
+    shell.run(SHORT.format(app=""))
+    shell.run("Order.objects.create()")
+    assert "Ways around notebook.Order:hide: " in shell.run("%pgbypass Order:hide").caption
+    frame = shell.run("%%pgwhatif --ignore Order:hide\nOrder.objects.all().delete()")
+    assert "without notebook.Order:hide" in " ".join([frame.caption or "", *frame.notes])
