@@ -60,8 +60,9 @@ def _show(
     chain = None
     for frame in reversed(kept):
         chain = TracebackType(chain, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
-    lines = shell.InteractiveTB.structured_traceback(
-        kind, kind(*([sentence] if sentence else error.args)), chain, tb_offset=0
-    )
+    shown = kind(*([sentence] if sentence else error.args))
+    for note in getattr(error, "__notes__", ()):
+        shown.add_note(note)
+    lines = shell.InteractiveTB.structured_traceback(kind, shown, chain, tb_offset=0)
     shell._showtraceback(kind, error, lines)
     return lines

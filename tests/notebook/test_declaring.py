@@ -468,7 +468,7 @@ def test_refused_cell_shows_its_frame_and_one_line(shell, capsys):
     error = shell.error(DECLARES + FAILURES["bad sql"])
     assert isinstance(error, UsageError)
     assert str(error).startswith("Postgres refused to create the function notebook.T:t: ")
-    assert str(error).endswith(" Nothing of this cell was kept.")
+    assert str(error).partition("\n")[0].endswith(" Nothing of this cell was kept.")
     shown = capsys.readouterr()
     for word in ("failed", "rolled back"):
         assert word in shown.out

@@ -87,9 +87,13 @@ MISTAKES = {
         post('[pgtrigger.Trigger(name="t", when=pgtrigger.Before, operation=pgtrigger.Insert)]'),
         'Must define func attribute or implement get_func: trigger "t" has no body.',
     ),
-    "body that is no PL/pgSQL": (
-        post('[pgtrigger.Trigger(name="t", when=pgtrigger.Before, operation=pgtrigger.Insert, func="RETRUN NEW;")]'),
-        'Postgres refused to create the function notebook.Post:t: syntax error at or near "RETRUN"',
+    "placeholder in a plain text": (
+        post(
+            '[pgtrigger.Trigger(name="t", when=pgtrigger.Before, operation=pgtrigger.Insert, '
+            'func="NEW.{columns.title} := 1; RETURN NEW;")]'
+        ),
+        'The func of "t" has the placeholder {columns.title}, but nothing is filled in a plain text: '
+        'write func=pgtrigger.Func("...").',
     ),
     "new row in a delete": (
         post('[pgtrigger.Protect(name="t", operation=pgtrigger.Delete, condition=pgtrigger.Q(new__title="x"))]'),
@@ -235,6 +239,85 @@ def test_error_in_the_cells_own_code_shows_only_its_line(shell, capsys):
     assert "y = x / 0" in text
     assert "pgmagic" not in text
     assert "x" not in shell.shell.user_ns
+
+
+BODY = (
+    "%%pgtrigger\n"
+    "class Post(models.Model):\n    title = models.TextField()\n"
+    "pgtrigger.Trigger(name='t', when=pgtrigger.Before, operation=pgtrigger.Update, func={}).register(Post)"
+)
+BODIES = {
+    "no PL/pgSQL": (
+        "IF NEW.title = 'x' THEN\n  RETRUN NULL;\nEND IF;\nRETURN NEW;",
+        'Postgres refused to create the function notebook.Post:t: syntax error at or near "RETRUN", in line 5. '
+        "Nothing of this cell was kept.",
+        "  RETRUN NULL;",
+        "RETRUN",
+    ),
+    "unknown variable": (
+        "x := 1;\nRETURN NEW;",
+        'Postgres refused to create the function notebook.Post:t: "x" is not a known variable, in line 4. ',
+        "x := 1;",
+        "x",
+    ),
+    "unknown column": (
+        "-- NEW.titel\n\tIF OLD.title <> 'x' AND new.titel = 'NEW.other' THEN RETURN NULL; END IF; RETURN NEW;",
+        "The body of notebook.Post:t names new.titel in line 5, but notebook_post has no column titel "
+        "(did you mean title?); its columns are id, title. Nothing of this cell was kept.",
+        "\tIF OLD.title <> 'x' AND new.titel = 'NEW.other' THEN RETURN NULL; END IF; RETURN NEW;",
+        "titel",
+    ),
+}
+
+
+@pytest.mark.parametrize("slip", BODIES)
+def test_error_in_a_body_shows_line_caret_and_body(shell, slip):
+    func, sentence, line, word = BODIES[slip]
+    error = shell.error(BODY.format(repr(func)))
+    assert isinstance(error, UsageError)
+    first, *listing = str(error).split("\n")
+    assert first.startswith(sentence)
+    [place] = [number for number, text in enumerate(listing) if text[8:] == line]
+    assert listing[place + 1].rstrip("^").replace("      | ", "", 1).expandtabs() == " " * len(
+        line.partition(word)[0].expandtabs()
+    )
+    assert f"{listing[place][:5].strip()}. " in first or f"line {listing[place][:5].strip()}," in first
+    assert any("RETURN NEW;" in text for text in listing)
+    assert registry.registered() == []
+
+
+@pytest.mark.parametrize(
+    "func",
+    [
+        "NEW.title := OLD.title || NEW.tableoid; RETURN NEW;",
+        "IF TG_TABLE_NAME = 'other' THEN NEW.only_there := 1; END IF; RETURN NEW;",
+        "/* {columns.title} NEW.nope */ RETURN NEW;",
+        "NEW.title := '{}'::jsonb; RETURN NEW;",
+    ],
+)
+def test_body_that_may_work_is_installed(shell, func):
+    shell.run(BODY.format(repr(func)))
+
+
+def test_refused_body_is_shown_outside_of_cells_of_declarations(shell, capsys):
+    shell.run(BODY.format("'RETURN NEW;'"))
+    shell.run("bad = pgtrigger.Trigger(name='b', when=pgtrigger.Before, operation=pgtrigger.Update, func='x := 1;')")
+    shell.run("bad.register(Post)")
+    assert "    4 | x := 1;\n      | ^" in str(shell.error("%pgtrigger install"))
+    capsys.readouterr()
+    shell.error("bad.install(Post)")
+    shown = capsys.readouterr()
+    assert "4 | x := 1;" in re.sub(r"\x1b\[[\d;]*m", "", shown.out + shown.err)
+
+
+def test_column_that_the_database_alone_has_may_be_named(shell):
+    shell.run(post())
+    shell.run("%%pgsql\nALTER TABLE notebook_post ADD COLUMN extra text")
+    shell.run(
+        "pgtrigger.Trigger(name='t', when=pgtrigger.Before, operation=pgtrigger.Update, "
+        "func='NEW.extra := 1; RETURN NEW;').register(Post)"
+    )
+    shell.run("%pgtrigger install Post:t")
 
 
 EXPLAINED = {

@@ -25,6 +25,7 @@ from pgmagic.notebook.magics.lines import (
     parsed,
     rename,
     sub_commands,
+    with_notes,
 )
 from pgmagic.notebook.settings import PgMagic
 from pgmagic.notebook.slips import check_percent_signs
@@ -131,7 +132,8 @@ class TriggerMagics(Magics):
             display({"text/html": sql_html(result.sql), "text/plain": sql_text(result.sql)}, raw=True)
         if result.error is not None:
             display(result.frame)
-            raise UsageError(f"{result.error} Nothing of this cell was kept.")
+            sentence = f"{str(result.error).removesuffix('.')}. Nothing of this cell was kept."
+            raise UsageError(with_notes(sentence, result.error))
         return keep(self.kernel, arguments.output, result.frame)
 
     @manual()
