@@ -20,8 +20,8 @@ COMMANDS = ["ls", "sql", "diff", "install", "uninstall", "enable", "disable", "p
 
 CASES = [
     ("%pgtrigger dis", ["disable"]),
-    ("%pgtrigger ls --", ["--database", "--output"]),
-    ("%pgtrigger ls --database x --", ["--output"]),
+    ("%pgtrigger ls --", ["--all", "--database", "--output"]),
+    ("%pgtrigger ls --database x --", ["--all", "--output"]),
     ("%pgtrigger sql notebook.Post:snapshot_", ["notebook.Post:snapshot_insert", "notebook.Post:snapshot_update"]),
     ("%pgtrigger diff --database ", ["default"]),
     ("%pgtrigger sql notebook.Post:st", ["notebook.Post:stay"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 import pytest
 from django.db import connection as default
@@ -11,6 +13,7 @@ from pgmagic.db.installation_frame import InstallationFrame
 from pgmagic.db.trigger_frames import DifferenceFrame, TriggerFrame
 from pgmagic.declare import registry
 from pgmagic.tables.highlighting import SqlText
+from pgmagic.tables.text import text
 
 CELL = """%%pgtrigger
 class Post(models.Model):
@@ -82,10 +85,19 @@ def test_every_trigger_is_listed_whoever_made_it(post, schema):
     ]  # fmt: skip
 
 
+def test_state_and_drift_stand_right_beside_the_name(post):
+    frame = post.run("%pgtrigger ls")
+    assert list(frame.columns) == ["name", "state", "drift", "enabled", "table", "fires", "condition"]
+    name = "long_" * 9
+    post.run(f"pgtrigger.Protect(name='{name}', operation=pgtrigger.Delete).register(Post)")
+    heading = text(post.run("%pgtrigger ls"), width=100).splitlines()[0]
+    assert heading.index("state") < heading.index("drift") < 80
+
+
 def test_pattern_chooses_triggers_and_a_note_counts_the_others(post):
     frame = post.run("%pgtrigger ls *post:K?ep")
     assert set(frame["name"]) == {"notebook.Post:keep"}
-    assert frame.notes[0].endswith("triggers do not match '*post:K?ep'.")
+    assert frame.notes[0] == "1 of 3 triggers do not match '*post:K?ep'."
     assert set(here(post.run("%pgtrigger ls NOTEBOOK_po"))["table"]) == {"notebook_post"}
 
 
@@ -248,7 +260,7 @@ def test_refused_installation_is_reported_in_one_line_and_keeps_nothing(post):
 def test_manual_names_every_sub_command_with_its_arguments(shell):
     manual = shell.shell.find_line_magic("pgtrigger").__doc__
     for words in (
-        "%pgtrigger ls [--database ALIAS] [-o NAME] [pattern]",
+        "%pgtrigger ls [--all] [--database ALIAS] [-o NAME] [pattern]",
         "%pgtrigger sql [-o NAME] URI",
         "prune",
     ):
@@ -267,6 +279,10 @@ def test_other_notebooks_triggers_are_listed_and_left_alone(post, schema):
         mark = f'{{"pgmagic": "notebook.Post:gone", "declared": "x", "stored": "x", "triggers": {marked}}}'
         execute(f"""COMMENT ON FUNCTION "{other}".{pgid(uri)}() IS '{mark}'""")
         frame = post.run("%pgtrigger ls")
+        assert set(frame["table"]) == {"notebook_post"}
+        assert re.fullmatch(r"[\d,]+ triggers in other schemas are not shown: add --all\.", frame.notes[-1])
+        frame = post.run("%pgtrigger ls --all")
+        assert frame.notes == []
         theirs = frame[frame["table"] == f"{other}.notebook_post"]
         assert set(theirs["state"]) == {"FOREIGN"}
         assert "notebook.Post:gone" in set(theirs["name"])
