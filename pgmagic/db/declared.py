@@ -12,9 +12,11 @@ from pgmagic.compile.target import Target
 from pgmagic.db.schemas import target_of
 from pgmagic.declare import registry
 from pgmagic.declare.field_choices import outside_choices
-from pgmagic.declare.model_types import Model
+from pgmagic.declare.model_types import Model, is_event_model
+from pgmagic.declare.tracking_gaps import deletes_missing, relations_missing
 from pgmagic.declare.trigger import Trigger
 from pgmagic.errors import DeclarationError
+from pgmagic.plan.steps import Outcome
 
 
 def desired_by(declared: Sequence[Model], alias: str) -> Desired:
@@ -43,10 +45,19 @@ def _triggers_of(declared: Sequence[Model]) -> list[tuple[Model, Trigger]]:
     return list(dict.fromkeys([*registry.registered_in_block(), *on_declared]))
 
 
-def advice(declared: Sequence[Model]) -> list[str]:
-    """Return what the author of a block's declarations may not have meant, a sentence each."""
+def advice(declared: Sequence[Model], outcomes: Sequence[Outcome]) -> list[str]:
+    """Return what the author of a block's declarations may not have meant, a sentence each.
+
+    What a history leaves out is said once, when its table is created: outcomes show whether it is.
+    """
     sentences = [outside_choices(model, trigger) for model, trigger in _triggers_of(declared)]
-    return [sentence for sentence in sentences if sentence is not None]
+    created = {each.object for each in outcomes if each.kind in ("table", "event table") and each.action == "create"}
+    for event_model in declared:
+        if is_event_model(event_model) and event_model._meta.label in created:
+            tracked = event_model.pgh_tracked_model
+            sentences.append(deletes_missing(tracked))
+            sentences += relations_missing(tracked)
+    return [sentence for sentence in dict.fromkeys(sentences) if sentence is not None]
 
 
 def compiled(model: Model, trigger: Trigger, target: Target) -> DesiredTrigger:

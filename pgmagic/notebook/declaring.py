@@ -55,7 +55,7 @@ def install_cell(shell: InteractiveShell, source: str, app_label: str, wishes: W
         with Shield() as shield, _declared(shell, source, app_label, wishes, shield) as (declaration, desired):
             planner = plan_with_evolutions(connection, desired, wishes)
             applied = plan_and_apply(connection, planner, before_commit=shield.begin)
-            frame = InstallationFrame.from_rows(applied.outcomes, notes=advice(declaration.models))
+            frame = InstallationFrame.from_rows(applied.outcomes, notes=advice(declaration.models, applied.outcomes))
             result = CellResult(frame, create_sql(desired), applied.error)
             if applied.error is not None:
                 raise _NotKept(result)
@@ -74,7 +74,7 @@ def plan_cell(shell: InteractiveShell, source: str, app_label: str, wishes: Wish
         with Shield() as shield, _declared(shell, source, app_label, wishes, shield) as (declaration, desired):
             plan = plan_with_evolutions(connection, desired, wishes)(read_catalog(connection))
             outcomes = [Outcome(step, "planned") for step in plan.steps]
-            frame = InstallationFrame.from_rows(outcomes, notes=advice(declaration.models))
+            frame = InstallationFrame.from_rows(outcomes, notes=advice(declaration.models, outcomes))
             raise _NotKept(CellResult(frame, create_sql(desired)))
     except _NotKept as unkept:
         return unkept.result

@@ -617,3 +617,40 @@ def test_note_names_the_choices_if_a_trigger_names_another_value(shell, options,
     frame = shell.run(CHOICES.format(options=options, triggers=triggers))
     assert len(frame.notes) == len(notes)
     assert all(found.endswith(expected) for found, expected in zip(frame.notes, notes, strict=True))
+
+
+TRACKED = """%%pgtrigger
+class Tag(models.Model):
+    name = models.TextField()
+@pghistory.track({trackers})
+class Post(models.Model):
+    title = models.TextField()
+    tags = models.ManyToManyField(Tag)
+"""
+PROXY = """
+@pghistory.track(pghistory.InsertEvent(), pghistory.DeleteEvent(), obj_field=None)
+class PostTags(Post.tags.through):
+    class Meta:
+        proxy = True
+"""
+DELETES = "Deletes of Post leave no event: add pghistory.DeleteEvent() to its trackers if they should."
+TAGS = (
+    "Changes of Post.tags leave no event, since its rows are in another table: declare and track a class "
+    "PostTags(Post.tags.through) with proxy = True in its Meta if they should."
+)
+
+
+@pytest.mark.parametrize(
+    ("trackers", "more", "notes"),
+    [
+        ("", "", [DELETES, TAGS]),
+        ("pghistory.Snapshot()", PROXY, [DELETES]),
+        ("pghistory.InsertEvent(), pghistory.DeleteEvent()", "", [TAGS]),
+        ("pghistory.BeforeUpdateOrDelete('was')", PROXY, []),
+        ("pghistory.ManualEvent('read')", PROXY, []),
+    ],
+)
+def test_note_says_once_what_a_history_leaves_out(shell, trackers, more, notes):
+    cell = TRACKED.format(trackers=trackers) + more
+    assert shell.run(cell).notes == notes
+    assert shell.run(cell).notes == []
