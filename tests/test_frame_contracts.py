@@ -162,7 +162,7 @@ CONTRACTS = {
     ),
     "TransitionFrame": "",
     "TriggerFrame": (
-        "table string, name string, fires string, condition string, state string, enabled boolean, drift string"
+        "name string, state string, drift string, enabled boolean, table string, fires string, condition string"
     ),
     "UndoFrame": "model string, object string, action string, changes object, status string, conflict string",
     "VerificationFrame": "pgh_obj_id object, pgh_id Int64, pgh_label string, pgh_created_at UTC, problem string",

@@ -26,6 +26,8 @@ class DesiredFunction:
     body: str
     # Whether the body holds SQL that pgmagic did not write, so that Postgres has to check it.
     needs_check: bool = True
+    # The columns of OLD and NEW that a user's body names in its own code, as Postgres knows them.
+    named_columns: frozenset[str] = frozenset()
 
     @cached_property
     def declared(self) -> str:

@@ -5,6 +5,8 @@ Source: https://www.postgresql.org/docs/current/sql-createfunction.html
 
 from __future__ import annotations
 
+import re
+
 from pgmagic.compile import bodies, ddl
 from pgmagic.compile.desired import DesiredFunction
 from pgmagic.compile.ignored_names import ignored
@@ -12,6 +14,7 @@ from pgmagic.compile.operators import is_qualified, values_are_qualified
 from pgmagic.compile.pinned import PINNED
 from pgmagic.compile.rejecting import reject_unpaired
 from pgmagic.compile.sql import DollarQuoted, compose, identifier, literal, render, verbatim
+from pgmagic.compile.sql_tokens import row_columns_in, tokens
 from pgmagic.compile.target import Target
 from pgmagic.compile.transition_tables import IS_PARTITIONED, POSITION, PREFER_COLUMNS, transition_kwargs
 from pgmagic.declare.composer import Composer
@@ -23,6 +26,12 @@ from pgmagic.declare.ready_made import Protect
 from pgmagic.declare.templates import Func, table_kwargs
 from pgmagic.declare.trigger import ReadyMade, Trigger
 from pgmagic.declare.vocabulary import Before, Delete, Operation, Statement, Truncate
+from pgmagic.errors import DeclarationError
+
+# What a body contains that is written for several tables, or that handles an error of its own.
+_FOR_SEVERAL_TABLES = re.compile(r"\bTG_(?:TABLE_NAME|RELNAME|RELID|ARGV)\b|\bundefined_column\b", re.IGNORECASE)
+# What only a template fills in.
+_PLACEHOLDER = re.compile(r"\{(?:(?:meta|fields|columns)(?:\.\w+)+|cond_(?:old|new)_values)\}")
 
 
 class Body(str):
@@ -46,8 +55,24 @@ def function_of(trigger: Trigger, model: Model, target: Target) -> DesiredFuncti
     )  # fmt: skip
     drop = ddl.drop_function(target.schema, trigger.get_pgid(model))
     return DesiredFunction(
-        trigger.get_pgid(model), render(create), drop, text, needs_check=_holds_foreign_sql(trigger, model, body)
+        trigger.get_pgid(model),
+        render(create),
+        drop,
+        text,
+        needs_check=_holds_foreign_sql(trigger, model, body),
+        named_columns=_named_columns(trigger, body),
     )
+
+
+def _named_columns(trigger: Trigger, body: str) -> frozenset[str]:
+    """Return the columns of OLD and NEW without which a user's body fails.
+
+    A body that asks for which table it was called may name a column only where the table has it; and a trigger for each
+    statement may call its transition tables `old` and `new`.
+    """
+    if isinstance(body, Body) or trigger.level == Statement or _FOR_SEVERAL_TABLES.search(body):
+        return frozenset()
+    return frozenset(column for _row, column in row_columns_in(body))
 
 
 def ready_made_body(trigger: Trigger, model: Model, target: Target) -> Body:
@@ -64,10 +89,26 @@ def _body(trigger: Trigger, model: Model, target: Target) -> str:
         return ready_made_body(trigger, model, target)
     func = trigger.get_func(model)
     if not isinstance(func, Func):
+        _check_placeholders(trigger, func)
         return func
     if isinstance(trigger, Composer) and kind.get_func_template_kwargs is Composer.get_func_template_kwargs:
         return func.render(**table_kwargs(model), **transition_kwargs(trigger, model))
     return func.render(**trigger.get_func_template_kwargs(model))
+
+
+def _check_placeholders(trigger: Trigger, text: str) -> None:
+    """Refuse a placeholder of templates in a plain text.
+
+    Raises:
+        DeclarationError: if there is one outside of comments.
+    """
+    written = "".join(token.text for token in tokens(text) if token.kind != "comment")
+    found = _PLACEHOLDER.search(written)
+    if found is not None:
+        raise DeclarationError(
+            f'The func of "{trigger.name}" has the placeholder {found[0]}, but nothing is filled in a plain text: '
+            f'write func=pgtrigger.Func("...").'
+        )
 
 
 def _holds_foreign_sql(trigger: Trigger, model: Model, body: str) -> bool:

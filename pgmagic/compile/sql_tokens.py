@@ -109,8 +109,14 @@ def unquoted(identifier: str) -> str:
 
 
 def rows_in(sql: str) -> frozenset[str]:
-    """Return which of the rows `old` and `new` SQL text names."""
-    return frozenset(token.value for token in tokens(sql) if token.kind in ("word", "name")) & {"old", "new"}
+    """Return which of the rows `old` and `new` SQL text names; in `OLD.new`, the second word is a column."""
+    code = [token for token in tokens(sql) if token.kind not in ("space", "comment")]
+    named = [
+        token.value
+        for before, token in zip([None, *code], code, strict=False)
+        if token.kind in ("word", "name") and (before is None or before.text != ".")
+    ]
+    return frozenset(named) & {"old", "new"}
 
 
 def row_columns_in(sql: str) -> frozenset[tuple[str, str]]:

@@ -186,18 +186,25 @@ def _conditions(trigger: Trigger, model: Model, part: _Part, declared: Fragment 
 
 
 def _check_condition(trigger: Trigger, model: Model, part: _Part, condition: Condition | models.Q) -> None:
-    """Refuse a condition on rows if the WHEN clause has no rows.
+    """Refuse a condition on rows that the WHEN clause does not have.
 
     Raises:
-        DeclarationError: if the trigger fires for statements.
+        DeclarationError: if the trigger fires for statements, or an operation does not have a row that is named.
     """
     if Truncate in part.operations:
         raise DeclarationError(
             f'TRUNCATE shows a trigger no rows, so "{trigger.name}" cannot have a condition: declare the rule for '
             f"TRUNCATE as a trigger of its own."
         )
-    if part.level == Statement and named_rows(condition, model):
+    named = named_rows(condition, model)
+    if part.level == Statement and named:
         raise DeclarationError(
             f'A trigger for each statement sees no single row, so "{trigger.name}" cannot have a condition on rows: '
             f"use level=pgtrigger.Row, or a pgtrigger.Composer with {{cond_new_values}} in its func."
         )
+    for operation, words, missing, present in ((Insert, "An insert", "old", "new"), (Delete, "A delete", "new", "old")):
+        if missing in named and operation in part.operations:
+            raise DeclarationError(
+                f'{words} has no {missing} row, so the condition of "{trigger.name}" cannot name it: use {present}__… '
+                f"alone, or declare the rule for {operation} as a trigger of its own."
+            )

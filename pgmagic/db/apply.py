@@ -13,9 +13,11 @@ from django.db import Error as DatabaseFailure
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from pgmagic.compile.sql import identifier, render
 from pgmagic.db.catalog import STATE_TABLE, STORED_TABLE, read_catalog, with_definitions
 from pgmagic.db.connect import LOOK_FOR_CLIENT
 from pgmagic.db.driver import DriverCursor, is_open, only_row, plain_cursor
+from pgmagic.db.excerpt import excerpt_of, without_column
 from pgmagic.db.marks import marks_sql
 from pgmagic.db.runtime.session_settings import sessions
 from pgmagic.errors import InstallationError
@@ -157,6 +159,7 @@ def _execute(connection: BaseDatabaseWrapper, steps: Sequence[Step], execution: 
     try:
         with transaction.atomic(using=connection.alias):
             elapsed = _carry_out(connection, changing, execution)
+            _check_columns(connection, changing)
             _leave_marks(connection, changing)
     except DatabaseFailure as error:
         if not is_open(connection):
@@ -167,6 +170,29 @@ def _execute(connection: BaseDatabaseWrapper, steps: Sequence[Step], execution: 
 
 def _carry_out(connection: BaseDatabaseWrapper, steps: Sequence[Step], execution: Execution) -> Mapping[int, float]:
     return execution(connection, list(pieces_of(steps)))
+
+
+_COLUMNS = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND NOT attisdropped ORDER BY attnum"
+
+
+def _check_columns(connection: BaseDatabaseWrapper, steps: Sequence[Step]) -> None:
+    """Check that tables have the columns which the bodies of new functions name: Postgres looks at the first row only.
+
+    Raises:
+        _StepError: if a column does not exist.
+    """
+    columns: dict[str, list[str]] = {}
+    for step in steps:
+        if not (step.named_columns and step.makes_function_or_trigger and step.marking and step.marking.triggers):
+            continue
+        part = step.marking.triggers[0]
+        table = render(identifier(part.schema, part.table))
+        if table not in columns:
+            with plain_cursor(connection) as cursor:
+                cursor.execute(_COLUMNS, [table])
+                columns[table] = [name for (name,) in cursor.fetchall()]
+        for missing in sorted(step.named_columns - {*columns[table]}) if columns[table] else ():
+            raise _StepError(step, without_column(step.object, step.sql[0], part.table, missing, columns[table]))
 
 
 def _set_lock_timeout(connection: BaseDatabaseWrapper, timeout: str) -> None:
@@ -237,8 +263,21 @@ def _execute_alone(connection: BaseDatabaseWrapper, step: Step, statements: Sequ
         except DatabaseFailure as error:
             if not is_open(connection):
                 raise
-            sentence = f"Postgres refused to {step.action} the {step.kind} {step.object}: {_primary_message(error)}"
-            raise _StepError(step, InstallationError(sentence)) from error
+            raise _StepError(step, _refusal(step, statement, error)) from error
+
+
+def _refusal(step: Step, statement: str, error: DatabaseFailure) -> InstallationError:
+    """Return the error of a statement; if it makes a function, with the function's body."""
+    sentence = f"Postgres refused to {step.action} the {step.kind} {step.object}: {_primary_message(error)}"
+    cause = error.__cause__
+    if step.kind != "function" or not isinstance(cause, psycopg.Error):
+        return InstallationError(sentence)
+    position = cause.diag.statement_position
+    found = excerpt_of(statement, int(position) if position else None)
+    refusal = InstallationError(f"{sentence}, in line {found.line}" if found and found.line else sentence)
+    if found is not None:
+        refusal.add_note(found.text)
+    return refusal
 
 
 def _primary_message(error: BaseException) -> str:

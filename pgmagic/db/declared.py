@@ -11,24 +11,51 @@ from pgmagic.compile.model_tables import compile_table
 from pgmagic.compile.target import Target
 from pgmagic.db.schemas import target_of
 from pgmagic.declare import registry
-from pgmagic.declare.model_types import Model
+from pgmagic.declare.field_choices import outside_choices
+from pgmagic.declare.model_types import Model, is_event_model
+from pgmagic.declare.tracking_gaps import deletes_missing, relations_missing
 from pgmagic.declare.trigger import Trigger
+from pgmagic.plan.steps import Outcome
 
 
 def desired_by(declared: Sequence[Model], alias: str) -> Desired:
     """Compile models that a block has declared, with the triggers that it registered, for a database."""
     target = target_of(alias)
-    on_declared = [(model, trigger) for model, trigger in registry.registered() if model in declared]
-    triggers = dict.fromkeys([*registry.registered_in_block(), *on_declared])
     event_models = [model for model in declared if hasattr(model, "pgh_tracked_model")]
     # Only a notebook's own schema is filled with the tables of installed apps; a project has made its own.
     models = _with_referred_models(declared, of_all_apps=target.schema is not None)
     return Desired(
         tables=[compile_table(model, target.schema) for model in models],
         routines=compile_routines(event_models, target),
-        triggers=[compiled(model, trigger, target) for model, trigger in triggers],
+        triggers=[compiled(model, trigger, target) for model, trigger in _triggers_of(declared)],
         owned_labels=frozenset(model._meta.label for model in declared),
     )
+
+
+def _triggers_of(declared: Sequence[Model]) -> list[tuple[Model, Trigger]]:
+    """Return what the block registered, and every other trigger of the models that it declared."""
+    on_declared = [(model, trigger) for model, trigger in registry.registered() if model in declared]
+    return list(dict.fromkeys([*registry.registered_in_block(), *on_declared]))
+
+
+def advice(declared: Sequence[Model], outcomes: Sequence[Outcome]) -> list[str]:
+    """Return what the author of a block's declarations may not have meant, a sentence each.
+
+    What a history leaves out is said once, when its table is created: outcomes show whether it is.
+    """
+    sentences = [outside_choices(model, trigger) for model, trigger in _triggers_of(declared)]
+    created = {each.object for each in outcomes if each.kind in ("table", "event table") and each.action == "create"}
+    sentences += [
+        f"{model._meta.object_name} has no fields of its own: its table holds the key {model._meta.pk.column} alone."
+        for model in declared
+        if model._meta.label in created and not has_own_fields(model)
+    ]
+    for event_model in declared:
+        if is_event_model(event_model) and event_model._meta.label in created:
+            tracked = event_model.pgh_tracked_model
+            sentences.append(deletes_missing(tracked))
+            sentences += relations_missing(tracked)
+    return [sentence for sentence in dict.fromkeys(sentences) if sentence is not None]
 
 
 def compiled(model: Model, trigger: Trigger, target: Target) -> DesiredTrigger:

@@ -23,25 +23,25 @@ class TriggerFrame(ResultFrame):
     Postgres counts the triggers: a declaration can need several. The rows are made from `pgmagic.plan.listing.Listed`.
 
     Columns:
-        table (string): its table; with the schema if the name alone means another table.
         name (string): the URI of a trigger of pgmagic's, otherwise its name in Postgres.
-        fires (string): when it fires, as in `BEFORE DELETE · ROW`.
-        condition (string): the SQL of its condition; missing if it always fires.
         state (string): `INSTALLED`, `OUTDATED`, `UNINSTALLED`, `PRUNE` (installed, but not registered in this
             process), `UNALLOWED` (by the database router) or `FOREIGN` (not installed by pgmagic, or not from here).
-        enabled (boolean): whether it fires in ordinary sessions; missing if it is not installed.
         drift (string): how it differs from its declaration; missing if it does not.
+        enabled (boolean): whether it fires in ordinary sessions; missing if it is not installed.
+        table (string): its table; with the schema if the name alone means another table.
+        fires (string): when it fires, as in `BEFORE DELETE · ROW`.
+        condition (string): the SQL of its condition; missing if it always fires.
     """
 
     columns_contract = MappingProxyType(
         {
-            "table": "string",
             "name": "string",
+            "state": "string",
+            "drift": "string",
+            "enabled": "boolean",
+            "table": "string",
             "fires": "string",
             "condition": "string",
-            "state": "string",
-            "enabled": "boolean",
-            "drift": "string",
         }
     )
     columns_roles = MappingProxyType({"condition": "code", "state": "verdict", "enabled": "verdict"})
@@ -66,18 +66,25 @@ class DifferenceFrame(ResultFrame):
     columns_roles = MappingProxyType({"line": "count", "live": "before", "declared": "after"})
 
 
-def list_matching(pattern: str | None, database: str | None) -> TriggerFrame:
-    """Return every trigger of the database, or those with the pattern in their table or name.
+def list_matching(pattern: str | None, database: str | None, *, everywhere: bool = False) -> TriggerFrame:
+    """Return the triggers of the schemas that the session looks into, or those with the pattern in their table or name.
 
     pattern: * and ? in it stand for any text and for any character; upper and lower case are the same.
+    everywhere: return those of all other schemas, too.
     """
-    found = inspection.list_database(database)
+    listed = inspection.list_database(database)
+    found = [row for row in listed if everywhere or not row.elsewhere]
     wanted = f"*{pattern.lower()}*" if pattern else "*"
     shown = [row for row in found if any(fnmatchcase(text.lower(), wanted) for text in (row.table, row.name))]
     hidden = len(found) - len(shown)
-    return TriggerFrame.from_rows(
-        shown, notes=[f"{hidden:,} of {len(found):,} triggers do not match {pattern!r}."] if hidden else []
-    )
+    notes = [f"{hidden:,} of {len(found):,} triggers do not match {pattern!r}."] if hidden else []
+    elsewhere = len(listed) - len(found)
+    if elsewhere:
+        triggers = (
+            "1 trigger in another schema is" if elsewhere == 1 else f"{elsewhere:,} triggers in other schemas are"
+        )
+        notes.append(f"{triggers} not shown: add --all.")
+    return TriggerFrame.from_rows(shown, notes=notes)
 
 
 def sql_of(uri: str) -> SqlText:

@@ -10,14 +10,14 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from django.apps import apps
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models.signals import class_prepared
 
-from pgmagic.declare import doors, event_setup
+from pgmagic.declare import doors, event_setup, registry
 from pgmagic.declare.conditions import concrete_fields, table_fields
 from pgmagic.declare.event_chain import CHAIN_FIELDS, chain_fields
 from pgmagic.declare.event_fields import (
@@ -71,8 +71,9 @@ def track(
 ) -> Callable[[type[M]], type[M]]:
     """Return a class decorator that tracks a model; the arguments are those of `create_event_model`.
 
-    The decorator returns the model itself. The event model also becomes an attribute of the tracked model's module,
-    under its own name, unless the module has something else of that name.
+    `@pghistory.track` without parentheses means `@pghistory.track()`. The decorator returns the model itself. The event
+    model also becomes an attribute of the tracked model's module, under its own name, unless the module has something
+    else of that name.
 
     Raises:
         DeclarationError: when applied, as `create_event_model` does.
@@ -88,17 +89,21 @@ def track(
         >>> [event.text for event in note.events.all()]
         ['b']
     """
+    # Without parentheses, the only argument is the class that is decorated.
+    given: Sequence[object] = trackers
+    bare = len(given) == 1 and isinstance(given[0], type) and not issubclass(given[0], Tracker)
+    chosen = () if bare else trackers
 
     def decorate(model: type[M]) -> type[M]:
         create_event_model(
-            model, *trackers, fields=fields, exclude=exclude, obj_field=obj_field, context_field=context_field,
+            model, *chosen, fields=fields, exclude=exclude, obj_field=obj_field, context_field=context_field,
             context_id_field=context_id_field, append_only=append_only, model_name=model_name, app_label=app_label,
             base_model=base_model, attrs=attrs, meta=meta, abstract=False, level=level, hash_chain=hash_chain,
             partition_by=partition_by,
         )  # fmt: skip
         return model
 
-    return decorate
+    return decorate(cast("Any", given[0])) if bare else decorate
 
 
 def create_event_model(
@@ -161,6 +166,7 @@ def create_event_model(
         >>> kept.__name__, kept._meta.abstract, [field.name for field in kept._meta.fields][-1]
         ('PostTitleEvent', True, 'title')
     """
+    registry.check_class(tracked_model, "A model can be tracked")
     _check_partitioning(tracked_model, partition_by)
     names = _names_of(tracked_model, fields, "fields")
     tracked = _tracked_fields(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from django.apps import apps
@@ -34,7 +34,8 @@ def register(*triggers: Trigger) -> Callable[[type[M]], type[M]]:
         A decorator that returns the model itself.
 
     Raises:
-        DeclarationError: when applied, if something is not a trigger, or the model has another one of that name.
+        DeclarationError: if it is used without parentheses; when applied, if something is not a trigger, or the model
+            has another one of that name.
 
     Example:
         >>> @pgtrigger.register(pgtrigger.Protect(name="keep", operation=pgtrigger.Delete))
@@ -43,6 +44,12 @@ def register(*triggers: Trigger) -> Callable[[type[M]], type[M]]:
         >>> pgtrigger.registered("notebook.Note:keep")
         [(<class '__main__.Note'>, <Protect: keep>)]
     """
+    given: Sequence[object] = triggers
+    if len(given) == 1 and isinstance(given[0], type) and issubclass(given[0], models.Model):
+        raise DeclarationError(
+            f"pgtrigger.register was given the model {given[0].__name__}, but it takes the triggers of a model: write "
+            f'@pgtrigger.register(pgtrigger.Protect(name="keep", operation=pgtrigger.Delete)) above the class.'
+        )
 
     def decorate(model: type[M]) -> type[M]:
         _register(model, triggers, f"pgtrigger.register on {getattr(model, '__name__', repr(model))}")

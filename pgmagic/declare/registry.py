@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from django.apps import apps
 from django.db import models
@@ -41,17 +42,29 @@ def add(model: Model, trigger: Trigger) -> None:
     _before_block.pop(uri, None)
 
 
+def check_class(given: object, expectation: str) -> None:
+    """Check that something is a model; expectation: what a model is needed for, as the beginning of a sentence.
+
+    Raises:
+        DeclarationError: if it is not.
+    """
+    if isinstance(given, type) and issubclass(given, models.Model):
+        return
+    advice = f": write `class {given.__name__}(models.Model):`" if isinstance(given, type) else ""
+    raise DeclarationError(f"{expectation}, but {given!r} was given{advice}.")
+
+
 def check_model(model: object) -> None:
     """Check that something is a model with a table.
 
     Raises:
         DeclarationError: if it is not.
     """
-    if not (isinstance(model, type) and issubclass(model, models.Model)):
-        raise DeclarationError(f"A trigger is registered for a model, but {model!r} was given.")
-    if model._meta.abstract:
+    check_class(model, "A trigger is registered for a model")
+    checked = cast("Model", model)
+    if checked._meta.abstract:
         raise DeclarationError(
-            f"{model.__name__} is abstract, so it has no table: name the trigger in its Meta.triggers, which each "
+            f"{checked.__name__} is abstract, so it has no table: name the trigger in its Meta.triggers, which each "
             f"child has as its own, or register it for a child."
         )
 
@@ -124,13 +137,14 @@ def registered(*uris: str) -> list[tuple[Model, Trigger]]:
     """Return the model and the trigger of each URI.
 
     Args:
-        uris: such as "app_label.ModelName:trigger_name"; without a URI, all triggers.
+        uris: such as "app_label.ModelName:trigger_name"; without a URI, all triggers. "ModelName:trigger_name" and
+            "ModelName.field_name" (of an FSM's field) are enough if only one trigger is meant.
 
     Returns:
         Pairs, in the order of the URIs; of all triggers, in the order in which they were registered.
 
     Raises:
-        DeclarationError: if a text is not a URI.
+        DeclarationError: if a text is not a URI, or a short one may mean several triggers.
         UnknownTriggerError: if nothing is registered under it.
 
     Example:
@@ -139,11 +153,43 @@ def registered(*uris: str) -> list[tuple[Model, Trigger]]:
         >>> pgtrigger.registered("notebook.Post:forward_only")
         [(<class '__main__.Post'>, <FSM: forward_only>)]
     """
-    for uri in uris:
+    return [_meant(uri) for uri in uris] if uris else list(_registry.values())
+
+
+def _meant(uri: str) -> tuple[Model, Trigger]:
+    """Return what a URI, or a short form of it, means."""
+    if isinstance(uri, str) and uri in _registry:
+        return _registry[uri]
+    found = _found_by_short_name(uri) if isinstance(uri, str) else []
+    if not found:
+        _refuse_unknown(uri)
+    if len(found) > 1:
+        meant = " or ".join(sorted(trigger.get_uri(model) for model, trigger in found))
+        raise DeclarationError(f'"{uri}" may mean several triggers: write {meant}.')
+    return found[0]
+
+
+def _found_by_short_name(text: str) -> list[tuple[Model, Trigger]]:
+    """Return what `Model:name`, `Model.name` or `Model.field` may mean, with an app label or without."""
+    separator = ":" if ":" in text else "."
+    label, _, name = text.partition(":") if separator == ":" else text.rpartition(".")
+    wanted = label.lower()
+    of_model = [
+        (model, trigger)
+        for model, trigger in _registry.values()
+        if wanted in (model._meta.label_lower, model._meta.model_name)
+    ]
+    named = [(model, trigger) for model, trigger in of_model if trigger.get_name() == name]
+    if named or separator == ":":
+        return named
+    return [(model, trigger) for model, trigger in of_model if getattr(trigger, "field", None) == name]
+
+
+def _refuse_unknown(uri: str) -> NoReturn:
+    is_short = isinstance(uri, str) and re.fullmatch(r"[^.:]+:.+", uri)
+    if not is_short:
         names.split_uri(uri)
-        if uri not in _registry:
-            raise UnknownTriggerError(_unknown(uri))
-    return [_registry[uri] for uri in uris] if uris else list(_registry.values())
+    raise UnknownTriggerError(_unknown(uri))
 
 
 def of_project(*uris: str) -> list[tuple[Model, Trigger]]:

@@ -26,6 +26,7 @@ from pgmagic.declare.vocabulary import (
     Update,
     UpdateOf,
     When,
+    Word,
 )
 from pgmagic.errors import DeclarationError
 
@@ -139,8 +140,10 @@ class Trigger:
         value = getattr(self, attribute)
         if not isinstance(value, types):
             expected = " or ".join(f"pgtrigger.{kind.__name__}" for kind in types if kind is not type(None))
+            words = [repr(kind(value)) for kind in types if issubclass(kind, Word) for value in kind.values]
+            advice = f" The choices are {', '.join(words)}." if words else ""
             raise DeclarationError(
-                f'Invalid "{attribute}" attribute of trigger "{self.name}": expected {expected}, got {value!r}.'
+                f'Invalid "{attribute}" attribute of trigger "{self.name}": expected {expected}, got {value!r}.{advice}'
             )
 
     def _validate_timing(self) -> None:

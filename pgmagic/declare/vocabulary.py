@@ -11,7 +11,7 @@ from typing import ClassVar
 from pgmagic.errors import DeclarationError
 
 
-class _Word:
+class Word:
     """One keyword out of a closed list. `str()` is the SQL keyword."""
 
     values: ClassVar[tuple[str, ...]] = ()
@@ -34,7 +34,7 @@ class _Word:
         return hash((type(self).__name__, self.name))
 
 
-class When(_Word):
+class When(Word):
     """When a trigger fires, relative to the operation: `Before`, `After` or `InsteadOf`.
 
     Example:
@@ -45,7 +45,7 @@ class When(_Word):
     values = ("BEFORE", "AFTER", "INSTEAD OF")
 
 
-class Level(_Word):
+class Level(Word):
     """Whether a trigger fires once for each row or once for each statement: `Row` or `Statement`.
 
     Example:
@@ -56,7 +56,7 @@ class Level(_Word):
     values = ("ROW", "STATEMENT")
 
 
-class Timing(_Word):
+class Timing(Word):
     """When a constraint trigger fires: at the end of the statement, or of the transaction.
 
     `Immediate` or `Deferred`; `pgtrigger.constraints` changes it for a transaction.
@@ -69,7 +69,7 @@ class Timing(_Word):
     values = ("IMMEDIATE", "DEFERRED")
 
 
-class Operation(_Word):
+class Operation(Word):
     """An operation that fires a trigger: `Insert`, `Update`, `Delete` or `Truncate`, combined by `|`.
 
     Example:

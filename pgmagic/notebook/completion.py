@@ -1,4 +1,4 @@
-"""Tab completion on the lines of pgmagic's magics: sub-commands, options, URIs and what can be tracked.
+"""Tab completion: on the lines of pgmagic's magics, and of the names of fields and tables in cells.
 
 Nothing here connects: the names come from this process's registries.
 """
@@ -15,7 +15,9 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 from IPython.core.interactiveshell import InteractiveShell
 
 from pgmagic.declare import registry
+from pgmagic.declare.fsm import FSM
 from pgmagic.declare.model_registry import cell_labels
+from pgmagic.notebook.name_completion import names_for
 
 Namespace = dict[str, object]
 
@@ -39,8 +41,22 @@ def register(shell: InteractiveShell) -> None:
             "ordered": True,
         }
 
-    match.completes_pgmagic = True
-    shell.Completer.custom_matchers.append(match)
+    @context_matcher()
+    def match_names(context: CompletionContext) -> SimpleMatcherResult:
+        lines = context.full_text.split("\n")[: context.cursor_line]
+        before = "\n".join([*lines, context.line_with_cursor[: context.cursor_position]])
+        word, found = names_for(before, shell.user_ns)
+        return {
+            "completions": [SimpleCompletion(text, type="field") for text in found],
+            "matched_fragment": word,
+            # What Python knows may be meant, too, once something is typed that can be an expression.
+            "suppress": bool(found) and not (word.isidentifier() and found[0].endswith("=")),
+            "ordered": True,
+        }
+
+    for each in (match, match_names):
+        each.completes_pgmagic = True
+        shell.Completer.custom_matchers.append(each)
 
 
 def unregister(shell: InteractiveShell) -> None:
@@ -97,6 +113,14 @@ def _values(action: Action, namespace: Namespace) -> list[str]:
     return values(namespace) if values else [str(choice) for choice in action.choices or ()]
 
 
+def _fields_with_states(_namespace: Namespace) -> list[str]:
+    """Return MODEL.FIELD of the fields that an FSM is about, or that have choices."""
+    machines = {(model, trigger.field) for model, trigger in registry.registered() if isinstance(trigger, FSM)}
+    found = [model for label in cell_labels() for model in apps.get_app_config(label).get_models()]
+    machines |= {(model, field.name) for model in found for field in model._meta.local_fields if field.choices}
+    return sorted({f"{model._meta.object_name}.{field}" for model, field in machines})
+
+
 def _tracked(namespace: Namespace) -> list[str]:
     """Return the names of models that are tracked, and of the user's objects of them."""
     tracked = {model.pgh_tracked_model for model in apps.get_models() if hasattr(model, "pgh_tracked_model")}
@@ -115,6 +139,7 @@ def _renamable(_namespace: Namespace) -> list[str]:
 # The values of an argument, by its name in the manual.
 _VALUES: dict[str, Callable[[Namespace], list[str]]] = {
     "URI": lambda _namespace: sorted(trigger.get_uri(model) for model, trigger in registry.registered()),
+    "MODEL.FIELD": _fields_with_states,
     "target": _tracked,
     "MODEL[.FIELD]=NEW": _renamable,
     "ALIAS": lambda _namespace: list(connections),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from pgmagic.compile.desired import Desired
 from pgmagic.db.apply import plan_and_apply
 from pgmagic.db.catalog import read_catalog
-from pgmagic.db.declared import create_sql, desired_by, has_own_fields
+from pgmagic.db.declared import advice, create_sql, desired_by
 from pgmagic.db.evolution.evolve import plan_with_evolutions
 from pgmagic.db.evolution.renames import Wishes
 from pgmagic.db.installation_frame import InstallationFrame
@@ -21,6 +21,7 @@ from pgmagic.declare.model_registry import Redeclaration, redeclaring
 from pgmagic.errors import InstallationError
 from pgmagic.notebook.cells import execute, namespace_restored_on_error, parse_cell, pending_note
 from pgmagic.notebook.interrupts import Shield
+from pgmagic.notebook.slips import check_classes
 from pgmagic.plan.steps import Outcome
 
 # The module in which a kernel runs cells.
@@ -54,7 +55,7 @@ def install_cell(shell: InteractiveShell, source: str, app_label: str, wishes: W
         with Shield() as shield, _declared(shell, source, app_label, wishes, shield) as (declaration, desired):
             planner = plan_with_evolutions(connection, desired, wishes)
             applied = plan_and_apply(connection, planner, before_commit=shield.begin)
-            frame = _framed(applied.outcomes, declaration)
+            frame = InstallationFrame.from_rows(applied.outcomes, notes=advice(declaration.models, applied.outcomes))
             result = CellResult(frame, create_sql(desired), applied.error)
             if applied.error is not None:
                 raise _NotKept(result)
@@ -72,21 +73,11 @@ def plan_cell(shell: InteractiveShell, source: str, app_label: str, wishes: Wish
     try:
         with Shield() as shield, _declared(shell, source, app_label, wishes, shield) as (declaration, desired):
             plan = plan_with_evolutions(connection, desired, wishes)(read_catalog(connection))
-            frame = _framed([Outcome(step, "planned") for step in plan.steps], declaration)
+            outcomes = [Outcome(step, "planned") for step in plan.steps]
+            frame = InstallationFrame.from_rows(outcomes, notes=advice(declaration.models, outcomes))
             raise _NotKept(CellResult(frame, create_sql(desired)))
     except _NotKept as unkept:
         return unkept.result
-
-
-def _framed(outcomes: Sequence[Outcome], declaration: Redeclaration) -> InstallationFrame:
-    """Return the frame of a cell's outcomes; a new table without fields is worth a note, as it may be an oversight."""
-    made = {outcome.object for outcome in outcomes if (outcome.kind, outcome.action) == ("table", "create")}
-    notes = [
-        f"{model._meta.object_name} has no fields of its own: its table holds the key {model._meta.pk.column} alone."
-        for model in declaration.models
-        if model._meta.label in made and not has_own_fields(model)
-    ]
-    return InstallationFrame.from_rows(outcomes, notes=notes)
 
 
 @contextmanager
@@ -97,9 +88,11 @@ def _declared(
     tree, filename = parse_cell(shell, source)
     names = {new.rpartition(".")[2]: former.rpartition(".")[2] for new, former in wishes.models.items()}
     with namespace_restored_on_error(shell), redeclaring(app_label, _CELL_MODULE, names) as declaration:
+        known = list(shell.user_ns.values())
         try:
             with declaration.collecting():
                 pending = execute(shell, tree.body, filename)
+            check_classes(shell.user_ns, known)
             for sentence in pending_note(pending):
                 print(sentence, file=sys.stderr)
             yield declaration, desired_by(declaration.models, connection.alias)

@@ -67,7 +67,8 @@ def compare_cell(
     """
     if not ignored and not variables:
         raise CellError("Say what is to be different: --ignore URI, or --with NAME of a variable that holds a trigger.")
-    registry.registered(*ignored)
+    if ignored:
+        ignored = [trigger.get_uri(model) for model, trigger in registry.registered(*ignored)]
     exchanges = [_exchange(shell, variable) for variable in variables]
     steps = _steps(shell, source)
 

@@ -17,7 +17,7 @@ from pgmagic.db.evolution.schema_editor import take_triggers_along
 from pgmagic.db.installation import install_where_possible
 from pgmagic.pgtrigger import features
 from pgmagic.pgtrigger.autodetector import MigrationAutodetectorMixin
-from pgmagic.pgtrigger.checks import check_owners, check_settings
+from pgmagic.pgtrigger.checks import check_choices, check_owners, check_settings
 
 
 class PgTriggerConfig(AppConfig):
@@ -44,6 +44,7 @@ class PgTriggerConfig(AppConfig):
             command.autodetector = detecting.setdefault(former, _detecting_triggers(former))
         take_triggers_along()
         checks.register(check_owners, "pgtrigger")
+        checks.register(check_choices, "pgtrigger")
         checks.register(check_settings, "pgtrigger")
         post_migrate.connect(_install, dispatch_uid="pgmagic.install_on_migrate")
 

@@ -11,6 +11,7 @@ from django.core.checks import Info
 from django.core.checks import Warning as CheckWarning
 
 from pgmagic.declare import registry
+from pgmagic.declare.field_choices import outside_choices
 from pgmagic.pgtrigger import features
 from pgmagic.pgtrigger.project_state import home
 
@@ -35,6 +36,13 @@ def _warn_of_packages() -> Iterator[CheckWarning]:
                 obj=model,
                 id="pgtrigger.W001",
             )
+
+
+def check_choices(**_kwargs: object) -> list[CheckWarning]:
+    """Warn of an FSM's states and a SoftDelete's value that are not among the choices of their field."""
+    found = [(model, outside_choices(model, trigger)) for model, trigger in registry.registered()]
+    hint = "Add it to the choices of the field, or correct it in the trigger."
+    return [CheckWarning(sentence, hint=hint, obj=model, id="pgtrigger.W002") for model, sentence in found if sentence]
 
 
 def check_settings(**_kwargs: object) -> list[Info]:

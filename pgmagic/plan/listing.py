@@ -20,6 +20,7 @@ class Listed:
 
     table: with its schema if the name alone means another table. name: the URI of a trigger of pgmagic's, otherwise
     the name in Postgres. enabled: None if the trigger is not installed. drift: in what it differs from its declaration.
+    elsewhere: whether its table is in a schema that the session does not look into.
     """
 
     table: str
@@ -29,6 +30,7 @@ class Listed:
     state: str
     enabled: bool | None
     drift: str | None = None
+    elsewhere: bool = False
     lines: Sequence[str] = ()
 
 
@@ -79,7 +81,7 @@ def _listed_part(
     visible = installed.table(part.table)
     is_visible = visible is not None and visible.schema == part.schema
     table = part.table if is_visible else f"{part.schema}.{part.table}"
-    return Listed(table, name, part.fires, condition, state, part.is_enabled, drift)
+    return Listed(table, name, part.fires, condition, state, part.is_enabled, drift, elsewhere=not is_visible)
 
 
 def _drift_text(part: InstalledTrigger, words: Sequence[str]) -> str | None:

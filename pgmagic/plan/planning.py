@@ -148,8 +148,11 @@ def _trigger_steps(trigger: DesiredTrigger, installed: Installed, moved: Sequenc
         steps = [Step(trigger.uri, "function", "unchanged")]
     else:
         action: Action = "create" if called is None else "replace"
-        sql, checks = (function.create,), function.needs_check
-        steps = [Step(trigger.uri, "function", action, sql, marking=trigger.marking, needs_check=checks)]
+        making = Step(
+            trigger.uri, "function", action, (function.create,), marking=trigger.marking,
+            needs_check=function.needs_check, named_columns=function.named_columns,
+        )  # fmt: skip
+        steps = [making]
     function_stays = not steps[0].changes
     for part in trigger.triggers:
         existing = installed.trigger(trigger.table, part.name, trigger.schema)

@@ -45,6 +45,8 @@ class Step:
     remember_others: tuple[Remembered, ...] = ()
     # For a function: whether Postgres has to check its body.
     needs_check: bool = True
+    # For a function: the columns of its table that have to exist, since the body names them.
+    named_columns: frozenset[str] = frozenset()
     # What the user should know about the step.
     notes: tuple[str, ...] = ()
 

@@ -114,7 +114,7 @@ def try_bypasses(uri: str, using: str = "default") -> BypassFrame:
                 continue
             notes += [said for said in what.about(operation, model) if said not in notes]
             row = what.shown_key(model)
-            for way in Ways(model, uri, installed.names, connection, what).all_of(operation):
+            for way in Ways(model, installed.uri, installed.names, connection, what).all_of(operation):
                 result, reason = _tried(cell, way, installed)
                 bypass = Bypass(
                     way=way.name, operation=operation, result=result, takes=way.takes, row=row, reason=reason
@@ -122,7 +122,7 @@ def try_bypasses(uri: str, using: str = "default") -> BypassFrame:
                 found.append(bypass)
     notes += [note for note in cell.notes if not note.startswith("--rollback")]
     through = sum(bypass.result == "got through" for bypass in found)
-    caption = f"Ways around {uri}: {through:,} of {len(found):,} got through"
+    caption = f"Ways around {installed.uri}: {through:,} of {len(found):,} got through"
     return BypassFrame.from_rows(found, caption=caption, notes=notes)
 
 

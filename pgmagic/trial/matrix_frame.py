@@ -12,6 +12,8 @@ from typing import Self
 import pandas as pd
 from django.apps import apps
 
+from pgmagic.declare import registry
+from pgmagic.declare.fsm import FSM
 from pgmagic.declare.model_types import Model
 from pgmagic.errors import CellError
 from pgmagic.tables.frame import ResultFrame, Role
@@ -75,12 +77,14 @@ class Diagram:
 def try_field(target: str, using: str = "default") -> tuple[TransitionFrame, Diagram]:
     """Try every pair of states of `Model.field`, or of `app_label.Model.field`; nothing is kept.
 
+    The URI of an FSM, as in `Model:trigger_name`, stands for its field.
+
     Raises:
         CellError: if there is no such model, or nothing to try.
+        UnknownTriggerError: if nothing is registered under a URI.
         UnknownFieldError: if the model has no such field.
     """
-    label, _, field = target.rpartition(".")
-    model = _model(label, target)
+    model, field = _field_of(target) if ":" in target else _named_field(target)
     found = try_transitions(model, field, using)
     names = [state_name(state) for state in found.states]
     verdicts = [
@@ -94,7 +98,15 @@ def try_field(target: str, using: str = "default") -> tuple[TransitionFrame, Dia
     return frame, Diagram.of(found, names)
 
 
-def _model(label: str, target: str) -> Model:
+def _field_of(uri: str) -> tuple[Model, str]:
+    [(model, trigger)] = registry.registered(uri)
+    if not isinstance(trigger, FSM):
+        raise CellError(f"{trigger.get_uri(model)} is no FSM: name a field, as in {model._meta.label}.status.")
+    return model, str(trigger.field)
+
+
+def _named_field(target: str) -> tuple[Model, str]:
+    label, _, field = target.rpartition(".")
     wanted = label.lower()
     known = [
         model
@@ -104,9 +116,9 @@ def _model(label: str, target: str) -> Model:
     if not label or not known:
         raise CellError(f'"{target}" is not a field of a model that is declared here: expected Model.field.')
     if len(known) > 1:
-        labels = " or ".join(model._meta.label for model in known)
+        labels = " or ".join(f"{model._meta.label}.{field}" for model in known)
         raise CellError(f'There are several models named "{label}": say which of {labels}.')
-    return known[0]
+    return known[0], field
 
 
 def _escaped(name: str) -> str:

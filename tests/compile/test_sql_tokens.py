@@ -100,6 +100,11 @@ def test_rows_in_quotes_and_comments_are_not_named():
     assert rows_in('"old".a = New.a') == {"old", "new"}
 
 
+def test_column_called_new_is_no_row():
+    assert rows_in("OLD.new = 1 AND OLD . old > 2") == {"old"}
+    assert rows_in("NEW.old IS DISTINCT FROM 1") == {"new"}
+
+
 def test_columns_of_rows_are_found_by_their_names():
     sql = '''OLD.Title = new . "Two ""words""" OR OLD.* IS NULL OR sold.price = 'new.x' '''
     assert row_columns_in(sql) == {("old", "title"), ("new", 'Two "words"')}

@@ -51,6 +51,35 @@ def test_text_that_is_not_a_uri_is_refused():
         registry.registered("keep")
 
 
+@pytest.mark.parametrize("short", ["Book:keep", "book:keep", "Book.keep", "rooms.Book.keep", "rooms.book:keep"])
+def test_short_name_is_enough_if_it_means_one_trigger(short):
+    registry.add(Book, keep())
+    registry.add(Shelf, keep())
+    [(model, trigger)] = registry.registered(short)
+    assert (model, trigger.name) == (Book, "keep")
+
+
+def test_field_stands_for_its_machine_if_no_trigger_has_its_name():
+    flow = pgtrigger.FSM(name="flow", field="title", transitions=[("a", "b")])
+    registry.add(Book, flow)
+    assert registry.registered("Book.title") == [(Book, flow)]
+    second = pgtrigger.FSM(name="second", field="title", transitions=[("a", "c")])
+    registry.add(Book, second)
+    with pytest.raises(DeclarationError) as raised:
+        registry.registered("Book.title")
+    assert str(raised.value) == '"Book.title" may mean several triggers: write rooms.Book:flow or rooms.Book:second.'
+    registry.add(Book, keep("title"))
+    assert [trigger.name for _, trigger in registry.registered("Book.title")] == ["title"]
+
+
+@pytest.mark.parametrize("short", ["Book:nope", "Nope:keep", "book:Keep"])
+def test_unknown_short_name_offers_the_full_uris(short):
+    registry.add(Book, keep())
+    with pytest.raises(UnknownTriggerError) as raised:
+        registry.registered(short)
+    assert str(raised.value).endswith("registered are: rooms.Book:keep.")
+
+
 def test_block_may_register_a_trigger_again_once():
     registry.add(Book, keep())
     with registry.block():

@@ -18,22 +18,30 @@ GIVEN = {"name": "t", "when": pgtrigger.After, "operation": pgtrigger.Update, "f
     [
         ({"name": None}, 'Trigger must have "name" attribute: a text that is not empty, got None.'),
         ({"name": ""}, "Trigger must have \"name\" attribute: a text that is not empty, got ''."),
-        ({"when": None}, 'Invalid "when" attribute of trigger "t": expected pgtrigger.When, got None.'),
+        (
+            {"when": None},
+            'Invalid "when" attribute of trigger "t": expected pgtrigger.When, got None. '
+            "The choices are pgtrigger.Before, pgtrigger.After, pgtrigger.InsteadOf.",
+        ),
         (
             {"when": "AFTER"},
-            'Invalid "when" attribute of trigger "t": expected pgtrigger.When, got \'AFTER\'.',
+            'Invalid "when" attribute of trigger "t": expected pgtrigger.When, got \'AFTER\'. '
+            "The choices are pgtrigger.Before, pgtrigger.After, pgtrigger.InsteadOf.",
         ),
         (
             {"operation": None},
-            'Invalid "operation" attribute of trigger "t": expected pgtrigger.Operation, got None.',
+            'Invalid "operation" attribute of trigger "t": expected pgtrigger.Operation, got None. '
+            "The choices are pgtrigger.Update, pgtrigger.Delete, pgtrigger.Truncate, pgtrigger.Insert.",
         ),
         (
             {"operation": [pgtrigger.Insert]},
-            'Invalid "operation" attribute of trigger "t": expected pgtrigger.Operation, got [pgtrigger.Insert].',
+            'Invalid "operation" attribute of trigger "t": expected pgtrigger.Operation, got [pgtrigger.Insert]. '
+            "The choices are pgtrigger.Update, pgtrigger.Delete, pgtrigger.Truncate, pgtrigger.Insert.",
         ),
         (
             {"level": pgtrigger.Before},
-            'Invalid "level" attribute of trigger "t": expected pgtrigger.Level, got pgtrigger.Before.',
+            'Invalid "level" attribute of trigger "t": expected pgtrigger.Level, got pgtrigger.Before. '
+            "The choices are pgtrigger.Row, pgtrigger.Statement.",
         ),
         (
             {"condition": "OLD.a > 1"},

@@ -565,7 +565,7 @@ def test_refused_cell_shows_its_frame_and_one_line(shell, capsys):
     error = shell.error(DECLARES + FAILURES["bad sql"])
     assert isinstance(error, UsageError)
     assert str(error).startswith("Postgres refused to create the function notebook.T:t: ")
-    assert str(error).endswith(" Nothing of this cell was kept.")
+    assert str(error).partition("\n")[0].endswith(" Nothing of this cell was kept.")
     shown = capsys.readouterr()
     for word in ("failed", "rolled back"):
         assert word in shown.out
@@ -685,3 +685,89 @@ def test_invalid_names_in_postgres_are_refused(shell):
 def listed(shell):
     frame = here(shell.run("%pgtrigger ls"))
     return list(zip(frame["name"], frame["state"], strict=True))
+
+
+def test_track_without_parentheses_works_as_track_with_them(shell):
+    cell = "%%pgtrigger\n@pghistory.track{}\nclass Post(models.Model):\n    title = models.TextField()\n"
+    bare = shell.run(cell.format(""))
+    assert shell.run("Post.__name__, Post.objects.create(title='a').events.count()") == ("Post", 1)
+    again = shell.run(cell.format("()"))
+    assert list(again["object"]) == list(bare["object"])
+    assert set(again["action"]) == {"unchanged"}
+
+
+CHOICES = """%%pgtrigger{options}
+class Task(models.Model):
+    status = models.CharField(max_length=9, choices=[("open", "Open"), ("done", "Done")])
+    size = models.IntegerField(null=True, choices=[(1, "Small"), (2, "Large")])
+    class Meta:
+        triggers = [{triggers}]
+"""
+
+
+@pytest.mark.parametrize("options", ["", " --dry-run"])
+@pytest.mark.parametrize(
+    ("triggers", "notes"),
+    [
+        (
+            'pgtrigger.FSM(name="flow", field="status", transitions=[("open", "doen"), ("doen", "closed")])',
+            [
+                "The FSM \"flow\" has the state 'doen', 'closed', which the choices of Task.status do not have: "
+                "they are 'open', 'done'."
+            ],
+        ),
+        (
+            'pgtrigger.SoftDelete(name="soft", field="status", value="gone")',
+            [
+                "The SoftDelete \"soft\" sets the value 'gone', which the choices of Task.status do not have: "
+                "they are 'open', 'done'."
+            ],
+        ),
+        ('pgtrigger.SoftDelete(name="soft", field="size", value=3)', ["they are 1, 2."]),
+        ('pgtrigger.SoftDelete(name="soft", field="size", value=None)', []),
+        ('pgtrigger.SoftDelete(name="soft", field="size", value=models.F("id"))', []),
+        ('pgtrigger.FSM(name="flow", field="status", transitions=[("open", "done")])', []),
+        ('pgtrigger.FSM(name="flow", field="size", transitions=[("1", 2), (None, 1)])', []),
+    ],
+)
+def test_note_names_the_choices_if_a_trigger_names_another_value(shell, options, triggers, notes):
+    frame = shell.run(CHOICES.format(options=options, triggers=triggers))
+    assert len(frame.notes) == len(notes)
+    assert all(found.endswith(expected) for found, expected in zip(frame.notes, notes, strict=True))
+
+
+TRACKED = """%%pgtrigger
+class Tag(models.Model):
+    name = models.TextField()
+@pghistory.track({trackers})
+class Post(models.Model):
+    title = models.TextField()
+    tags = models.ManyToManyField(Tag)
+"""
+PROXY = """
+@pghistory.track(pghistory.InsertEvent(), pghistory.DeleteEvent(), obj_field=None)
+class PostTags(Post.tags.through):
+    class Meta:
+        proxy = True
+"""
+DELETES = "Deletes of Post leave no event: add pghistory.DeleteEvent() to its trackers if they should."
+TAGS = (
+    "Changes of Post.tags leave no event, since its rows are in another table: declare and track a class "
+    "PostTags(Post.tags.through) with proxy = True in its Meta if they should."
+)
+
+
+@pytest.mark.parametrize(
+    ("trackers", "more", "notes"),
+    [
+        ("", "", [DELETES, TAGS]),
+        ("pghistory.Snapshot()", PROXY, [DELETES]),
+        ("pghistory.InsertEvent(), pghistory.DeleteEvent()", "", [TAGS]),
+        ("pghistory.BeforeUpdateOrDelete('was')", PROXY, []),
+        ("pghistory.ManualEvent('read')", PROXY, []),
+    ],
+)
+def test_note_says_once_what_a_history_leaves_out(shell, trackers, more, notes):
+    cell = TRACKED.format(trackers=trackers) + more
+    assert shell.run(cell).notes == notes
+    assert shell.run(cell).notes == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 import pytest
 from django.db import connection as default
@@ -12,6 +14,7 @@ from pgmagic.db.installation_frame import InstallationFrame
 from pgmagic.db.trigger_frames import DifferenceFrame, TriggerFrame
 from pgmagic.declare import registry
 from pgmagic.tables.highlighting import SqlText
+from pgmagic.tables.text import text
 
 CELL = """%%pgtrigger
 class Post(models.Model):
@@ -83,10 +86,19 @@ def test_every_trigger_is_listed_whoever_made_it(post, schema):
     ]  # fmt: skip
 
 
+def test_state_and_drift_stand_right_beside_the_name(post):
+    frame = post.run("%pgtrigger ls")
+    assert list(frame.columns) == ["name", "state", "drift", "enabled", "table", "fires", "condition"]
+    name = "long_" * 9
+    post.run(f"pgtrigger.Protect(name='{name}', operation=pgtrigger.Delete).register(Post)")
+    heading = text(post.run("%pgtrigger ls"), width=100).splitlines()[0]
+    assert heading.index("state") < heading.index("drift") < 80
+
+
 def test_pattern_chooses_triggers_and_a_note_counts_the_others(post):
     frame = post.run("%pgtrigger ls *post:K?ep")
     assert set(frame["name"]) == {"notebook.Post:keep"}
-    assert frame.notes[0].endswith("triggers do not match '*post:K?ep'.")
+    assert frame.notes[0] == "1 of 3 triggers do not match '*post:K?ep'."
     assert set(here(post.run("%pgtrigger ls NOTEBOOK_po"))["table"]) == {"notebook_post"}
 
 
@@ -215,7 +227,7 @@ def test_sql_is_text_that_installs_the_trigger(post):
 
 
 MISTAKES = {
-    "%pgtrigger": "the following arguments are required: COMMAND",
+    "%pgtrigger": "%pgtrigger, with one percent sign, takes a command, as in `%pgtrigger ls`: ",
     "%pgtrigger nope": "invalid choice: 'nope'",
     "%pgtrigger sql": "the following arguments are required: URI",
     "%pgtrigger sql notebook.Post": 'must be in the format of "app_label.model_name:trigger_name"',
@@ -258,7 +270,7 @@ def test_refused_installation_is_reported_in_one_line_and_keeps_nothing(post):
 def test_manual_names_every_sub_command_with_its_arguments(shell):
     manual = shell.shell.find_line_magic("pgtrigger").__doc__
     for words in (
-        "%pgtrigger ls [--database ALIAS] [-o NAME] [pattern]",
+        "%pgtrigger ls [--all] [--database ALIAS] [-o NAME] [pattern]",
         "%pgtrigger sql [-o NAME] URI",
         "prune",
     ):
@@ -277,6 +289,10 @@ def test_other_notebooks_triggers_are_listed_and_left_alone(post, schema):
         mark = f'{{"pgmagic": "notebook.Post:gone", "declared": "x", "stored": "x", "triggers": {marked}}}'
         execute(f"""COMMENT ON FUNCTION "{other}".{pgid(uri)}() IS '{mark}'""")
         frame = post.run("%pgtrigger ls")
+        assert set(frame["table"]) == {"notebook_post"}
+        assert re.fullmatch(r"[\d,]+ triggers in other schemas are not shown: add --all\.", frame.notes[-1])
+        frame = post.run("%pgtrigger ls --all")
+        assert frame.notes == []
         theirs = frame[frame["table"] == f"{other}.notebook_post"]
         assert set(theirs["state"]) == {"FOREIGN"}
         assert "notebook.Post:gone" in set(theirs["name"])
@@ -285,3 +301,50 @@ def test_other_notebooks_triggers_are_listed_and_left_alone(post, schema):
         assert len(_rows(f"""SELECT 1 FROM pg_trigger WHERE tgrelid = '"{other}".notebook_post'::regclass""")) == 2
     finally:
         execute(f'DROP SCHEMA "{other}" CASCADE')
+
+
+SHORT = """%%pgtrigger{app}
+class Order(models.Model):
+    state = models.CharField(max_length=9, default="open")
+    class Meta:
+        triggers = [
+            pgtrigger.FSM(name="flow", field="state", transitions=[("open", "paid")]),
+            pgtrigger.Protect(name="hide", operation=pgtrigger.Delete),
+        ]
+"""
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%pgbypass Order:hide",
+        "%pgbypass Order.state",
+        "%pgtrigger sql Order:hide",
+        "%pgtrigger diff Order:hide Order.state",
+        "%pgtrigger uninstall Order:hide",
+        "%pgtrigger install Order:hide",
+        "%pgtrigger disable order:hide",
+        "%pgtrigger enable order:hide",
+        "%pgtrigger fsm Order.state",
+        "%pgtrigger fsm Order:flow",
+        "with pgtrigger.ignore('Order:hide'):\n    Order.objects.create().delete()",
+        "%%pgwhatif --ignore Order.state\nOrder.objects.update(state='nope')",
+    ],
+)
+def test_short_name_is_accepted_where_it_means_one_trigger(shell, cell):
+    shell.run(SHORT.format(app=""))
+    shell.run("Order.objects.create()")
+    shell.run(cell)
+    shell.run(SHORT.format(app=" --app shop"))
+    error = shell.error(cell)
+    name = ".state" if "fsm Order." in cell else ":hide" if ":hide" in cell else ":flow"
+    for label in ("notebook.Order", "shop.Order"):
+        assert f"{label}{name}" in str(error)
+
+
+def test_frames_name_the_trigger_that_a_short_name_means(shell):
+    shell.run(SHORT.format(app=""))
+    shell.run("Order.objects.create()")
+    assert "Ways around notebook.Order:hide: " in shell.run("%pgbypass Order:hide").caption
+    frame = shell.run("%%pgwhatif --ignore Order:hide\nOrder.objects.all().delete()")
+    assert "without notebook.Order:hide" in " ".join([frame.caption or "", *frame.notes])

@@ -6,7 +6,7 @@ from django.core.checks import run_checks
 from django.test import override_settings
 
 from pgmagic import pgtrigger
-from pgmagic.pgtrigger.checks import check_owners, check_settings
+from pgmagic.pgtrigger.checks import check_choices, check_owners, check_settings
 
 
 @pytest.fixture
@@ -44,3 +44,18 @@ def test_check_reports_a_setting_without_effect(schema, ids):
 def test_manage_py_check_runs_the_checks():
     with override_settings(PGTRIGGER_SCHEMA="my Schema"):
         assert "pgtrigger.I001" in {message.id for message in run_checks(tags=["pgtrigger"])}
+
+
+def test_check_warns_of_a_value_outside_the_choices_of_its_field(monkeypatch):
+    flow = pgtrigger.FSM(name="flow", field="username", transitions=[("ann", "bob")])
+    with flow.register(User):
+        assert check_choices() == []
+        monkeypatch.setattr(User._meta.get_field("username"), "choices", [("ann", "Ann")])
+        [warning] = check_choices()
+    assert warning.id == "pgtrigger.W002"
+    assert warning.msg == (
+        "The FSM \"flow\" has the state 'bob', which the choices of User.username do not have: they are 'ann'."
+    )
+    wrong = pgtrigger.FSM(name="flow", field="nope", transitions=[("ann", "bob")])
+    with wrong.register(User):
+        assert check_choices() == []

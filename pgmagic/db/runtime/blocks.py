@@ -60,6 +60,21 @@ class Block(ABC):
         return cast("F", wrapped)
 
 
+def check_parentheses(block: str, arguments: Sequence[object]) -> None:
+    """Check that a block was not used as a decorator without parentheses: then the function is its only argument.
+
+    block: its name, as users write it.
+
+    Raises:
+        DeclarationError: if it was.
+    """
+    if len(arguments) == 1 and callable(arguments[0]):
+        name = getattr(arguments[0], "__name__", repr(arguments[0]))
+        raise DeclarationError(
+            f"{block} was given the function {name}, because its parentheses are missing: write @{block}() above it."
+        )
+
+
 class Entered(Protocol):
     """What is kept about a block while it is open."""
 

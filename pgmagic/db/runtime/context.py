@@ -26,7 +26,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from pgmagic.compile.event_values import CONTEXT_ID_SETTING, CONTEXT_METADATA_SETTING
 from pgmagic.db.runtime import session_settings
-from pgmagic.db.runtime.blocks import Block
+from pgmagic.db.runtime.blocks import Block, check_parentheses
 from pgmagic.declare.event_fields import imported, setting
 from pgmagic.errors import ContextError
 
@@ -181,6 +181,7 @@ class context(Block):  # noqa: N801 - upstream's name
     takes no lock and needs no transaction.
 
     Args:
+        unnamed: Must be empty: metadata is given by name.
         metadata: What `PGHISTORY_JSON_ENCODER` (by default Django's encoder) can encode; a key that is given again
             replaces the former value.
 
@@ -189,6 +190,7 @@ class context(Block):  # noqa: N801 - upstream's name
 
     Raises:
         ContextError: if a value cannot be encoded, or Postgres cannot store it; nothing is changed.
+        DeclarationError: if it decorates a function without parentheses.
 
     Example:
         >>> with pghistory.context(user="ann"):
@@ -198,7 +200,12 @@ class context(Block):  # noqa: N801 - upstream's name
         {'user': 'ann'}
     """
 
-    def __init__(self, **metadata: Any) -> None:
+    def __init__(self, *unnamed: object, **metadata: Any) -> None:
+        check_parentheses("pghistory.context", unnamed)
+        if unnamed:
+            raise ContextError(
+                f'pghistory.context takes metadata by name, but {unnamed[0]!r} was given: write context(user="ann").'
+            )
         self.metadata = metadata
         self._encoded = _encode(metadata)
         # A plain call adds at once; `with` begins with the same call, so what was open before is kept.

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from pgmagic.compile.calling import calls_another
 from pgmagic.compile.ignored_names import IGNORE_ALL, IGNORE_SETTING, coded_name
-from pgmagic.db.runtime.blocks import Block, checked_aliases, without_innermost
+from pgmagic.db.runtime.blocks import Block, check_parentheses, checked_aliases, without_innermost
 from pgmagic.db.runtime.session_settings import Carried, carry, send_to_open_connections
 from pgmagic.declare import registry
 from pgmagic.errors import DeclarationError
@@ -63,7 +63,8 @@ class ignore(Block):  # noqa: N801 - upstream's name
 
     Raises:
         UnknownTriggerError: on entering, if nothing is registered under a URI.
-        DeclarationError: on entering, if a named trigger cannot be ignored; at once, if `databases` is a text.
+        DeclarationError: on entering, if a named trigger cannot be ignored; at once, if `databases` is a text, or if it
+            decorates a function without parentheses.
         UnknownDatabaseError: if DATABASES does not have one of the databases.
 
     Example:
@@ -73,6 +74,7 @@ class ignore(Block):  # noqa: N801 - upstream's name
     """
 
     def __init__(self, *uris: str, databases: Iterable[str] | None = None) -> None:
+        check_parentheses("pgtrigger.ignore", uris)
         self.uris = uris
         self.databases = checked_aliases(databases)
 

@@ -16,7 +16,7 @@ from types import TracebackType
 
 from psycopg import sql
 
-from pgmagic.db.runtime.blocks import Block, checked_aliases, without_innermost
+from pgmagic.db.runtime.blocks import Block, check_parentheses, checked_aliases, without_innermost
 from pgmagic.db.runtime.session_settings import Carried, carry, send_to_open_connections
 from pgmagic.errors import SchemaError
 
@@ -76,7 +76,7 @@ class schema(Block):  # noqa: N801 - upstream's name
 
     Raises:
         SchemaError: if no schema can have a name.
-        DeclarationError: if `databases` is a text.
+        DeclarationError: if `databases` is a text, or if it decorates a function without parentheses.
         UnknownDatabaseError: if DATABASES does not have one of the databases.
 
     Example:
@@ -86,6 +86,7 @@ class schema(Block):  # noqa: N801 - upstream's name
     """
 
     def __init__(self, *schemas: str, databases: Iterable[str] | None = None) -> None:
+        check_parentheses("pgtrigger.schema", schemas)
         for name in schemas:
             if not isinstance(name, str) or not name or "\x00" in name:
                 raise SchemaError(f"Expected the names of schemas, got {name!r}.")

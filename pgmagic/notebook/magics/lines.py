@@ -64,6 +64,11 @@ def parsed(magic: Any, line: str) -> Namespace:
     return parser.parse_args(arguments)
 
 
+def with_notes(sentence: str, error: BaseException) -> str:
+    """Return a sentence with the notes of an error under it, such as the body of a function."""
+    return "\n".join([sentence, *getattr(error, "__notes__", ())])
+
+
 def in_one_line(magic: Callable[P, T]) -> Callable[P, T]:
     """Let a magic show errors of pgmagic and of the database as one line, without a traceback."""
 
@@ -72,7 +77,7 @@ def in_one_line(magic: Callable[P, T]) -> Callable[P, T]:
         try:
             return magic(*args, **kwargs)
         except PgMagicError as error:
-            raise UsageError(str(error)) from None
+            raise UsageError(with_notes(str(error), error)) from None
         except DatabaseFailure as error:
             cause = error.__cause__
             if isinstance(cause, psycopg.Error) and cause.diag.message_primary:

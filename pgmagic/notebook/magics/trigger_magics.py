@@ -26,8 +26,10 @@ from pgmagic.notebook.magics.lines import (
     parsed,
     rename,
     sub_commands,
+    with_notes,
 )
 from pgmagic.notebook.settings import PgMagic
+from pgmagic.notebook.slips import check_percent_signs
 from pgmagic.tables.frame import ResultFrame
 from pgmagic.tables.highlighting import sql_html, sql_text
 from pgmagic.trial.matrix_frame import try_field
@@ -51,6 +53,8 @@ _URIS = argument("uris", nargs="*", metavar="URI", help="app_label.Model:trigger
 _FIELD = argument("field", metavar="MODEL.FIELD", help="such as Post.status")
 _PATTERN = argument("pattern", nargs="?", help="only those with this in their table or name; * and ? may be in it")
 
+_ALL = argument("--all", action="store_true", help="the triggers of all other schemas of the database, too")
+
 
 def _about_uris(run: Callable[[Sequence[str], str | None], object], words: str) -> SubCommand:
     return SubCommand(lambda arguments: run(arguments.uris, arguments.database), words, (_URIS, _DATABASE, OUTPUT))
@@ -64,9 +68,9 @@ def _try_transitions(arguments: Namespace) -> ResultFrame:
 
 COMMANDS = {
     "ls": SubCommand(
-        lambda arguments: trigger_frames.list_matching(arguments.pattern, arguments.database),
-        "every trigger in the database, whoever installed it, and those that are only declared",
-        (_PATTERN, _DATABASE, OUTPUT),
+        lambda arguments: trigger_frames.list_matching(arguments.pattern, arguments.database, everywhere=arguments.all),
+        "every trigger in this notebook's schema, whoever installed it, and those that are only declared",
+        (_PATTERN, _ALL, _DATABASE, OUTPUT),
     ),
     "sql": SubCommand(
         lambda arguments: trigger_frames.sql_of(arguments.uri), "the SQL that installs a trigger", (_URI, OUTPUT)
@@ -143,7 +147,8 @@ class TriggerMagics(Magics):
             display({"text/html": sql_html(result.sql), "text/plain": sql_text(result.sql)}, raw=True)
         if result.error is not None:
             display(result.frame)
-            raise UsageError(f"{result.error} Nothing of this cell was kept.")
+            sentence = f"{str(result.error).removesuffix('.')}. Nothing of this cell was kept."
+            raise UsageError(with_notes(sentence, result.error))
         return keep(self.kernel, arguments.output, result.frame)
 
     @manual()
@@ -155,8 +160,8 @@ class TriggerMagics(Magics):
 
         Returns, by sub-command:
 
-        - `ls`: one row for each trigger, by table and name: `table`, `name`, `fires`, `condition`, `state`, `enabled`,
-          `drift`;
+        - `ls`: one row for each trigger, by table and name: `name`, `state`, `drift`, `enabled`, `table`, `fires`,
+          `condition`;
         - `sql`: the text of the SQL;
         - `diff`: one row for each group of lines that differs: `trigger`, `kind`, `line`, `live`, `declared`;
         - `fsm`: a row and a column for each state, with the verdict on each transition, and a diagram;
@@ -171,5 +176,6 @@ class TriggerMagics(Magics):
 
             %pgtrigger fsm Post.status
         """
+        check_percent_signs(line)
         arguments = parsed(self.pgtrigger, line)
         return keep(self.kernel, arguments.output, arguments.run(arguments))
