@@ -13,6 +13,8 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "bench/README.md")),
     *DECISIONS,
     ROOT / "docs" / "decisions" / "README.md",
+    ROOT / "docs" / "differences.md",
+    ROOT / "docs" / "settings.md",
 ]
 ROOMS = {path.name for path in (ROOT / "pgmagic").iterdir() if path.is_dir()}
 

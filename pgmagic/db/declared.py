@@ -45,17 +45,21 @@ def advice(declared: Sequence[Model], outcomes: Sequence[Outcome]) -> list[str]:
     """
     sentences = [outside_choices(model, trigger) for model, trigger in _triggers_of(declared)]
     created = {each.object for each in outcomes if each.kind in ("table", "event table") and each.action == "create"}
-    sentences += [
-        f"{model._meta.object_name} has no fields of its own: its table holds the key {model._meta.pk.column} alone."
-        for model in declared
-        if model._meta.label in created and not has_own_fields(model)
-    ]
-    for event_model in declared:
-        if is_event_model(event_model) and event_model._meta.label in created:
-            tracked = event_model.pgh_tracked_model
-            sentences.append(deletes_missing(tracked))
-            sentences += relations_missing(tracked)
+    for model in declared:
+        if model._meta.label in created:
+            sentences += _advice_on_new(model)
     return [sentence for sentence in dict.fromkeys(sentences) if sentence is not None]
+
+
+def _advice_on_new(model: Model) -> Iterator[str | None]:
+    """Yield what the author of a model may not have meant, when its table is created."""
+    if not has_own_fields(model):
+        name, key = model._meta.object_name, model._meta.pk.column
+        yield f"{name} has no fields of its own: its table holds the key {key} alone."
+    if is_event_model(model):
+        tracked = model.pgh_tracked_model
+        yield deletes_missing(tracked)
+        yield from relations_missing(tracked)
 
 
 def compiled(model: Model, trigger: Trigger, target: Target) -> DesiredTrigger:
