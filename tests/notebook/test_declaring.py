@@ -609,7 +609,7 @@ def test_restarted_kernel_finds_everything_unchanged(shell, schema):
     assert world()["catalog"] == before
 
 
-TRACKED = """%%pgtrigger
+APPEND_ONLY = """%%pgtrigger
 @pghistory.track(append_only={})
 class Post(models.Model):
     title = models.CharField(max_length=20)
@@ -619,11 +619,11 @@ class Post(models.Model):
 @pytest.mark.parametrize("kernel", ["same", "new"])
 def test_trigger_that_append_only_no_longer_has_is_dropped_by_the_cell(shell, kernel):
     # Until then, append_only=True refused TRUNCATE.
-    shell.run(TRACKED.format("'truncate'"))
+    shell.run(APPEND_ONLY.format("'truncate'"))
     if kernel == "new":
         [(model, former)] = registry.registered("notebook.PostEvent:append_only_truncate")
         former.unregister(model)
-    frame = shell.run(TRACKED.format("True"))
+    frame = shell.run(APPEND_ONLY.format("True"))
     assert ("notebook.PostEvent:append_only_truncate", "trigger", "drop", "done") in steps(frame)
     with default.cursor() as cursor:
         cursor.execute("TRUNCATE notebook_postevent")

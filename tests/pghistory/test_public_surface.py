@@ -59,7 +59,8 @@ SIGNATURES = {
     "ProxyField": "proxy, field",
     "Q": "*, _connector=None, _negated=False, **",
     "RelatedField": "*, related_name=UNSET, related_query_name=UNSET, **",
-    "context": "**",
+    # A positional argument is taken only to be refused in a sentence.
+    "context": "*, **",
     "create_event": "obj, *, label, using='default'",
     "create_event_model": f"tracked_model, *, {TRACKING}, abstract=True, level=None",
     "track": f"*, {TRACKING}, level=None",
