@@ -35,6 +35,16 @@ from pgmagic import pgtrigger  # noqa: E402, F401 - supplies what declarations a
 TEST_URL = os.environ.get("PGMAGIC_TEST_DATABASE_URL")
 
 
+def pytest_sessionfinish() -> None:
+    """Save what this process covered, if it is measured: xdist may end a worker before its own end would."""
+    if os.environ.get("COVERAGE_PROCESS_START"):
+        from coverage import Coverage
+
+        measuring = Coverage.current()
+        if measuring is not None:
+            measuring.save()
+
+
 @pytest.fixture(scope="session")
 def database_url() -> Iterator[str | None]:
     """The URL of the database under test; None stands for the embedded server."""
