@@ -79,10 +79,12 @@ class HistoryMiddleware:
 
 def _streamed_in_context(response: HttpResponseBase) -> HttpResponseBase:
     """Let a response that is produced while it is sent, after the block has ended, go on in the context."""
-    if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
-        content = response.streaming_content
+    # By Django's attribute, which a class of a project's own may have, too.
+    if getattr(response, "streaming", False) and not isinstance(response, FileResponse):
+        streaming = cast(StreamingHttpResponse, response)
+        content = streaming.streaming_content
         opened = copy_context()
-        response.streaming_content = (
+        streaming.streaming_content = (
             _run_async_steps(content, opened) if isinstance(content, AsyncIterable) else _run_steps(content, opened)
         )
     return response

@@ -54,6 +54,25 @@ def test_stream_is_sent_in_the_context_of_its_request():
     response.close()
 
 
+def test_stream_of_a_class_of_the_projects_own_is_sent_in_the_context_of_its_request():
+    class Stream(HttpResponse):
+        streaming = True
+
+    found: list[Any] = []
+
+    def parts() -> Any:
+        found.append(metadata())
+        yield b"0"
+
+    def view(_request: Any) -> HttpResponse:
+        response = Stream()
+        response.streaming_content = parts()
+        return response
+
+    assert list(HistoryMiddleware(view)(asked()).streaming_content) == [b"0"]
+    assert found == [SEEN]
+
+
 def test_async_stream_is_sent_in_the_context_of_its_request():
     found: list[Any] = []
 
